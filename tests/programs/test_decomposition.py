@@ -1,0 +1,33 @@
+"""States of a decomposition."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from programs.decomposition import STATES, read_decomposition
+
+
+def test_questions_are_kept_once_each_in_order():
+    found = read_decomposition(["Here they are:", "a?", "b?", "a?"], 3)
+    assert (found.subquestions, found.state) == (["a?", "b?"], "ok")
+
+
+def test_no_decomposition_is_a_state_of_its_own():
+    for line in ("No decomposition", "no decomposition.", "**No decomposition**"):
+        assert read_decomposition([line], 3).state == "none_needed"
+
+
+def test_talk_without_a_question_is_unparseable():
+    assert read_decomposition(["The mayor of Rockford is RockCorp."], 3)[:2] == ([], "unparseable")
+    assert read_decomposition(None, 3).state == read_decomposition([], 3).state == "unparseable"
+
+
+def test_the_limit_cuts_and_is_counted():
+    assert read_decomposition(["a?", "b?", "c?"], 2)[:2] == (["a?", "b?"], "over_limit")
+
+
+@given(st.lists(st.text()), st.integers(1, 5))
+def test_never_more_than_the_limit_and_always_a_known_state(lines, limit):
+    found = read_decomposition(lines, limit)
+    assert len(found.subquestions) <= limit
+    assert found.state in STATES
+    assert bool(found.subquestions) == (found.state in {"ok", "over_limit"})

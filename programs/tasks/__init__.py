@@ -1,0 +1,5 @@
+"""Tasks by name: `load_task("multihop").load("test", 100)`."""
+
+from programs.tasks.base import SPLITS, Score, Task, exact_match, load_task, normalize_answer, overlapping, task_class, task_names
+
+__all__ = ["SPLITS", "Score", "Task", "exact_match", "load_task", "normalize_answer", "overlapping", "task_class", "task_names"]

@@ -1,0 +1,165 @@
+"""What a task is: where questions come from and how an answer is judged."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+import re
+import string
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import dspy
+from pydantic import TypeAdapter, ValidationError
+
+SPLITS = ("train", "dev", "test")
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good one answer is.
+
+    Attributes:
+        value: In [0, 1]; NaN where the answer cannot be judged, so that "not judged" is never read as "wrong".
+        detail: Why, where the value alone does not say it.
+    """
+
+    value: float
+    detail: str = ""
+
+    @classmethod
+    def unscored(cls, why: str) -> Score:
+        """A score that says nothing about the answer, with the reason."""
+        return cls(math.nan, why)
+
+    @property
+    def is_unscored(self) -> bool:
+        return math.isnan(self.value)
+
+
+def normalize_answer(text: str) -> str:
+    """Lower case, without punctuation, articles and surplus white space (SQuAD's rule)."""
+    text = text.lower().translate(_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def exact_match(answer: Any, golds: Iterable[Any]) -> Score:
+    """1.0 if `answer` equals one of `golds` after `normalize_answer`, else 0.0; unscored without a usable gold."""
+    wanted = {normalize_answer(str(gold)) for gold in golds if gold is not None} - {""}
+    if not wanted:
+        return Score.unscored("the reference answer is empty")
+    return Score(float(normalize_answer("" if answer is None else str(answer)) in wanted))
+
+
+class Task(ABC):
+    """A source of questions with a scorer. A new task is one module in `programs/tasks/` with one subclass.
+
+    Attributes:
+        name: What users type; equals the module's name.
+        summary: One line for `divide-or-conquer tasks`.
+        max_subquestions: The limit that `Decompose` is told.
+        decomposer_sees_context: Whether the decomposer is given the passage, or the question alone.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    max_subquestions: int = 3
+    decomposer_sees_context: bool = True
+
+    @abstractmethod
+    def load(self, split: str, limit: int | None = None) -> list[dspy.Example]:
+        """The first `limit` examples of `split` (all, if None).
+
+        Each has `id`, `context` (may be empty), `question` and `answer`; `subquestions` where there is a reference.
+
+        Raises:
+            ValueError: `split` is none of `SPLITS`, or has fewer than `limit` examples.
+        """
+
+    def score(self, example: dspy.Example, prediction: Any) -> Score:
+        """Exact match of `prediction.answer` after normalisation; see `exact_match`."""
+        return exact_match(getattr(prediction, "answer", None), [example.answer])
+
+    def metric(self, example: dspy.Example, prediction: Any, trace: Any = None) -> float:
+        """`score` in the form that DSPy's optimizers call; an unscored answer counts 0."""
+        score = self.score(example, prediction)
+        return 0.0 if score.is_unscored else score.value
+
+    def check_split(self, split: str) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"Unknown split {split!r} of task {self.name!r}; expected one of {list(SPLITS)}.")
+
+
+def overlapping(splits: Mapping[str, list[dspy.Example]]) -> list[tuple[str, str, str]]:
+    """Examples that stand in two splits, as (first split, second split, question).
+
+    Two examples are the same if their `chain` is (the entities that lead to the answer, where a task knows them), or
+    else their normalised context and question.
+    """
+    seen: dict[Any, str] = {}
+    found = []
+    for split, examples in splits.items():
+        for example in examples:
+            key = _identity(example)
+            if seen.setdefault(key, split) != split:
+                found.append((seen[key], split, example.question))
+    return found
+
+
+def _identity(example: dspy.Example) -> tuple[str, ...]:
+    if example.get("chain"):
+        return tuple(example.chain)
+    return normalize_answer(example.get("context") or ""), normalize_answer(example.question)
+
+
+def task_names() -> list[str]:
+    """Names that `load_task` takes: the modules of this package that define a task."""
+    modules = pkgutil.iter_modules([str(Path(__file__).parent)])
+    return sorted(module.name for module in modules if module.name != "base")
+
+
+def task_class(name: str) -> type[Task]:
+    """The class behind a task's name.
+
+    Raises:
+        ValueError: No such task; names those there are.
+    """
+    if name not in task_names():
+        raise ValueError(
+            f"Unknown task {name!r}; expected one of {task_names()}. For a file of your own, use task 'jsonl' with its path."
+        )
+    module = importlib.import_module(f"programs.tasks.{name}")
+    return next(value for value in vars(module).values() if isinstance(value, type) and getattr(value, "name", None) == name)
+
+
+def load_task(name: str, **options: Any) -> Task:
+    """A task by name, with its options as keyword arguments.
+
+    Args:
+        name: One of `task_names()`.
+        **options: The task's own: see its class.
+
+    Raises:
+        ValueError: Unknown name, or an option that the task does not have.
+    """
+    cls = task_class(name)
+    parameters = inspect.signature(cls, eval_str=True).parameters
+    unknown = sorted(set(options) - set(parameters))
+    if unknown:
+        raise ValueError(f"Task {name!r} has no option {unknown[0]!r}; it has {list(parameters)}.")
+    return cls(**{key: _coerce(name, key, value, parameters[key].annotation) for key, value in options.items()})
+
+
+def _coerce(task: str, key: str, value: Any, annotation: Any) -> Any:
+    """A value of the option's type, also from the text that a command line gives."""
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{key}={value!r} of task {task!r}: {error.errors()[0]['msg']}.") from error

@@ -1,0 +1,49 @@
+"""SFTTrainer with a loss that a CPU can afford: logits at completion positions only, in one matrix product.
+
+TRL 1.16 computes its loss by a tiled kernel made for GPU memory (`trl.kernels.chunked_logprob`); without Triton its
+PyTorch twin takes several times as long as the rest of the step. Same loss; `benchmarks/training.py` compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+from trl import SFTTrainer
+
+from optimizers.finetune.sampler import BucketSampler
+
+
+class CompletionLossTrainer(SFTTrainer):
+    """TRL's trainer with `completion_loss` in the place of its own loss, batches by length, and no token metrics."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> BucketSampler:
+        rows = train_dataset if train_dataset is not None else self.train_dataset
+        return BucketSampler([len(ids) for ids in rows["input_ids"]], self.args.per_device_train_batch_size, self.args.seed)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        loss = completion_loss(self.accelerator.unwrap_model(model), inputs, num_items_in_batch)
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, inputs).detach(), None, None
+
+
+def completion_loss(model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+    """Mean cross entropy of the tokens that are not masked.
+
+    Args:
+        model: A causal LM of transformers, or peft's wrapper of one.
+        inputs: `input_ids`, `attention_mask` and `labels` (-100 where masked), each of shape (rows, tokens).
+        num_items_in_batch: Tokens to divide by, where gradients are accumulated; those of this batch, if None.
+    """
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = causal.get_decoder()(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
+    targets = inputs["labels"][:, 1:]
+    kept = targets != -100
+    logits = causal.get_output_embeddings()(hidden[:, :-1][kept]).float()
+    total = functional.cross_entropy(logits, targets[kept], reduction="sum")
+    return total / (kept.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)

@@ -1,0 +1,198 @@
+"""Run a training job in its own process, watch it, and publish what it leaves as an artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from optimizers.finetune.spec import TrainingSpec
+from programs.lms.artifacts import Artifact, open_artifact, publish, register
+
+Progress = Callable[[int, int, float | None], None]
+"""Called with (steps done, steps in all, last loss)."""
+
+_ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+    # Batches of changing length make glibc hand big blocks back to the system and fault them in again at every step.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
+    "MALLOC_TOP_PAD_": str(2**26),
+    # OpenMP threads that spin while they wait take the core from whatever else runs on a small machine.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+_POLL_SECONDS = 0.2
+_STOP_SECONDS = 60
+
+
+class TrainingError(RuntimeError):
+    """Training ended without a model; the message carries the end of its log."""
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """Training was interrupted and left a checkpoint; the same call continues from it."""
+
+
+def train(
+    rows: Sequence[dict[str, Any]],
+    spec: TrainingSpec,
+    target: Path,
+    *,
+    name: str,
+    adapter: str,
+    base: str,
+    dev_rows: Sequence[dict[str, Any]] = (),
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Artifact:
+    """Fine-tune on chats, and return the artifact in `target`.
+
+    A finished artifact of the same rows and settings is returned at once; a killed job continues from its checkpoint.
+
+    Args:
+        rows: Chats (`messages`), the last message the assistant's.
+        spec: Settings; `spec.base` is the folder or Hugging Face id to start from.
+        target: Folder of the artifact; the work is done in `<target>.work` beside it.
+        name: The artifact's name, part of its model string.
+        adapter: Name of the prompt format that the rows were rendered with.
+        base: Model string of what is trained, for the manifest.
+        dev_rows: Chats whose loss picks the best checkpoint; none keeps the last.
+        progress: See `Progress`.
+        cancelled: Asked twice a second; True stops as Ctrl-C does.
+
+    Raises:
+        TrainingError: The process failed; nothing is published.
+        TrainingStopped: Interrupted, with a checkpoint.
+        ValueError: `target` holds another artifact.
+    """
+    identity = _identity(rows, dev_rows, spec, adapter)
+    if (target / "manifest.json").exists():
+        return _registered(_reuse(target, identity))
+    work = target.with_name(target.name + ".work")
+    _prepare(work, identity, rows, dev_rows, spec)
+    _run(work, progress, cancelled)
+    return _registered(_publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec))
+
+
+def _registered(artifact: Artifact) -> Artifact:
+    register(artifact)
+    return artifact
+
+
+def _identity(rows: Sequence[dict[str, Any]], dev_rows: Sequence[dict[str, Any]], spec: TrainingSpec, adapter: str) -> str:
+    """Hash of everything that decides what comes out; threads and checkpoint spacing do not."""
+    settings = spec.model_dump(exclude={"threads", "save_steps", "device"})
+    text = json.dumps([list(rows), list(dev_rows), settings, adapter], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _reuse(target: Path, identity: str) -> Artifact:
+    artifact = open_artifact(target)
+    if artifact.manifest.get("training_identity") != identity:
+        raise ValueError(
+            f"{target} holds an artifact of other rows or settings. Artifacts are never overwritten: choose another folder, or delete it."
+        )
+    return artifact
+
+
+def _prepare(work: Path, identity: str, rows: Sequence[dict[str, Any]], dev_rows: Sequence[dict[str, Any]], spec: TrainingSpec) -> None:
+    """Lay out the job folder, starting over if what stands there is of another job."""
+    mark = work / "identity"
+    if not mark.exists() or mark.read_text() != identity:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    _write_rows(work / "rows.jsonl", rows)
+    if dev_rows:
+        _write_rows(work / "dev_rows.jsonl", dev_rows)
+    (work / "job.json").write_text(spec.model_dump_json(indent=1))
+    mark.write_text(identity)
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps({"messages": row["messages"]}) + "\n" for row in rows))
+
+
+def _run(work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
+    log_path = work / "log.txt"
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "optimizers.finetune.trainer", str(work)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**_ENVIRONMENT, **os.environ},
+        )
+        try:
+            _watch(process, work, progress, cancelled)
+        except BaseException:
+            _stop(process)
+            raise
+    if process.returncode:
+        tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-12:])
+        raise TrainingError(f"Training failed with exit code {process.returncode}; its log is {log_path}. Its end:\n{tail}")
+
+
+def _watch(process: subprocess.Popen[bytes], work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
+    while process.poll() is None:
+        if cancelled():
+            raise TrainingStopped("training was cancelled; the same call continues it")
+        _report(work, progress)
+        time.sleep(_POLL_SECONDS)
+    _report(work, progress)
+
+
+def _report(work: Path, progress: Progress | None) -> None:
+    records = read_progress(work)
+    if progress and records:
+        losses = [record["loss"] for record in records if "loss" in record]
+        progress(records[-1]["step"], records[-1]["steps"], losses[-1] if losses else None)
+
+
+def read_progress(folder: Path) -> list[dict[str, Any]]:
+    """Lines of a job's or an artifact's `progress.jsonl`, one a step; a half-written last line is left out."""
+    path = folder / "progress.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the trainer to save and end; it gets the time of a step and a checkpoint."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _publish(work: Path, target: Path, identity: str, *, name: str, adapter: str, base: str, spec: TrainingSpec) -> Artifact:
+    metrics = json.loads((work / "done.json").read_text())
+    model = work / "model"
+    for extra in ("adapter", "progress.jsonl", "rows.jsonl"):
+        if (work / extra).exists():
+            shutil.move(work / extra, model / extra)
+    artifact = publish(
+        model,
+        target,
+        name=name,
+        base=base,
+        adapter=adapter,
+        training=spec.model_dump(exclude={"base"}),
+        training_identity=identity,
+        rows_sha256=hashlib.sha256((model / "rows.jsonl").read_bytes()).hexdigest(),
+        metrics=metrics,
+    )
+    shutil.rmtree(work, ignore_errors=True)
+    return artifact

@@ -1,0 +1,46 @@
+"""What a training job is: read by the trainer's process, written by the Provider, hashed into the artifact."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingSpec(BaseModel):
+    """Settings of one supervised fine-tuning."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base: str = ""
+    """Folder or Hugging Face id of the model to start from."""
+    method: Literal["lora", "full"] = "lora"
+    """LoRA adapters that are merged at the end, or all weights."""
+    epochs: float = Field(4.0, gt=0)
+    """Passes over the rows."""
+    max_steps: int = -1
+    """Optimizer steps; overrides `epochs` if positive."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak rate. 1e-3 suits LoRA on a 135M model; the paper's 2e-5 is for all weights of a 13B one."""
+    batch_size: int = Field(8, ge=1)
+    """Rows a device and step."""
+    gradient_accumulation: int = Field(1, ge=1)
+    warmup_steps: int = Field(10, ge=0)
+    scheduler: str = "linear"
+    """A learning-rate scheduler of transformers."""
+    weight_decay: float = Field(0.0, ge=0)
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_targets: str = "all-linear"
+    """`all-linear`, or module names joined by commas."""
+    max_length: int = Field(1024, ge=16)
+    """Tokens; longer rows are left out and counted."""
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0 takes all usable cores."""
+    save_steps: int = Field(25, ge=1)
+    """Steps between checkpoints (and dev losses): what a kill can cost."""
+    save_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of the merged model on disk."""

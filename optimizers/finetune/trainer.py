@@ -1,0 +1,239 @@
+"""Supervised fine-tuning in a process of its own: `python -m optimizers.finetune.trainer JOB_DIR`.
+
+A process, so that a killed or out-of-memory training never takes the caller along, and so that it can be stopped and
+continued. `JOB_DIR/job.json` says what to do (see `TrainingSpec`), `JOB_DIR/rows.jsonl` holds chats (`messages`, the
+last one the assistant's). It writes `progress.jsonl` line by line, checkpoints, and at the end `model/` and `done.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from optimizers.finetune.spec import TrainingSpec
+from programs.lms.chat import training_ids
+
+EXIT_STOPPED = 130
+
+
+def main(job_dir: str) -> int:
+    """Train the job in `job_dir`, or continue it from its last checkpoint.
+
+    Returns:
+        0 when `done.json` stands, `EXIT_STOPPED` after SIGINT or SIGTERM with a checkpoint written.
+    """
+    folder = Path(job_dir)
+    if (folder / "done.json").exists():
+        return 0
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    spec = TrainingSpec.model_validate_json((folder / "job.json").read_text())
+    return _train(folder, spec)
+
+
+def _train(folder: Path, spec: TrainingSpec) -> int:
+    import torch
+    from transformers import AutoTokenizer
+
+    from programs.lms.devices import usable_cores
+
+    torch.set_num_threads(spec.threads or usable_cores())
+    random.seed(spec.seed)
+    torch.manual_seed(spec.seed)
+    tokenizer = AutoTokenizer.from_pretrained(spec.base)
+    train = _dataset(folder / "rows.jsonl", tokenizer, spec.max_length)
+    dev = _dataset(folder / "dev_rows.jsonl", tokenizer, spec.max_length) if (folder / "dev_rows.jsonl").exists() else None
+    progress = _Progress(folder / "progress.jsonl")
+    trainer = _trainer(folder, spec, tokenizer, train, dev, progress)
+    progress.stop_on_signals()
+    started = time.monotonic()
+    result = trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    if progress.stopped:
+        return EXIT_STOPPED
+    _save(folder, spec, trainer, tokenizer)
+    summary = {
+        "rows": len(train),
+        "tokens": int(sum(map(len, train["input_ids"])) * trainer.state.num_train_epochs),
+        "seconds": progress.seconds_before + time.monotonic() - started,
+        "steps": trainer.state.global_step,
+        "final_loss": result.training_loss,
+        "dtype": _dtype_name(spec),
+    }
+    _write_json(folder / "done.json", summary)
+    return 0
+
+
+def _dataset(path: Path, tokenizer: Any, max_length: int) -> Any:
+    from datasets import Dataset
+
+    columns: dict[str, list[list[int]]] = {"input_ids": [], "completion_mask": []}
+    too_long = 0
+    for line in path.read_text().splitlines():
+        ids, mask = training_ids(tokenizer, json.loads(line)["messages"])
+        if len(ids) > max_length:
+            too_long += 1
+            continue
+        columns["input_ids"].append(ids)
+        columns["completion_mask"].append(mask)
+    if too_long:
+        print(f"{too_long} of {path.name} left out: longer than max_length={max_length} tokens", file=sys.stderr, flush=True)
+    if not columns["input_ids"]:
+        raise ValueError(f"No row of {path} fits max_length={max_length} tokens; raise training.max_length.")
+    return Dataset.from_dict(columns)
+
+
+def _dtype_name(spec: TrainingSpec) -> str:
+    from programs.lms.devices import device_and_dtype
+
+    return device_and_dtype(spec.device)[1]
+
+
+def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: Any, progress: _Progress) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+    from trl import SFTTrainer
+
+    from optimizers.finetune.completion_loss import CompletionLossTrainer
+    from programs.lms.devices import device_and_dtype
+
+    on_cpu = device_and_dtype(spec.device)[0] == "cpu"
+    model = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.float32)
+    model.config.use_cache = False
+    trainer = (CompletionLossTrainer if on_cpu else SFTTrainer)(
+        model=model,
+        args=_sft_config(folder, spec, dev is not None),
+        train_dataset=train,
+        eval_dataset=dev,
+        processing_class=tokenizer,
+        peft_config=_lora(spec) if spec.method == "lora" else None,
+    )
+    for callback in list(trainer.callback_handler.callbacks):
+        if type(callback).__name__ in {"PrinterCallback", "ProgressCallback", "RichProgressCallback"}:
+            trainer.remove_callback(callback)
+    trainer.add_callback(progress.callback())
+    return trainer
+
+
+def _lora(spec: TrainingSpec) -> Any:
+    from peft import LoraConfig
+
+    targets = spec.lora_targets if spec.lora_targets == "all-linear" else spec.lora_targets.split(",")
+    return LoraConfig(
+        r=spec.lora_rank, lora_alpha=spec.lora_alpha, lora_dropout=spec.lora_dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+
+
+def _sft_config(folder: Path, spec: TrainingSpec, evaluate: bool) -> Any:
+    from trl import SFTConfig
+
+    from programs.lms.devices import device_and_dtype
+
+    device, dtype = device_and_dtype(spec.device)
+    return SFTConfig(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=spec.epochs,
+        max_steps=spec.max_steps,
+        per_device_train_batch_size=spec.batch_size,
+        per_device_eval_batch_size=spec.batch_size,
+        gradient_accumulation_steps=spec.gradient_accumulation,
+        learning_rate=spec.learning_rate,
+        warmup_steps=spec.warmup_steps,
+        lr_scheduler_type=spec.scheduler,
+        weight_decay=spec.weight_decay,
+        seed=spec.seed,
+        data_seed=spec.seed,
+        bf16=dtype == "bfloat16",
+        use_cpu=device == "cpu",
+        gradient_checkpointing=False,
+        max_length=spec.max_length,
+        completion_only_loss=True,
+        logging_steps=1,
+        save_steps=spec.save_steps,
+        save_total_limit=2,
+        eval_strategy="steps" if evaluate else "no",
+        eval_steps=spec.save_steps,
+        load_best_model_at_end=evaluate,
+        metric_for_best_model="eval_loss" if evaluate else None,
+        greater_is_better=False if evaluate else None,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=device != "cpu",
+        eos_token=None,
+    )
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint; a half-written one (a process killed while saving) is passed over."""
+    found = [p for p in (folder / "checkpoints").glob("checkpoint-*") if (p / "trainer_state.json").exists()]
+    return str(max(found, key=lambda p: int(p.name.split("-")[1]))) if found else None
+
+
+def _save(folder: Path, spec: TrainingSpec, trainer: Any, tokenizer: Any) -> None:
+    """Write the merged model, and for LoRA the adapter beside it, so that no reader needs peft or half the speed."""
+    import torch
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if spec.method == "lora":
+        model.save_pretrained(folder / "adapter")
+        model = model.merge_and_unload()
+    dtype = torch.bfloat16 if spec.save_dtype == "bfloat16" else torch.float32
+    model.to(dtype).save_pretrained(folder / "model.partial")
+    tokenizer.save_pretrained(folder / "model.partial")
+    os.replace(folder / "model.partial", folder / "model")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=1))
+    os.replace(partial, path)
+
+
+class _Progress:
+    """Writes a line a step, and turns a signal into a checkpoint and a clean end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stopped = False
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.seconds_before = json.loads(lines[-1])["seconds"] if lines else 0.0
+        self._started = time.monotonic()
+
+    def stop_on_signals(self) -> None:
+        def stop(signum: int, frame: Any) -> None:
+            self.stopped = True
+
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+
+    def callback(self) -> Any:
+        from transformers import TrainerCallback
+
+        progress = self
+
+        class Callback(TrainerCallback):
+            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+                if progress.stopped:
+                    control.should_save = control.should_training_stop = True
+                return control
+
+            def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+                progress.write(state, logs or {})
+
+        return Callback()
+
+    def write(self, state: Any, logs: dict[str, float]) -> None:
+        record = {"step": state.global_step, "steps": state.max_steps}
+        record["seconds"] = round(self.seconds_before + time.monotonic() - self._started, 3)
+        record |= {key: logs[key] for key in ("loss", "eval_loss", "learning_rate") if key in logs}
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,44 @@
+"""Which device and which number format this machine is good for."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on (its affinity, not the machine's total)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX or Arm BF16).
+
+    Without it bfloat16 is emulated: measured on an AVX2 machine, 1 GFLOPS against 97 in float32.
+    """
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+
+
+def device_and_dtype(device: str = "auto") -> tuple[str, str]:
+    """The device to use (`cuda`, `mps` or `cpu`) and its dtype (`bfloat16` or `float32`).
+
+    Args:
+        device: `auto` takes the best there is.
+
+    Raises:
+        ValueError: A device that this machine does not have.
+    """
+    import torch
+
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    chosen = next(name for name, there in found.items() if there) if device == "auto" else device
+    if not found.get(chosen):
+        raise ValueError(f"Device {device!r} is not usable here; expected one of {[name for name, there in found.items() if there]} or 'auto'.")
+    bf16 = {"cuda": lambda: torch.cuda.is_bf16_supported(), "mps": lambda: False, "cpu": cpu_has_bf16}[chosen]()
+    return chosen, "bfloat16" if bf16 else "float32"

@@ -1,0 +1,39 @@
+"""What improves a program: label with a teacher, screen, distil, evaluate, compare.
+
+    from optimizers import load_config, run
+
+    run(load_config("embedded", {"out": "runs/embedded"}))
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optimizers.config import RunConfig, load_config
+    from optimizers.distill import BootstrapDistill
+    from optimizers.experiment import run
+    from optimizers.finetune.provider import TRLProvider
+    from optimizers.finetune.spec import TrainingSpec
+    from optimizers.run_folder import Run
+    from optimizers.traces import Limits
+
+__all__ = ["BootstrapDistill", "Limits", "Run", "RunConfig", "TRLProvider", "TrainingSpec", "load_config", "run"]
+
+_HOMES = {
+    "BootstrapDistill": "optimizers.distill",
+    "Limits": "optimizers.traces",
+    "Run": "optimizers.run_folder",
+    "RunConfig": "optimizers.config",
+    "TRLProvider": "optimizers.finetune.provider",
+    "TrainingSpec": "optimizers.finetune.spec",
+    "load_config": "optimizers.config",
+    "run": "optimizers.experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use: the command line's `--help` needs none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'optimizers' has no attribute {name!r}; it has {__all__}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

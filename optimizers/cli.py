@@ -1,0 +1,226 @@
+"""`divide-or-conquer`: every command is a thin call of a public function."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from optimizers.config import RunConfig
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Distil the question-decomposing half of an LLM program into a small local model, and measure what that costs and saves.",
+)
+console = Console(stderr=True)
+out = Console()
+
+_OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
+_SETTINGS_HELP = (
+    "Settings: '@ NAME' takes a recipe or a TOML file; '--teacher M', '--student M', '--solver M', '--task T', '--out DIR', '--seed N', and "
+    "any '--section.key VALUE', such as '--data.train 300', '--task.hops 2,3', '--training.epochs 2', '--labelling.max_usd 5'."
+)
+
+
+def main() -> None:
+    """Entry point: turns expected errors into one message, and Ctrl-C into a hint."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        console.print("\n[yellow]Stopped. What is finished is kept: the same command continues.[/]")
+        sys.exit(130)
+    except (ValueError, OSError, RuntimeError) as error:
+        if os.environ.get("DIVIDE_OR_CONQUER_TRACEBACK"):
+            raise
+        console.print(f"[red]Error:[/] {error}", markup=True, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def parse_settings(arguments: list[str]) -> tuple[str | None, dict[str, str]]:
+    """Split `@ recipe --a.b value --c=value` into the recipe and the overrides.
+
+    Raises:
+        ValueError: A word that belongs to no setting, or a setting without a value.
+    """
+    recipe, overrides, rest = None, {}, list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("@"):
+            recipe = word[1:] or (rest.pop(0) if rest else "")
+            if not recipe:
+                raise ValueError("'@' needs the name of a recipe or the path of a TOML file after it.")
+        elif word.startswith("--"):
+            key, equals, value = word[2:].partition("=")
+            if not equals and (not rest or rest[0].startswith("--")):
+                raise ValueError(f"--{key} needs a value: --{key} VALUE.")
+            overrides[key] = value if equals else rest.pop(0)
+        else:
+            raise ValueError(f"{word!r} belongs to no setting. {_SETTINGS_HELP}")
+    return recipe, overrides
+
+
+def _config(context: typer.Context) -> RunConfig:
+    from optimizers.config import load_config
+
+    return load_config(*parse_settings(context.args))
+
+
+def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run: bool = False) -> None:
+    config = _config(context)
+    if dry_run:
+        from optimizers.plan import plan
+
+        out.print(plan(config))
+        return
+    from optimizers.experiment import STAGES, run
+    from optimizers.progress import ProgressDisplay
+
+    with ProgressDisplay(console) as display:
+        result = run(config, display.update, stages or STAGES)
+    if stages is None or "report" in stages:
+        _show(result)
+    else:
+        console.print(f"Done: {result.folder}")
+
+
+def _show(result: Any) -> None:
+    table = Table("condition", "questions", "accuracy", "95 % interval", "failed", title=str(result.folder))
+    for row in result.table():
+        interval = f"{row['low']:.1%} to {row['high']:.1%}"
+        table.add_row(row["condition"], str(row["n"]), f"{row['score']:.1%}", interval, str(row["failed"]))
+    out.print(table)
+    out.print(f"Report: {result.folder / 'report.html'}", soft_wrap=True)
+
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved plan with calls, tokens, dollars and minutes; do nothing.")]
+
+
+@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+def run(context: typer.Context, dry_run: DryRun = False) -> None:
+    """The main job: label, screen, distil, evaluate, report. The same command continues a stopped run."""
+    _run(context, dry_run=dry_run)
+
+
+@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+def label(context: typer.Context) -> None:
+    """Only collect the teacher's decompositions and solutions."""
+    _run(context, ("label",))
+
+
+@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+def screen(context: typer.Context) -> None:
+    """Only decide which teacher rows are kept, and write why the others are not."""
+    _run(context, ("screen",))
+
+
+@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+def distill(context: typer.Context) -> None:
+    """Only train the students."""
+    _run(context, ("distill",))
+
+
+@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+def evaluate(context: typer.Context) -> None:
+    """Only ask the test questions under every condition; students must be trained."""
+    _run(context, ("evaluate",))
+
+
+@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+def report(context: typer.Context) -> None:
+    """Only sum up and write the report."""
+    _run(context, ("report",))
+
+
+@app.command()
+def ask(
+    question: str,
+    context: Annotated[str, typer.Option(help="A passage that the answer stands in.")] = "",
+    decomposer: Annotated[str, typer.Option(help="Model string, or the folder of a student.")] = "embedded/teacher",
+    solver: Annotated[str, typer.Option(help="Model string.")] = "embedded/teacher",
+    max_subquestions: int = 4,
+) -> None:
+    """Answer one question in two stages, showing the subquestions."""
+    from optimizers.asking import ask_once
+
+    prediction = ask_once(question, context, decomposer, solver, max_subquestions)
+    for number, subquestion in enumerate(prediction.subquestions, 1):
+        answers = prediction.sub_answers
+        out.print(f"{number}. {subquestion}  [dim]{answers[number - 1] if number <= len(answers) else ''}[/]", highlight=False)
+    if prediction.state != "ok":
+        out.print(f"[dim]decomposition: {prediction.state}[/]")
+    out.print(f"[bold]{prediction.answer}[/]", highlight=False)
+
+
+@app.command()
+def tasks() -> None:
+    """The tasks that `--task` takes, with their options."""
+    import inspect
+
+    from programs.tasks.base import task_class, task_names
+
+    table = Table("task", "what it is", "options (--task.NAME VALUE)")
+    for name in task_names():
+        cls = task_class(name)
+        options = [f"{p.name}={p.default!r}" if p.default is not p.empty else p.name for p in inspect.signature(cls).parameters.values()]
+        table.add_row(name, cls.summary, ", ".join(options))
+    out.print(table)
+
+
+@app.command()
+def recipes() -> None:
+    """The recipes that '@ NAME' takes."""
+    from optimizers.config import recipe_names
+
+    for name in recipe_names():
+        out.print(name)
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, which models and devices are usable, what is missing and how to get it."""
+    from optimizers.doctor import examine
+
+    table = Table("", "part", "found", "what to do")
+    findings = examine()
+    for finding in findings:
+        table.add_row("[green]ok[/]" if finding.ok else "[yellow]--[/]", finding.part, finding.found, finding.remedy)
+    out.print(table)
+    raise typer.Exit(1 if any(not finding.ok and finding.required for finding in findings) else 0)
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="Model string, such as embedded/teacher or local/<folder>.")] = "embedded/teacher",
+    host: str = "127.0.0.1",
+    port: int = 8000,
+) -> None:
+    """Serve a local model over an OpenAI-compatible HTTP API."""
+    from programs.lms.server import serve as serve_model
+
+    serve_model(model, host, port)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder of a student artifact.")],
+    target: Annotated[Path, typer.Argument(help="The GGUF file to write.")],
+) -> None:
+    """Write a student as a GGUF file for llama.cpp and Ollama."""
+    from programs.lms.artifacts import open_artifact
+    from programs.lms.gguf import write_gguf
+
+    if target.exists():
+        raise ValueError(f"{target} exists already; choose another name.")
+    write_gguf(open_artifact(folder).folder, target)
+    out.print(f"Wrote {target}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""`BootstrapDistill`: a teleprompter that distils named predictors of a program into a small local model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dspy
+from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
+
+from optimizers.finetune.jobs import Progress, train
+from optimizers.finetune.provider import TRLProvider, base_folder
+from optimizers.finetune.spec import TrainingSpec
+from optimizers.screening import Decision, Policy, count_drops, screen
+from optimizers.traces import Collected, Limits, Sample, collect
+from programs.adapter import adapter_by_name, adapter_name
+from programs.lms.artifacts import Artifact, home
+from programs.lms.catalog import lm as make_lm
+from programs.modules import TwoStage
+from programs.signatures import NO_DECOMPOSITION
+from programs.tasks.base import Score
+
+
+class TooFewRowsError(ValueError):
+    """Screening left fewer rows than a training needs; nothing was trained, the traces are kept."""
+
+
+@dataclass
+class Distilled:
+    """What a distillation did, attached to the compiled program as `.distilled`.
+
+    Attributes:
+        artifacts: Predictor name -> the model that was trained for it.
+        rows: Predictor name -> training rows (`id` and `messages`).
+        decisions: One per (example, sample): kept, or the reason why not.
+        collected: The teacher's samples and what they cost.
+    """
+
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
+    collected: Collected | None = None
+
+
+class BootstrapDistill(FinetuneTeleprompter):
+    """Trains the LM of some predictors on a teacher's calls, and leaves all others as they are.
+
+    Against `dspy.BootstrapFinetune`: predictors are chosen by name, one bad teacher row costs that row alone, rows are
+    screened by a policy, nothing is paid for twice, and a failed training raises.
+
+        optimizer = BootstrapDistill(metric=task.metric, policy="oracle", folder="runs/mine")
+        student = optimizer.compile(TwoStage(), trainset=task.load("train", 200), teacher=teacher_program)
+
+    Args:
+        metric: `metric(example, prediction) -> float`; needed by the policy `oracle`.
+        targets: Names of predictors to train (as in `named_predictors()`); by default those of the decomposer.
+        policy: `none` (S_D-T), `oracle` (S_D-R), or a `Policy`.
+        samples: Teacher samples a question.
+        keep: `first` right sample of a question, or `all` distinct right ones.
+        temperature: Of the teacher's samples; needed if `samples` > 1.
+        min_score: Metric value that counts as right.
+        min_rows: Fewest rows to train on.
+        adapter: Prompt format of the student: `line-terse` for this package's programs, else DSPy's configured one.
+        training: Settings of the fine-tuning; its `base` is ignored.
+        folder: Traces and artifacts; a folder under `$DIVIDE_OR_CONQUER_HOME` by default. The same folder continues.
+        threads: Teacher calls at a time.
+        limits: Where labelling stops.
+        artifact_names: Predictor name -> folder name of its artifact under `<folder>/student`.
+        progress: Called with (stage, done, total, note) while labelling and training.
+    """
+
+    def __init__(
+        self,
+        metric: Callable[..., float] | None = None,
+        *,
+        targets: Sequence[str] | None = None,
+        policy: str | Policy = "none",
+        samples: int = 1,
+        keep: str = "first",
+        temperature: float | None = None,
+        min_score: float = 1.0,
+        min_rows: int = 20,
+        adapter: str | None = None,
+        training: TrainingSpec | None = None,
+        folder: Path | str | None = None,
+        threads: int = 8,
+        limits: Limits | None = None,
+        artifact_names: dict[str, str] | None = None,
+        progress: Callable[[str, int, int, str], None] | None = None,
+    ) -> None:
+        super().__init__(train_kwargs=(training or TrainingSpec()).model_dump(exclude={"base"}))
+        if policy == "oracle" and metric is None:
+            raise ValueError("policy='oracle' keeps what the metric calls right: pass metric=, for example task.metric.")
+        self.metric, self.policy, self.keep, self.min_score = metric, policy, keep, min_score
+        self.targets = list(targets) if targets is not None else None
+        self.samples, self.temperature, self.threads = samples, temperature, threads
+        self.min_rows, self.adapter = min_rows, adapter
+        self.training = training or TrainingSpec()
+        self.folder = Path(folder) if folder else home() / "distill"
+        self.limits = limits or Limits()
+        self.artifact_names = artifact_names or {}
+        self.progress = progress
+
+    def compile(
+        self, student: dspy.Module, *, trainset: list[dspy.Example], teacher: dspy.Module | None = None, valset: list[dspy.Example] | None = None
+    ) -> dspy.Module:
+        """A copy of `student` whose target predictors run on freshly trained models.
+
+        Args:
+            student: Its target predictors' LMs are what is trained (`embedded/base`, `hf/...`, `local/...`).
+            trainset: Questions for the teacher, with inputs marked.
+            teacher: A program whose predictors have the same names; the student itself by default.
+            valset: Questions whose teacher calls give the dev loss that picks the best checkpoint.
+
+        Raises:
+            ValueError: Unknown target, or a target whose LM cannot be trained.
+            TooFewRowsError: Fewer than `min_rows` rows for a target.
+            TrainingError: Training failed.
+        """
+        teacher = teacher or student
+        targets = self._targets(student, teacher)
+        bases = {name: _trainable(name, predictor.lm or dspy.settings.lm) for name, predictor in targets.items()}
+        distilled = self.prepare(student, trainset=trainset, teacher=teacher)
+        for name, rows in distilled.rows.items():
+            self._check(name, rows, distilled.decisions)
+        dev = self.prepare(student, trainset=valset, teacher=teacher, split="dev").rows if valset else {}
+        for name in targets:
+            distilled.artifacts[name] = self._train(name, bases[name], distilled.rows[name], dev.get(name, []), student)
+        return self._compiled(student, distilled)
+
+    def prepare(
+        self, student: dspy.Module, *, trainset: list[dspy.Example], teacher: dspy.Module | None = None, split: str = "train"
+    ) -> Distilled:
+        """Label and screen without training: what `compile` would train on.
+
+        Args:
+            student: Gives the signatures and demos that the rows are rendered with.
+            trainset: Questions for the teacher.
+            teacher: As in `compile`.
+            split: A word for the progress display.
+        """
+        teacher = teacher or student
+        targets = self._targets(student, teacher)
+        distilled = Distilled(collected=self._collect(teacher, trainset, split))
+        distilled.decisions = self._screen(distilled.collected, trainset)
+        distilled.rows = self._rows(student, targets, distilled.collected, distilled.decisions)
+        return distilled
+
+    def _targets(self, student: dspy.Module, teacher: dspy.Module) -> dict[str, dspy.Predict]:
+        named = dict(student.named_predictors())
+        chosen = self.targets if self.targets is not None else [name for name in named if name.split(".")[0] == "decompose"]
+        unknown = [name for name in chosen if name not in named] or ([] if chosen else ["decompose"])
+        if unknown:
+            raise ValueError(f"The student has no predictor {unknown[0]!r}; it has {list(named)}. Name the ones to train in targets=.")
+        missing = [name for name in chosen if name not in dict(teacher.named_predictors())]
+        if missing:
+            raise ValueError(f"The teacher has no predictor {missing[0]!r}; its predictors must bear the student's names.")
+        return {name: named[name] for name in chosen}
+
+    def _collect(self, teacher: dspy.Module, examples: list[dspy.Example], split: str) -> Collected:
+        def report(done: int, total: int, failed: int, eta: float | None) -> None:
+            if self.progress:
+                self.progress(f"label {split}", done, total, f"{failed} failed" if failed else "")
+
+        return collect(
+            teacher,
+            examples,
+            folder=self.folder,
+            samples=self.samples,
+            temperature=self.temperature,
+            threads=self.threads,
+            limits=self.limits,
+            progress=report,
+        )
+
+    def _screen(self, collected: Collected, examples: list[dspy.Example]) -> list[Decision]:
+        return screen(collected, examples, self.policy, score=self._score, keep=self.keep, min_score=self.min_score)
+
+    def _score(self, example: dspy.Example, prediction: Any) -> Score:
+        return Score(float(self.metric(example, prediction))) if self.metric else Score.unscored("no metric")
+
+    def _rows(
+        self, student: dspy.Module, targets: dict[str, dspy.Predict], collected: Collected, decisions: Iterable[Decision]
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Chats for each target, rendered as the trained student will be asked."""
+        kept = {(d.example_id, d.sample) for d in decisions if d.kept}
+        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in targets}
+        for sample in collected.samples:
+            if (sample.example_id, sample.sample) not in kept:
+                continue
+            for call in sample.calls:
+                if call.predictor in targets:
+                    messages = self._messages(student, targets[call.predictor], call.inputs, _clean_outputs(call.outputs, sample))
+                    rows[call.predictor].append({"id": sample.example_id, "sample": sample.sample, "messages": messages})
+        return rows
+
+    def _messages(self, student: dspy.Module, predictor: dspy.Predict, inputs: dict[str, Any], outputs: dict[str, Any]) -> list[dict[str, str]]:
+        adapter = adapter_by_name(self._adapter_name(student))
+        return adapter.format_finetune_data(predictor.signature, predictor.demos, inputs, outputs)["messages"]
+
+    def _adapter_name(self, student: dspy.Module) -> str:
+        if self.adapter:
+            return self.adapter
+        if hasattr(student, "adapter_of"):
+            return "line-terse"
+        return adapter_name(dspy.settings.adapter) if dspy.settings.adapter else "chat"
+
+    def _check(self, name: str, rows: list[dict[str, Any]], decisions: list[Decision]) -> None:
+        if len(rows) >= self.min_rows:
+            return
+        dropped = ", ".join(f"{count} {reason}" for reason, count in count_drops(decisions).items()) or "none dropped"
+        raise TooFewRowsError(
+            f"Only {len(rows)} rows for {name!r}, at least {self.min_rows} are needed; nothing was trained. Of {len(decisions)} teacher "
+            f"samples: {dropped}. Add questions, look at {self.folder / 'samples.jsonl'}, or lower screening.min_rows."
+        )
+
+    def _train(self, name: str, base: str, rows: list[dict[str, Any]], dev: list[dict[str, Any]], student: dspy.Module) -> Artifact:
+        folder_name = self.artifact_names.get(name, name)
+        return train(
+            rows,
+            self.training.model_copy(update={"base": base_folder(base)}),
+            self.folder / "student" / folder_name,
+            name=folder_name,
+            adapter=self._adapter_name(student),
+            base=base,
+            dev_rows=dev,
+            progress=self._training_progress(folder_name),
+        )
+
+    def _training_progress(self, name: str) -> Progress:
+        def report(step: int, steps: int, loss: float | None) -> None:
+            if self.progress:
+                self.progress(f"train {name}", step, steps, "" if loss is None else f"loss {loss:.3f}")
+
+        return report
+
+    def _compiled(self, student: dspy.Module, distilled: Distilled) -> dspy.Module:
+        compiled = student.deepcopy()
+        originals = dict(student.named_predictors())
+        provider = TRLProvider(self.folder / "student", adapter=self._adapter_name(student))
+        for name, predictor in compiled.named_predictors():
+            predictor.lm = originals[name].lm
+            if name in distilled.artifacts:
+                predictor.lm = make_lm(distilled.artifacts[name].model_string)
+                predictor.lm.provider = provider
+        compiled.distilled = distilled
+        return compiled
+
+
+def two_stage(task: Any, decomposer: dspy.LM | None, solver: dspy.LM | None) -> TwoStage:
+    """`TwoStage` with a task's limits and one LM a stage (None: DSPy's configured one)."""
+    program = TwoStage(max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context)
+    for stage, model in (("decompose", decomposer), ("solve", solver)):
+        getattr(program, stage).set_lm(model)
+    return program
+
+
+def _trainable(name: str, model: dspy.LM | None) -> str:
+    if model is None:
+        raise ValueError(f"Predictor {name!r} of the student has no LM; set one that can be trained, for example lm('embedded/base').")
+    base_folder(model.model)
+    return model.model
+
+
+def _clean_outputs(outputs: dict[str, Any], sample: Sample) -> dict[str, Any]:
+    """A decomposition as the program read it: questions alone, each once, within the limit."""
+    if "subquestions" not in outputs or "state" not in sample.prediction:
+        return outputs
+    return {**outputs, "subquestions": sample.prediction["subquestions"] or [NO_DECOMPOSITION]}

@@ -1,0 +1,84 @@
+"""What is installed, which models and devices are usable, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from programs.lms.catalog import missing_key
+
+_REQUIRED = ("dspy", "torch", "transformers", "trl", "peft", "datasets", "optuna")
+_EXTRAS = {"openvino-genai": "fast", "fastapi": "serve", "uvicorn": "serve"}
+_API_MODELS = ("openai/gpt-4.1-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash")
+_DISK_GIB = 3
+
+
+class Finding(NamedTuple):
+    """One part that was looked at; `remedy` is empty where all is well."""
+
+    part: str
+    ok: bool
+    found: str
+    remedy: str = ""
+    required: bool = False
+
+
+def examine() -> list[Finding]:
+    """Look at packages, devices, embedded models, keys and disk; nothing is downloaded or loaded."""
+    return [*_packages(), *_devices(), *_embedded(), *_keys(), _disk()]
+
+
+def _packages() -> Iterator[Finding]:
+    for name in _REQUIRED:
+        yield _package(name, "pip install divide-or-conquer", True)
+    for name, extra in _EXTRAS.items():
+        yield _package(name, f"optional: pip install 'divide-or-conquer[{extra}]'", False)
+
+
+def _package(name: str, remedy: str, required: bool) -> Finding:
+    try:
+        return Finding(name, True, importlib.metadata.version(name), required=required)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, False, "not installed", remedy, required)
+
+
+def _devices() -> Iterator[Finding]:
+    from programs.lms.devices import cpu_has_bf16, device_and_dtype, usable_cores
+
+    device, dtype = device_and_dtype()
+    yield Finding("device", True, f"{device} in {dtype}, {usable_cores()} CPU cores")
+    if device == "cpu" and not cpu_has_bf16():
+        yield Finding("bfloat16", False, "the CPU has none in hardware", "nothing: float32 is used, at about half the speed")
+
+
+def _embedded() -> Iterator[Finding]:
+    from programs.lms.embedded import base_gguf, teacher_folder
+
+    try:
+        yield Finding("embedded/base", True, str(base_gguf()))
+    except ValueError as error:
+        yield Finding("embedded/base", False, "weights not found", str(error))
+    shipped = (teacher_folder() / "adapter_model.safetensors").exists()
+    yield Finding("embedded/teacher", shipped, "adapter shipped" if shipped else "adapter missing", "" if shipped else "reinstall the package")
+
+
+def _keys() -> Iterator[Finding]:
+    for model in _API_MODELS:
+        key = missing_key(model)
+        yield Finding(model.split("/")[0], key is None, f"{key} not set" if key else "key set", f"export {key}=... to use such models" if key else "")
+
+
+def _disk() -> Finding:
+    from programs.lms.artifacts import home
+
+    folder = home()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**30
+    writable = os.access(folder, os.W_OK)
+    remedy = "" if free >= _DISK_GIB and writable else f"{_DISK_GIB} GiB are needed; point DIVIDE_OR_CONQUER_HOME to another disk"
+    return Finding("disk", not remedy, f"{free:.1f} GiB free in {folder}", remedy, True)

@@ -1,0 +1,148 @@
+"""Sums a run folder up into `metrics.json`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optimizers.evaluation import summarise
+from optimizers.jsonlines import read_lines
+from optimizers.statistics import holm, paired_comparison, retention
+from programs.lms.artifacts import open_artifact
+from programs.lms.devices import usable_cores
+from programs.lms.ledger import Usage
+
+if TYPE_CHECKING:
+    from optimizers.experiment import Experiment
+
+_PACKAGES = ("divide-or-conquer", "dspy", "torch", "transformers", "trl", "peft", "openvino-genai", "optuna")
+
+
+def build_metrics(experiment: Experiment) -> dict[str, Any]:
+    """Everything that the report and a reader need, from the files of the run folder."""
+    config, folder = experiment.config, experiment.folder
+    predictions = {c.name: list(read_lines(folder / "predictions" / f"{c.name}.jsonl")) for c in experiment.conditions}
+    predictions = {name: lines for name, lines in predictions.items() if lines}
+    conditions = {name: summarise(lines) for name, lines in predictions.items()}
+    scores = {name: {line["id"]: line["score"] for line in lines if line["score"] is not None} for name, lines in predictions.items()}
+    timings = json.loads((folder / "timings.json").read_text()) if (folder / "timings.json").exists() else {}
+    return {
+        "schema": 1,
+        "task": config.task.name,
+        "task_options": experiment.task_options,
+        "models": {role: experiment.model(role).model for role in ("teacher", "student0", "solver")},
+        "commit": _commit(),
+        "versions": _versions(),
+        "seed": config.seed,
+        "machine": _machine(),
+        "seconds": round(sum(timings.values()), 1),
+        "timings": timings,
+        "overlap": 0,
+        "labelling": _labelling(folder),
+        "training": _training(experiment),
+        "conditions": conditions,
+        "comparisons": _comparisons(scores),
+        "retention": _retentions(scores),
+        "saving": _saving(conditions),
+    }
+
+
+def _labelling(folder: Path) -> dict[str, Any]:
+    usage, samples, failed, questions = Usage(), 0, 0, set()
+    for sample in read_lines(folder / "samples.jsonl"):
+        samples += 1
+        failed += sample["error"] is not None
+        questions.add(sample["example"])
+        usage = sum((Usage.from_dict(cost) for models in sample["usage"].values() for cost in models.values()), usage)
+    policies: dict[str, Any] = {}
+    for row in read_lines(folder / "rows.jsonl"):
+        entry = policies.setdefault(row["policy"], {"kept": 0, "dropped": Counter()})
+        entry["kept"] += row["kept"]
+        if not row["kept"]:
+            entry["dropped"][row["reason"]] += 1
+    last = policies.get("oracle") or policies.get("none") or {"kept": 0, "dropped": {}}
+    return {"questions": len(questions), "samples": samples, **usage.to_dict(), "failed": failed, **last, "by_policy": policies}
+
+
+def _training(experiment: Experiment) -> dict[str, Any]:
+    trained = {}
+    for student in experiment.students():
+        if (experiment.student_folder(student) / "manifest.json").exists():
+            artifact = open_artifact(experiment.student_folder(student))
+            trained[student] = {**artifact.manifest["metrics"], "model": artifact.model_string}
+    return trained
+
+
+def _comparisons(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """Every pair of conditions on the questions that both were scored on, Holm-adjusted over all pairs."""
+    rows = []
+    for a, b in combinations(scores, 2):
+        found = paired_comparison(scores[a], scores[b])
+        rows.append({"a": a, "b": b, "n": found.n, "delta": found.delta, "ci95": [found.low, found.high], "p": found.p,
+                     "wins": found.wins, "losses": found.losses, "ties": found.ties})  # fmt: skip
+    for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = adjusted
+    return rows
+
+
+def _retentions(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """What share of the teacher's score each other decomposer keeps before the same solver."""
+    rows = []
+    for name in scores:
+        decomposer, plus, solver = name.partition("+")
+        reference = f"teacher+{solver}"
+        if plus and decomposer != "teacher" and reference in scores:
+            kept = retention(scores[name], scores[reference])
+            rows.append({"a": name, "b": reference, "ratio": kept.estimate, "ci95": [kept.low, kept.high]})
+    return rows
+
+
+def _saving(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """What the teacher's decomposition stage costs per 1,000 questions: what a local decomposer saves of the bill."""
+    teacher = next((c for name, c in conditions.items() if name.startswith("teacher+")), None)
+    if not teacher or "decompose" not in teacher:
+        return {}
+    scale, usage = 1000 / teacher["n"], teacher["decompose"]
+    usd = None if usage["usd"] is None else usage["usd"] * scale
+    tokens = {key: round(usage[key] * scale) for key in ("calls", "input_tokens", "output_tokens")}
+    return {"per_1000_questions": {**tokens, "seconds": usage["seconds"] * scale, "usd": usd}}
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that runs, where it is a git checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    found = subprocess.run(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _machine() -> dict[str, Any]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
+    return {"cpu": _cpu_name(), "cores": usable_cores(), "memory_gib": memory and round(memory, 1), "system": platform.system()}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

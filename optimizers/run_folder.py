@@ -1,0 +1,112 @@
+"""A run's folder: opened once for a configuration, and read back by `Run`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from optimizers.config import RunConfig
+from optimizers.finetune.jobs import read_progress
+from optimizers.jsonlines import read_lines
+
+_MAY_DIFFER = {"out", "labelling.threads", "labelling.max_calls", "labelling.max_tokens", "labelling.max_usd",
+               "labelling.failure_share", "labelling.partial", "evaluation.threads",
+               "evaluation.conditions", "training.threads", "training.save_steps", "training.device", "cost.local_usd_per_hour"}  # fmt: skip
+"""Settings that change how a run is done, not what comes out of the parts that stand already."""
+
+
+def open_folder(config: RunConfig) -> Path:
+    """The run folder of `config`, made if it is not there.
+
+    Raises:
+        ValueError: It holds a run of another configuration; shows the difference.
+    """
+    folder = Path(config.out)
+    path = folder / "config.toml"
+    if path.exists():
+        _refuse_other(config, path)
+    elif folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty and holds no run. Choose another folder with --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(config.to_toml())
+    partial.replace(path)
+    return folder
+
+
+def _refuse_other(config: RunConfig, path: Path) -> None:
+    before, now = (_flat(tomllib.loads(text)) for text in (path.read_text(), config.to_toml()))
+    changed = [key for key in sorted({*before, *now} - _MAY_DIFFER) if before.get(key) != now.get(key)]
+    if changed:
+        lines = "\n".join(f"  {key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in changed)
+        raise ValueError(f"{path.parent} holds a run of another configuration:\n{lines}\nChoose a new folder: --out {_free(path.parent)}")
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _free(folder: Path) -> Path:
+    return next(path for n in range(2, 10_000) if not (path := folder.with_name(f"{folder.name}-{n}")).exists())
+
+
+class Run:
+    """Reads a run folder; in a notebook it shows its table and draws its figures.
+
+    Args:
+        folder: A folder that `optimizers.run` or the command line filled.
+
+    Raises:
+        ValueError: No run there.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "config.toml").exists():
+            raise ValueError(f"{self.folder} holds no run: it has no config.toml. Give the --out folder of `divide-or-conquer run`.")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """`metrics.json`; empty before the report stage."""
+        path = self.folder / "metrics.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def predictions(self, condition: str) -> list[dict[str, Any]]:
+        """A line a test question of one condition."""
+        return list(read_lines(self.folder / "predictions" / f"{condition}.jsonl"))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A line an example and policy: kept, or the reason why not."""
+        return list(read_lines(self.folder / "rows.jsonl"))
+
+    def training(self, student: str) -> list[dict[str, Any]]:
+        """A line a training step: step, seconds, loss."""
+        return read_progress(self.folder / "student" / student)
+
+    def figures(self) -> dict[str, Path]:
+        """Figure name -> PNG."""
+        return {path.stem: path for path in sorted((self.folder / "figures").glob("*.png"))}
+
+    def table(self) -> list[dict[str, Any]]:
+        """Accuracy by condition, a dict a row: condition, n, score, low, high, failed."""
+        return [
+            {"condition": name, "n": c["n"], "score": c["score"], "low": c["ci95"][0], "high": c["ci95"][1], "failed": c["failed"]}
+            for name, c in self.metrics.get("conditions", {}).items()
+        ]
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{r['condition']}</td><td>{r['n']}</td><td>{r['score']:.1%}</td><td>{r['low']:.1%} to {r['high']:.1%}</td></tr>"
+            for r in self.table()
+        )
+        head = "<tr><th>condition</th><th>questions</th><th>accuracy</th><th>95 % interval</th></tr>"
+        return f"<p>Run in <code>{self.folder}</code></p><table>{head}{rows}</table>"
+
+    def __repr__(self) -> str:
+        lines = [f"{r['condition']:<20} {r['score']:6.1%}  [{r['low']:.1%}, {r['high']:.1%}]  n={r['n']}" for r in self.table()]
+        return "\n".join([f"Run({str(self.folder)!r})", *lines])

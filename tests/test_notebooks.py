@@ -1,0 +1,25 @@
+"""Every notebook runs from its first cell to its last."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("QUICKSTART_FOLDER", str(tmp_path))
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    results = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output for output in results if output.output_type == "error"]
+    assert any("image/png" in output.get("data", {}) for output in results)
+
+
+def test_notebooks_exist():
+    assert NOTEBOOKS

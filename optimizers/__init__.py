@@ -1,8 +1,8 @@
 """What improves a program: label with a teacher, screen, distil, evaluate, compare.
 
-    from optimizers import load_config, run
+from optimizers import load_config, run
 
-    run(load_config("embedded", {"out": "runs/embedded"}))
+run(load_config("embedded", {"out": "runs/embedded"}))
 """
 
 from typing import TYPE_CHECKING, Any

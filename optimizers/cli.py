@@ -24,18 +24,15 @@ out = Console()
 
 _OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
 _SETTINGS_HELP = (
-    "Settings: '@ NAME' takes a recipe or a TOML file; '--teacher M', '--student M', '--solver M', '--task T', '--out DIR', '--seed N', and "
-    "any '--section.key VALUE', such as '--data.train 300', '--task.hops 2,3', '--training.epochs 2', '--labelling.max_usd 5'."
+    "Settings: '@ NAME' takes a recipe or a TOML file; '--teacher M', '--student M', '--solver M', '--task T', '--out DIR', '--seed N', "
+    "and any '--section.key VALUE': '--data.train 300', '--task.hops 2,3', '--training.epochs 2', '--labelling.max_usd 5'."
 )
 
 
 def main() -> None:
-    """Entry point: turns expected errors into one message, and Ctrl-C into a hint."""
+    """Entry point: turns expected errors into one message."""
     try:
         app()
-    except KeyboardInterrupt:
-        console.print("\n[yellow]Stopped. What is finished is kept: the same command continues.[/]")
-        sys.exit(130)
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("DIVIDE_OR_CONQUER_TRACEBACK"):
             raise
@@ -82,8 +79,12 @@ def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run:
     from optimizers.experiment import STAGES, run
     from optimizers.progress import ProgressDisplay
 
-    with ProgressDisplay(console) as display:
-        result = run(config, display.update, stages or STAGES)
+    try:
+        with ProgressDisplay(console) as display:
+            result = run(config, display.update, stages or STAGES)
+    except KeyboardInterrupt:
+        console.print("\n[yellow]Stopped. What is finished is kept: the same command continues.[/]")
+        raise typer.Exit(130) from None
     if stages is None or "report" in stages:
         _show(result)
     else:

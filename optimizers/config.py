@@ -44,10 +44,12 @@ class ModelConfig(_Section):
     """Address of an OpenAI-compatible server; keys come from the environment alone."""
     timeout: float | None = Field(None, gt=0)
     """Seconds that an API call may take."""
+    adapter: Literal["line", "line-terse", "chat"] | None = None
+    """Prompt format; by default the one that a model of this package was trained on, and `line` for others."""
 
     def options(self) -> dict[str, Any]:
         """What `programs.lms.lm` takes beside the model string."""
-        return self.model_dump(exclude={"model"}, exclude_none=True)
+        return self.model_dump(exclude={"model", "adapter"}, exclude_none=True)
 
 
 class DataConfig(_Section):
@@ -133,7 +135,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     """
     path = Path(name)
     packaged = resources.files("optimizers.recipes") / f"{name}.toml"
-    if not path.is_file() and not (name in recipe_names()):
+    if not path.is_file() and name not in recipe_names():
         raise ValueError(f"No recipe and no file {name!r}; recipes: {recipe_names()}, or give the path of a TOML file.")
     try:
         return tomllib.loads(path.read_text() if path.is_file() else packaged.read_text())

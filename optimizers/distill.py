@@ -20,7 +20,7 @@ from programs.lms.artifacts import Artifact, home
 from programs.lms.catalog import lm as make_lm
 from programs.modules import TwoStage
 from programs.signatures import NO_DECOMPOSITION
-from programs.tasks.base import Score
+from programs.tasks.base import Score, Task
 
 
 class TooFewRowsError(ValueError):
@@ -104,7 +104,12 @@ class BootstrapDistill(FinetuneTeleprompter):
         self.progress = progress
 
     def compile(
-        self, student: dspy.Module, *, trainset: list[dspy.Example], teacher: dspy.Module | None = None, valset: list[dspy.Example] | None = None
+        self,
+        student: dspy.Module,
+        *,
+        trainset: list[dspy.Example],
+        teacher: dspy.Module | None = None,
+        valset: list[dspy.Example] | None = None,
     ) -> dspy.Module:
         """A copy of `student` whose target predictors run on freshly trained models.
 
@@ -143,10 +148,9 @@ class BootstrapDistill(FinetuneTeleprompter):
         """
         teacher = teacher or student
         targets = self._targets(student, teacher)
-        distilled = Distilled(collected=self._collect(teacher, trainset, split))
-        distilled.decisions = self._screen(distilled.collected, trainset)
-        distilled.rows = self._rows(student, targets, distilled.collected, distilled.decisions)
-        return distilled
+        collected = self._collect(teacher, trainset, split)
+        decisions = self._screen(collected, trainset)
+        return Distilled(rows=self._rows(student, targets, collected, decisions), decisions=decisions, collected=collected)
 
     def _targets(self, student: dspy.Module, teacher: dspy.Module) -> dict[str, dspy.Predict]:
         named = dict(student.named_predictors())
@@ -196,7 +200,9 @@ class BootstrapDistill(FinetuneTeleprompter):
                     rows[call.predictor].append({"id": sample.example_id, "sample": sample.sample, "messages": messages})
         return rows
 
-    def _messages(self, student: dspy.Module, predictor: dspy.Predict, inputs: dict[str, Any], outputs: dict[str, Any]) -> list[dict[str, str]]:
+    def _messages(
+        self, student: dspy.Module, predictor: dspy.Predict, inputs: dict[str, Any], outputs: dict[str, Any]
+    ) -> list[dict[str, str]]:
         adapter = adapter_by_name(self._adapter_name(student))
         return adapter.format_finetune_data(predictor.signature, predictor.demos, inputs, outputs)["messages"]
 
@@ -249,9 +255,11 @@ class BootstrapDistill(FinetuneTeleprompter):
         return compiled
 
 
-def two_stage(task: Any, decomposer: dspy.LM | None, solver: dspy.LM | None) -> TwoStage:
+def two_stage(
+    task: Task, decomposer: dspy.LM | None, solver: dspy.LM | None, adapters: dict[str, dspy.Adapter | str] | None = None
+) -> TwoStage:
     """`TwoStage` with a task's limits and one LM a stage (None: DSPy's configured one)."""
-    program = TwoStage(max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context)
+    program = TwoStage(max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context, adapters=adapters)
     for stage, model in (("decompose", decomposer), ("solve", solver)):
         getattr(program, stage).set_lm(model)
     return program

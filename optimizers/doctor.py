@@ -63,13 +63,17 @@ def _embedded() -> Iterator[Finding]:
     except ValueError as error:
         yield Finding("embedded/base", False, "weights not found", str(error))
     shipped = (teacher_folder() / "adapter_model.safetensors").exists()
-    yield Finding("embedded/teacher", shipped, "adapter shipped" if shipped else "adapter missing", "" if shipped else "reinstall the package")
+    yield Finding(
+        "embedded/teacher", shipped, "adapter shipped" if shipped else "adapter missing", "" if shipped else "reinstall the package"
+    )
 
 
 def _keys() -> Iterator[Finding]:
     for model in _API_MODELS:
         key = missing_key(model)
-        yield Finding(model.split("/")[0], key is None, f"{key} not set" if key else "key set", f"export {key}=... to use such models" if key else "")
+        yield Finding(
+            model.split("/")[0], key is None, f"{key} not set" if key else "key set", f"export {key}=... to use such models" if key else ""
+        )
 
 
 def _disk() -> Finding:

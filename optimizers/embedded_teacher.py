@@ -133,7 +133,13 @@ def _judges(task: Task, model: dspy.LM) -> dict[str, Callable[[dspy.Example], fl
     def answer(asked: dspy.Module) -> Callable[[dspy.Example], float]:
         return lambda example: _right(lambda: asked(question=example.question, context=example.context), example)
 
-    return {"decompose": decompose, "solve": solve, "two_stage": answer(program), "single_stage": answer(direct), "single_stage_cot": answer(reasoned)}
+    return {
+        "decompose": decompose,
+        "solve": solve,
+        "two_stage": answer(program),
+        "single_stage": answer(direct),
+        "single_stage_cot": answer(reasoned),
+    }
 
 
 def _right(ask: Callable[[], dspy.Prediction], example: dspy.Example) -> float:

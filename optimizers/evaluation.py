@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

@@ -18,16 +18,17 @@ import dspy
 from optimizers.config import ModelConfig, RunConfig
 from optimizers.distill import BootstrapDistill, Distilled, two_stage
 from optimizers.evaluation import evaluate
+from optimizers.jsonlines import read_json, write_json
 from optimizers.metrics import build_metrics
 from optimizers.report import write_report
 from optimizers.run_folder import Run, open_folder
-from optimizers.traces import Journal, Limits, journaled
+from optimizers.traces import Collected, Journal, Limits, journaled
 from programs.conditions import STUDENTS, Condition, parse_condition
 from programs.lms.artifacts import open_artifact, register
 from programs.lms.catalog import is_local, missing_key
 from programs.lms.catalog import lm as make_lm
-from programs.lms.ledger import Ledger, Prices, recording
-from programs.modules import SingleStage
+from programs.lms.ledger import Ledger, Prices, Usage, recording
+from programs.modules import SingleStage, TwoStage
 from programs.tasks.base import load_task, overlapping, task_class
 
 Progress = Callable[[str, int, int, str], None]
@@ -85,7 +86,9 @@ class Experiment:
         shared = overlapping(self.splits)
         if shared:
             first, second, question = shared[0]
-            raise ValueError(f"{len(shared)} questions stand both in {first} and in {second}, the first: {question!r}. Take them out of one.")
+            raise ValueError(
+                f"{len(shared)} questions stand both in {first} and in {second}, the first: {question!r}. Take them out of one."
+            )
 
     def model(self, role: str) -> dspy.LM:
         """The LM of `teacher`, `solver`, `student0`, or of a distilled student such as `S_D-R`."""
@@ -110,12 +113,22 @@ class Experiment:
     def label(self) -> Distilled:
         """Teacher decompositions of the training questions, each solved by the teacher: `traces.jsonl`, `samples.jsonl`."""
         distilled = self._distiller("none").prepare(self._student(), trainset=self.splits["train"], teacher=self._teacher())
-        self._check_complete(distilled)
+        collected = distilled.collected
+        if collected is not None:
+            self._note_labelling(collected)
+            self._check_complete(collected)
         return distilled
 
-    def _check_complete(self, distilled: Distilled) -> None:
-        collected = distilled.collected
-        if collected is None or not collected.stopped or self.config.labelling.partial:
+    def _note_labelling(self, collected: Collected) -> None:
+        usage = sum(collected.usage.values(), Usage())
+        noted = {"questions": len(collected), "samples": collected.done, "failed": sum(collected.failed.values()), **usage.to_dict()}
+        noted["failures"] = dict(collected.failed)
+        if collected.stopped:
+            noted["stopped"] = collected.stopped
+        write_json(self.folder / "labelling.json", noted)
+
+    def _check_complete(self, collected: Collected) -> None:
+        if not collected.stopped or self.config.labelling.partial:
             return
         raise LabellingStoppedError(
             f"Labelling stopped: {collected.stopped}. {collected.done} teacher runs are kept in {self.folder / 'samples.jsonl'}. The same "
@@ -132,14 +145,14 @@ class Experiment:
         return prepared
 
     def distill(self) -> None:
-        """Train every student that has no artifact yet: `student/<name>/`."""
+        """Train every student that has no artifact yet: `student/<name>/`, and the last one's program: `program.json`."""
         self.screen()
         for student in self.students():
             distiller = self._distiller(STUDENTS[student], student)
             program = distiller.compile(
                 self._student(), trainset=self.splits["train"], teacher=self._teacher(), valset=self.splits.get("dev")
             )
-            program.save(self.folder / "student" / f"{student}.json")
+            program.save(self.folder / "program.json")
 
     def evaluate(self) -> None:
         """Ask every condition the same test questions: `predictions/<condition>.jsonl`."""
@@ -156,10 +169,7 @@ class Experiment:
 
     def report(self) -> Run:
         """Sum everything up: `metrics.json`, `report.md`, `report.html`, `figures/`."""
-        metrics = build_metrics(self)
-        partial = self.folder / "metrics.json.partial"
-        partial.write_text(json.dumps(metrics, indent=1, ensure_ascii=False))
-        os.replace(partial, self.folder / "metrics.json")
+        write_json(self.folder / "metrics.json", build_metrics(self))
         write_report(self.folder)
         return Run(self.folder)
 
@@ -180,19 +190,29 @@ class Experiment:
             progress=self.progress,
         )
 
-    def _teacher(self) -> dspy.Module:
-        return two_stage(self.task, self.model("teacher"), self.model("teacher"))
+    def _two_stage(self, decomposer: str, solver: str, wrap: Callable[[dspy.LM], dspy.LM] = lambda lm: lm) -> TwoStage:
+        formats = {"decompose": self._format(decomposer), "solve": self._format(solver)}
+        adapters = {stage: name for stage, name in formats.items() if name}
+        return two_stage(self.task, wrap(self.model(decomposer)), wrap(self.model(solver)), adapters)
 
-    def _student(self) -> dspy.Module:
-        return two_stage(self.task, self.model("student0"), self.model("solver"))
+    def _format(self, role: str) -> str | None:
+        """The prompt format that the configuration sets for a role; students have theirs in the artifact."""
+        return None if role in STUDENTS else self._roles()[role].adapter
+
+    def _teacher(self) -> TwoStage:
+        return self._two_stage("teacher", "teacher")
+
+    def _student(self) -> TwoStage:
+        return self._two_stage("student0", "solver")
 
     def _program(self, condition: Condition, journal: Journal) -> dspy.Module:
-        solver = journaled(self.model(condition.solver), journal)
-        if condition.decomposer is None:
-            program = SingleStage(chain_of_thought=condition.name.endswith("-cot"))
-            program.set_lm(solver)
-            return program
-        return two_stage(self.task, journaled(self.model(condition.decomposer), journal), solver)
+        wrap = functools.partial(journaled, journal=journal)
+        if condition.decomposer is not None:
+            return self._two_stage(condition.decomposer, condition.solver, wrap)
+        fixed = self._format(condition.solver)
+        program = SingleStage(chain_of_thought=condition.name.endswith("-cot"), adapters={"answer": fixed} if fixed else None)
+        program.set_lm(wrap(self.model(condition.solver)))
+        return program
 
     def _write_rows(self, prepared: dict[str, Distilled]) -> None:
         questions = {example.id: example.question for example in self.splits["train"]}
@@ -252,12 +272,8 @@ def run(config: RunConfig, progress: Progress | None = None, stages: tuple[str, 
 
 def _add_seconds(folder: Path, stage: str, seconds: float) -> None:
     """Keep the wall-clock time of each stage, over all the calls that it took."""
-    path = folder / "timings.json"
-    timings = json.loads(path.read_text()) if path.exists() else {}
-    timings[stage] = round(timings.get(stage, 0.0) + seconds, 2)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(timings))
-    os.replace(partial, path)
+    timings = read_json(folder / "timings.json")
+    write_json(folder / "timings.json", {**timings, stage: round(timings.get(stage, 0.0) + seconds, 2)})
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""JSON lines that survive a kill: appended with a flush each, and a torn last line is cut off."""
+"""JSON that survives a kill: lines appended with a flush each, a torn last line cut off, whole files put in place at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def read_lines(path: Path, *, repair: bool = False) -> Iterator[dict[str, Any]]:
                 record = json.loads(line)
             except ValueError as error:
                 if file.read(1):
-                    raise ValueError(f"{path}, line {number}, is no JSON ({error}); delete that line or the file, and run again.") from error
+                    raise ValueError(
+                        f"{path}, line {number}, is no JSON ({error}); delete that line or the file, and run again."
+                    ) from error
                 break
             if not line.endswith(b"\n"):
                 break
@@ -42,3 +44,15 @@ def read_lines(path: Path, *, repair: bool = False) -> Iterator[dict[str, Any]]:
             yield record
     if repair and whole < path.stat().st_size:
         os.truncate(path, whole)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a whole file at once: whoever reads it sees the old one or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False))
+    os.replace(partial, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote; empty if there is no file."""
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizers.evaluation import summarise
-from optimizers.jsonlines import read_lines
+from optimizers.jsonlines import read_json, read_lines
 from optimizers.statistics import holm, paired_comparison, retention
 from programs.lms.artifacts import open_artifact
 from programs.lms.devices import usable_cores
-from programs.lms.ledger import Usage
 
 if TYPE_CHECKING:
     from optimizers.experiment import Experiment
@@ -33,7 +31,8 @@ def build_metrics(experiment: Experiment) -> dict[str, Any]:
     predictions = {name: lines for name, lines in predictions.items() if lines}
     conditions = {name: summarise(lines) for name, lines in predictions.items()}
     scores = {name: {line["id"]: line["score"] for line in lines if line["score"] is not None} for name, lines in predictions.items()}
-    timings = json.loads((folder / "timings.json").read_text()) if (folder / "timings.json").exists() else {}
+    labelling = _labelling(folder)
+    timings = read_json(folder / "timings.json")
     return {
         "schema": 1,
         "task": config.task.name,
@@ -46,7 +45,8 @@ def build_metrics(experiment: Experiment) -> dict[str, Any]:
         "seconds": round(sum(timings.values()), 1),
         "timings": timings,
         "overlap": 0,
-        "labelling": _labelling(folder),
+        "labelling": labelling,
+        **({"incomplete": f"labelling stopped: {labelling['stopped']}"} if "stopped" in labelling else {}),
         "training": _training(experiment),
         "conditions": conditions,
         "comparisons": _comparisons(scores),
@@ -56,12 +56,6 @@ def build_metrics(experiment: Experiment) -> dict[str, Any]:
 
 
 def _labelling(folder: Path) -> dict[str, Any]:
-    usage, samples, failed, questions = Usage(), 0, 0, set()
-    for sample in read_lines(folder / "samples.jsonl"):
-        samples += 1
-        failed += sample["error"] is not None
-        questions.add(sample["example"])
-        usage = sum((Usage.from_dict(cost) for models in sample["usage"].values() for cost in models.values()), usage)
     policies: dict[str, Any] = {}
     for row in read_lines(folder / "rows.jsonl"):
         entry = policies.setdefault(row["policy"], {"kept": 0, "dropped": Counter()})
@@ -69,7 +63,7 @@ def _labelling(folder: Path) -> dict[str, Any]:
         if not row["kept"]:
             entry["dropped"][row["reason"]] += 1
     last = policies.get("oracle") or policies.get("none") or {"kept": 0, "dropped": {}}
-    return {"questions": len(questions), "samples": samples, **usage.to_dict(), "failed": failed, **last, "by_policy": policies}
+    return {**read_json(folder / "labelling.json"), **last, "by_policy": policies}
 
 
 def _training(experiment: Experiment) -> dict[str, Any]:
@@ -83,12 +77,12 @@ def _training(experiment: Experiment) -> dict[str, Any]:
 
 def _comparisons(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
     """Every pair of conditions on the questions that both were scored on, Holm-adjusted over all pairs."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for a, b in combinations(scores, 2):
         found = paired_comparison(scores[a], scores[b])
         rows.append({"a": a, "b": b, "n": found.n, "delta": found.delta, "ci95": [found.low, found.high], "p": found.p,
                      "wins": found.wins, "losses": found.losses, "ties": found.ties})  # fmt: skip
-    for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
+    for row, adjusted in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):
         row["p_holm"] = adjusted
     return rows
 

@@ -24,6 +24,7 @@ _LOCAL_CALLS_PER_SECOND = 4.0
 _API_SECONDS_A_CALL = 2.0
 _TRAINED_TOKENS_PER_SECOND = 150.0
 _PROBED = 20
+_SUMMED = ("calls", "input_tokens", "output_tokens", "minutes")
 
 
 class Step(NamedTuple):
@@ -79,7 +80,9 @@ class _Planner:
         local = model.model.startswith(LOCAL_PREFIXES)
         threads = self.config.labelling.threads if name.startswith("label") else self.config.evaluation.threads
         seconds = count / _LOCAL_CALLS_PER_SECOND if local else count * _API_SECONDS_A_CALL / threads
-        return Step(name, model.model, count, tokens_in, tokens_out, self.prices.usd(model.model, tokens_in, tokens_out, seconds), seconds / 60)
+        return Step(
+            name, model.model, count, tokens_in, tokens_out, self.prices.usd(model.model, tokens_in, tokens_out, seconds), seconds / 60
+        )
 
     def training(self, student: str) -> Step:
         config = self.config
@@ -109,14 +112,15 @@ def plan(config: RunConfig) -> Group:
     table.add_row("[bold]all[/]", "", *map(_cell, _totals(steps)))
     needed = {delta: questions_needed(delta, 2 * delta) for delta in (0.02, 0.05, 0.10)}
     power = ", ".join(f"{delta:.0%}: {count}" for delta, count in needed.items())
-    note = f"{config.data.test} test questions. Needed to see a difference (power 80 %, where twice as many answers change as are lost): {power}."
+    note = f"{config.data.test} test questions. Needed to see a difference at 80 % power, if twice as many answers change: {power}."
     return Group(Text(config.to_toml()), table, Text(note))
 
 
 def _totals(steps: list[Step]) -> list[Any]:
     known = [step.usd for step in steps if step.usd is not None]
     usd = sum(known) if known else None
-    return [sum(s.calls for s in steps), sum(s.input_tokens for s in steps), sum(s.output_tokens for s in steps), usd, sum(s.minutes for s in steps)]
+    calls, tokens_in, tokens_out, minutes = (sum(getattr(step, name) for step in steps) for name in _SUMMED)
+    return [calls, tokens_in, tokens_out, usd, minutes]
 
 
 def _cell(value: Any) -> str:

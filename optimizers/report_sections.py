@@ -71,6 +71,8 @@ class Text:
 
 @dataclass(frozen=True)
 class Bullets:
+    """A list of sentences."""
+
     items: Sequence[str]
     kind: str = "bullets"
 
@@ -97,6 +99,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Code:
+    """Text as it is, under a title."""
+
     title: str
     text: str
     kind: str = "code"
@@ -123,6 +127,8 @@ class Reply:
 
 @dataclass(frozen=True)
 class Question:
+    """A test question with what each condition made of it."""
+
     question: str
     context: str
     gold: str
@@ -135,6 +141,8 @@ Block = Text | Bullets | Table | Picture | Code | Question
 
 @dataclass
 class Section:
+    """A heading and what stands under it."""
+
     title: str
     blocks: list[Block] = field(default_factory=list)
 

@@ -11,9 +11,13 @@ from optimizers.config import RunConfig
 from optimizers.finetune.jobs import read_progress
 from optimizers.jsonlines import read_lines
 
-_MAY_DIFFER = {"out", "labelling.threads", "labelling.max_calls", "labelling.max_tokens", "labelling.max_usd",
-               "labelling.failure_share", "labelling.partial", "evaluation.threads",
-               "evaluation.conditions", "training.threads", "training.save_steps", "training.device", "cost.local_usd_per_hour"}  # fmt: skip
+_MAY_DIFFER = {
+    "out",
+    "cost.local_usd_per_hour",
+    *(f"labelling.{key}" for key in ("threads", "max_calls", "max_tokens", "max_usd", "failure_share", "partial")),
+    *(f"evaluation.{key}" for key in ("threads", "conditions")),
+    *(f"training.{key}" for key in ("threads", "save_steps", "device")),
+}
 """Settings that change how a run is done, not what comes out of the parts that stand already."""
 
 

@@ -1,11 +1,11 @@
 """Programs that answer a question: in one stage, or by decomposing it first and then solving it.
 
-    import dspy
-    from programs import TwoStage
-    from programs.lms import lm
+import dspy
+from programs import TwoStage
+from programs.lms import lm
 
-    dspy.configure(lm=lm("openai/gpt-4.1-mini"))
-    TwoStage()(question="Was Hugo's mother born before his father?", context="...").answer
+dspy.configure(lm=lm("openai/gpt-4.1-mini"))
+TwoStage()(question="Was Hugo's mother born before his father?", context="...").answer
 """
 
 from programs.adapter import LineAdapter, TerseLineAdapter

@@ -1,0 +1,1 @@
+"""Fine-tuning: what a job is, the trainer in its own process, and DSPy's provider."""

@@ -20,7 +20,7 @@ from programs.lms.artifacts import Artifact, open_artifact, publish, register
 Progress = Callable[[int, int, float | None], None]
 """Called with (steps done, steps in all, last loss)."""
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRL_EXPERIMENTAL_SILENCE": "1",
     # Batches of changing length make glibc hand big blocks back to the system and fault them in again at every step.
@@ -130,7 +130,7 @@ def _run(work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env={**_ENVIRONMENT, **os.environ},
+            env={**ENVIRONMENT, **os.environ},
         )
         try:
             _watch(process, work, progress, cancelled)

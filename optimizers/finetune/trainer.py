@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.jsonlines import write_json
 from programs.lms.chat import training_ids
 
 EXIT_STOPPED = 130
@@ -65,7 +66,7 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
         "final_loss": result.training_loss,
         "dtype": _dtype_name(spec),
     }
-    _write_json(folder / "done.json", summary)
+    write_json(folder / "done.json", summary)
     return 0
 
 
@@ -186,12 +187,6 @@ def _save(folder: Path, spec: TrainingSpec, trainer: Any, tokenizer: Any) -> Non
     model.to(dtype).save_pretrained(folder / "model.partial")
     tokenizer.save_pretrained(folder / "model.partial")
     os.replace(folder / "model.partial", folder / "model")
-
-
-def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=1))
-    os.replace(partial, path)
 
 
 class _Progress:

@@ -37,5 +37,5 @@ def training_ids(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[i
         messages: A chat whose last message is the assistant's.
     """
     prompt = prompt_ids(tokenizer, messages[:-1])
-    reply = list(tokenizer(messages[-1]["content"], add_special_tokens=False)["input_ids"]) + [tokenizer.eos_token_id]
-    return prompt + reply, [0] * len(prompt) + [1] * len(reply)
+    reply = [*tokenizer(messages[-1]["content"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    return [*prompt, *reply], [0] * len(prompt) + [1] * len(reply)

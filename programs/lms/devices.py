@@ -39,6 +39,8 @@ def device_and_dtype(device: str = "auto") -> tuple[str, str]:
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     chosen = next(name for name, there in found.items() if there) if device == "auto" else device
     if not found.get(chosen):
-        raise ValueError(f"Device {device!r} is not usable here; expected one of {[name for name, there in found.items() if there]} or 'auto'.")
-    bf16 = {"cuda": lambda: torch.cuda.is_bf16_supported(), "mps": lambda: False, "cpu": cpu_has_bf16}[chosen]()
+        raise ValueError(
+            f"Device {device!r} is not usable here; expected one of {[name for name, there in found.items() if there]} or 'auto'."
+        )
+    bf16 = torch.cuda.is_bf16_supported() if chosen == "cuda" else chosen == "cpu" and cpu_has_bf16()
     return chosen, "bfloat16" if bf16 else "float32"

@@ -132,9 +132,7 @@ def task_class(name: str) -> type[Task]:
         ValueError: No such task; names those there are.
     """
     if name not in task_names():
-        raise ValueError(
-            f"Unknown task {name!r}; expected one of {task_names()}. For a file of your own, use task 'jsonl' with its path."
-        )
+        raise ValueError(f"Unknown task {name!r}; expected one of {task_names()}. For a file of your own, use task 'jsonl' with its path.")
     module = importlib.import_module(f"programs.tasks.{name}")
     return next(value for value in vars(module).values() if isinstance(value, type) and getattr(value, "name", None) == name)
 

@@ -157,7 +157,9 @@ class MultiHop(Task):
         self.schemas = [part.strip() for part in schema.split(",")]
         for part in self.schemas:
             if part not in SCHEMAS:
-                raise ValueError(f"Unknown schema {part!r} of task 'multihop'; expected one of {sorted(SCHEMAS)}, or both joined by a comma.")
+                raise ValueError(
+                    f"Unknown schema {part!r} of task 'multihop'; expected one of {sorted(SCHEMAS)}, or both joined by a comma."
+                )
         self.hops = _parse_hops(hops)
         self.seed = seed
         self.max_subquestions = max_subquestions

@@ -17,7 +17,9 @@ class Capitals(Task):
     summary = "for tests"
 
     def load(self, split, limit=None):
-        return [dspy.Example(id=str(i), question=f"q{i}?", context="", answer="Rome").with_inputs("question", "context") for i in range(limit)]
+        return [
+            dspy.Example(id=str(i), question=f"q{i}?", context="", answer="Rome").with_inputs("question", "context") for i in range(limit)
+        ]
 
     def score(self, example, prediction):
         return Score.unscored("no gold") if example.id == "4" else super().score(example, prediction)

@@ -1,0 +1,197 @@
+"""How fast labelling is, and how it scales.
+
+    python benchmarks/labelling.py                  # a server that answers after 200 ms, 32 threads: calls a second
+    python benchmarks/labelling.py --scale 100000   # memory and time of collecting, resuming and screening
+
+The server and the scale run's engine are scripted: they measure our layer and DSPy's, not a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+LATENCY, THREADS = 0.2, 32
+IDEAL = THREADS / LATENCY
+CONTEXT = "The mother of Julia Reed is Anna Holt. Anna Holt was born in Ashford. " * 6
+
+
+def scripted_text(prompt: str) -> str:
+    return "Who is the mother of Julia?\nWhere was #1 born?" if "Max subquestions" in prompt else "Anna Holt\nAshford\nAnswer: Ashford"
+
+
+class ScriptedServer(asyncio.Protocol):
+    """Just enough HTTP for /chat/completions: every reply comes `LATENCY` seconds after its request."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport, self.buffer = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        head, found, body = self.buffer.partition(b"\r\n\r\n")
+        length = next((int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+        if found and len(body) >= length:
+            self.buffer = body[length:]
+            asyncio.get_running_loop().call_later(LATENCY, self.reply, json.loads(body[:length]))
+
+    def reply(self, request: dict[str, Any]) -> None:
+        message = {"role": "assistant", "content": scripted_text(request["messages"][-1]["content"])}
+        reply = {
+            "id": "scripted",
+            "object": "chat.completion",
+            "created": 0,
+            "model": request["model"],
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+        }
+        body = json.dumps(reply).encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        self.transport.write(head + body)  # type: ignore[attr-defined]
+
+
+def serve(pipe: Connection) -> None:
+    async def main() -> None:
+        server = await asyncio.get_running_loop().create_server(ScriptedServer, "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
+def examples(count: int) -> list[Any]:
+    import dspy
+
+    made = (
+        dspy.Example(id=f"b{i}", context=CONTEXT, question=f"Where was the mother of Julia {i} born?", answer="Ashford")
+        for i in range(count)
+    )
+    return [example.with_inputs("context", "question") for example in made]
+
+
+def throughput(seconds: float, profile: bool, cache: bool) -> None:
+    """Label against the scripted server for about `seconds`."""
+    import dspy
+
+    from optimizers.traces import collect
+    from programs.modules import TwoStage
+
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    server.start()
+    base = f"http://127.0.0.1:{ours.recv()}/v1"
+    program = TwoStage()
+    program.set_lm(dspy.LM("openai/scripted", api_base=base, api_key="none", cache=cache, temperature=0.0))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            collect(program, examples(THREADS), folder=Path(folder) / "warm", threads=THREADS)
+            count = int(seconds * IDEAL / 2)
+            started, cpu = time.monotonic(), time.process_time()
+            if profile:
+                _sample_stacks()
+            collected = collect(program, examples(count), folder=Path(folder) / "run", threads=THREADS)
+            rate = 2 * collected.done / (time.monotonic() - started)
+            busy = (time.process_time() - cpu) / (2 * collected.done) * 1000
+    finally:
+        server.terminate()
+    print(f"{2 * collected.done} calls, {THREADS} threads, reply after {LATENCY * 1000:.0f} ms (scripted server)")
+    print(f"{rate:.1f} calls/s, {rate / IDEAL:.1%} of {IDEAL:.0f} calls/s (target 85 %); {busy:.2f} ms of CPU a call")
+
+
+def _sample_stacks() -> None:
+    """Print where the threads were, every so often: a profiler that sees all threads and costs next to nothing."""
+    import atexit
+    import threading
+    from collections import Counter
+
+    seen: Counter[str] = Counter()
+
+    def watch() -> None:
+        while True:
+            time.sleep(0.005)
+            for frame in sys._current_frames().values():
+                stack = []
+                while frame is not None and len(stack) < 60:
+                    stack.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_name}")
+                    frame = frame.f_back  # type: ignore[assignment]
+                if not any(idle in stack[0] for idle in ("recv", "wait", "read", "select", "poll", "watch")):
+                    seen.update(set(stack))
+
+    threading.Thread(target=watch, daemon=True).start()
+    atexit.register(lambda: print("\n".join(f"{count:6d} {name}" for name, count in seen.most_common(70))))
+
+
+def scale(count: int) -> None:
+    """One child process a phase, so that each has a peak of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        for size in (count // 10, count):
+            for phase in ("collect", "resume", "screen"):
+                command = [sys.executable, __file__, "--phase", phase, "--scale", str(size), "--folder", f"{folder}/{size}"]
+                subprocess.run(command, check=True)
+
+
+def run_phase(phase: str, count: int, folder: str) -> None:
+    import dspy
+    from dspy import lm15
+
+    from optimizers.screening import count_drops, screen
+    from optimizers.traces import Limits, collect
+    from programs.modules import TwoStage
+    from programs.tasks.base import exact_match
+
+    class ScriptedEngine:
+        def complete(self, request: lm15.Request) -> lm15.Response:
+            message = lm15.Message.assistant([lm15.TextPart(scripted_text(request.messages[-1].text))])
+            usage = lm15.Usage(input_tokens=100, output_tokens=20)
+            return lm15.Response(id=None, model=request.model, message=message, finish_reason="stop", usage=usage)
+
+    program = TwoStage(adapters={"decompose": "line", "solve": "line"})
+    program.set_lm(dspy.LM("local/scripted@0", engine=ScriptedEngine(), cache=False, temperature=0.0))
+    data = examples(count)
+    base, started = _peak_mib(), time.monotonic()
+    collected = collect(program, data, folder=folder, threads=4, limits=Limits(failure_share=1.0))
+    if phase == "screen":
+        started = time.monotonic()
+        decisions = screen(collected, data, "oracle", score=lambda example, prediction: exact_match(prediction.answer, [example.answer]))
+        assert len(decisions) == count
+        assert not count_drops(decisions)
+    seconds = time.monotonic() - started
+    per = seconds / count * 1e6
+    print(
+        f"{phase:8s} {count:7d} samples: {seconds:7.1f} s ({per:6.0f} us each), peak {_peak_mib():5.0f} MiB ({base:.0f} before)", flush=True
+    )
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10.0, help="about how long to label (default 10)")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    parser.add_argument("--cache", action="store_true", help="leave DSPy's own cache on")
+    parser.add_argument("--scale", type=int, help="number of samples for the memory run")
+    parser.add_argument("--phase", choices=["collect", "resume", "screen"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.phase:
+        run_phase(options.phase, options.scale, options.folder)
+    elif options.scale:
+        scale(options.scale)
+    else:
+        throughput(options.seconds, options.profile, options.cache)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    main()

@@ -1,0 +1,208 @@
+"""Which of the teacher's decompositions a student learns from. Every one that is left out has a reason.
+
+A policy is a small object that judges the samples of one example. `none` keeps what can be read (S_D-T in the paper),
+`oracle` what led the teacher itself to the right answer (S_D-R).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import dspy
+
+from optimizers.traces import UNPARSEABLE, Sample, example_key
+from programs.tasks.base import Score
+
+KEEP = ("first", "all")
+
+WRONG_ANSWER, UNSCORED, DUPLICATE, NOT_FIRST = "wrong_answer", "unscored", "duplicate", "not_first"
+TEACHER_ERROR = "teacher_error:"
+"""Start of the reason of a run that raised; the kind of error follows."""
+
+Scorer = Callable[[dspy.Example, Any], Score]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of one sample.
+
+    Attributes:
+        example_id: The example's `id`.
+        sample: Number of the teacher's run on it.
+        reason: Why it was dropped; None if it was kept.
+        state: State of its decomposition (`ok`, `none_needed`, `over_limit`, ...); empty if the run failed.
+        score: Of the teacher's own answer, in [0, 1]; None if the policy did not ask, or it cannot be judged.
+    """
+
+    example_id: str
+    sample: int
+    reason: str | None
+    state: str = ""
+    score: float | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether a student learns from it."""
+        return self.reason is None
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Judges one readable sample by itself; `screen` sees to failed runs, duplicates and `keep`.
+
+    Attributes:
+        name: What users type, and what reports show.
+    """
+
+    name: str
+
+    def judge(self, example: dspy.Example, sample: Sample, score: Callable[[], Score]) -> tuple[str | None, float | None]:
+        """Judge one sample.
+
+        Args:
+            example: The question with its reference answer.
+            sample: What the teacher did with it.
+            score: Gives the score of the teacher's answer, where the policy wants it.
+
+        Returns:
+            The reason to drop it, or None to keep it; and the score, or None.
+        """
+        ...
+
+
+class KeepReadable:
+    """`none`: every decomposition that can be read, whatever came of it."""
+
+    name = "none"
+
+    def __init__(self, min_score: float = 1.0) -> None:
+        del min_score
+
+    def judge(self, example: dspy.Example, sample: Sample, score: Callable[[], Score]) -> tuple[str | None, float | None]:
+        """See `Policy.judge`."""
+        return None, None
+
+
+class KeepRight:
+    """`oracle`: decompositions with which the teacher itself reached `min_score` against the reference answer."""
+
+    name = "oracle"
+
+    def __init__(self, min_score: float = 1.0) -> None:
+        self.min_score = min_score
+
+    def judge(self, example: dspy.Example, sample: Sample, score: Callable[[], Score]) -> tuple[str | None, float | None]:
+        """See `Policy.judge`."""
+        given = score()
+        if given.is_unscored:
+            return UNSCORED, None
+        return (None if given.value >= self.min_score else WRONG_ANSWER), given.value
+
+
+POLICIES: dict[str, Callable[[float], Policy]] = {"none": KeepReadable, "oracle": KeepRight}
+
+
+def policy_by_name(name: str, min_score: float = 1.0) -> Policy:
+    """A policy of `POLICIES`.
+
+    Raises:
+        ValueError: Unknown name; names those there are.
+    """
+    if name not in POLICIES:
+        raise ValueError(f"Unknown screening policy {name!r}; expected one of {sorted(POLICIES)}, or a Policy object of your own.")
+    return POLICIES[name](min_score)
+
+
+def is_readable(sample: Sample) -> bool:
+    """Whether the program could read the decomposition (or has none that could be unreadable)."""
+    return sample.prediction.get("state") != UNPARSEABLE
+
+
+def decomposition_key(sample: Sample) -> Any:
+    """What makes two samples the same: their subquestions; for programs without, all that the predictors put out."""
+    if "subquestions" in sample.prediction:
+        return json.dumps(sample.prediction["subquestions"])
+    return json.dumps([call.outputs for call in sample.calls], sort_keys=True)
+
+
+def screen(
+    samples_by_example: Mapping[str, Sequence[Sample]] | Iterable[Sample],
+    examples: Iterable[dspy.Example],
+    policy: str | Policy = "oracle",
+    *,
+    score: Scorer,
+    keep: str = "first",
+    min_score: float = 1.0,
+    usable: Callable[[Sample], bool] = is_readable,
+) -> list[Decision]:
+    """Decide on every sample of every example.
+
+    More subquestions than allowed (`over_limit`) are no reason to drop: the first ones are used, and `state` says so.
+
+    Args:
+        samples_by_example: Example id -> samples, as `collect` returns them, read one example at a time; or all samples.
+        examples: With reference answers; an example without samples has no decisions.
+        policy: `none`, `oracle`, or an object of your own.
+        score: The task's `score`, called with the example and the teacher's prediction.
+        keep: `first` keeps the first sample that the policy keeps, `all` every distinct one.
+        min_score: What `oracle` calls right, in [0, 1] (default 1.0).
+        usable: Whether a sample can be used at all; those that cannot are `unparseable`.
+
+    Returns:
+        One decision a sample, in the order of the examples and of the sample numbers.
+
+    Raises:
+        ValueError: Unknown policy or `keep`, or `min_score` outside 0 to 1.
+    """
+    if keep not in KEEP:
+        raise ValueError(f"Unknown keep={keep!r}; expected one of {list(KEEP)}.")
+    if not 0 <= min_score <= 1:
+        raise ValueError(f"min_score={min_score} must be between 0 and 1, as scores are.")
+    judge = policy_by_name(policy, min_score) if isinstance(policy, str) else policy
+    by_example = samples_by_example if isinstance(samples_by_example, Mapping) else _grouped(samples_by_example)
+    decisions: list[Decision] = []
+    for example in examples:
+        samples = by_example.get(example_key(example), ())
+        decisions += _decide(example, samples, judge, score, keep, usable)
+    return decisions
+
+
+def _grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    grouped: dict[str, list[Sample]] = {}
+    for sample in samples:
+        grouped.setdefault(sample.example_id, []).append(sample)
+    return grouped
+
+
+def _decide(
+    example: dspy.Example, samples: Sequence[Sample], policy: Policy, score: Scorer, keep: str, usable: Callable[[Sample], bool]
+) -> Iterator[Decision]:
+    kept: set[Any] = set()
+    for sample in sorted(samples, key=lambda one: one.sample):
+        reason, value = _reason(example, sample, policy, score, usable)
+        if reason is None:
+            key = decomposition_key(sample)
+            reason = DUPLICATE if key in kept else NOT_FIRST if kept and keep == "first" else None
+            kept.add(key)
+        yield Decision(sample.example_id, sample.sample, reason, sample.prediction.get("state") or "", value)
+
+
+def _reason(
+    example: dspy.Example, sample: Sample, policy: Policy, score: Scorer, usable: Callable[[Sample], bool]
+) -> tuple[str | None, float | None]:
+    if sample.error == UNPARSEABLE:
+        return UNPARSEABLE, None
+    if sample.error:
+        return TEACHER_ERROR + sample.error.removeprefix("error:"), None
+    if not usable(sample):
+        return UNPARSEABLE, None
+    return policy.judge(example, sample, lambda: score(example, dspy.Prediction(**sample.prediction)))
+
+
+def count_drops(decisions: Iterable[Decision]) -> dict[str, int]:
+    """Reason -> how many samples were dropped for it, the most frequent first."""
+    return dict(Counter(decision.reason for decision in decisions if decision.reason is not None).most_common())

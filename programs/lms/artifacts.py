@@ -1,0 +1,285 @@
+"""Immutable model folders: what they hold, who made them, and that nobody changed them since."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+NAMESPACES = ("local", "embedded")
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle"}
+_BYSTANDERS = {"readme.md", "license", "license.txt", "license.md", ".gitattributes", ".gitignore"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LIBRARIES = ("dspy-ai", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl")
+_verified: dict[Path, tuple[Any, ...]] = {}
+_registered: dict[str, Path] = {}
+_lock = threading.RLock()
+
+
+def home() -> Path:
+    """Where models are kept: `$DIVIDE_OR_CONQUER_HOME`, or `~/.cache/divide-or-conquer`."""
+    chosen = os.environ.get("DIVIDE_OR_CONQUER_HOME")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "divide-or-conquer"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model folder with its manifest.
+
+    Attributes:
+        folder: Where the files lie.
+        manifest: What `publish` wrote: name, base model, hashes of the files, adapter, training, versions.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What it was published as."""
+        return str(self.manifest["name"])
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits over everything that an answer depends on."""
+        return _content_hash(self.manifest)
+
+    @property
+    def model_string(self) -> str:
+        """What names this content to DSPy, whose cache key has nothing else to go by."""
+        return f"{self.manifest['namespace']}/{self.name}@{self.hash}"
+
+    @property
+    def adapter(self) -> str | None:
+        """The prompt format that the model was trained on (see `programs.adapter.adapter_by_name`)."""
+        return self.manifest.get("adapter")
+
+
+def publish(source: Path, target: Path, *, name: str, namespace: str = "local", **manifest: Any) -> Artifact:
+    """Turn the model folder `source` into an artifact at `target`.
+
+    The folder moves in one step, so no reader ever sees half of it.
+
+    Args:
+        source: safetensors, config and tokenizer; gone afterwards.
+        target: Where it goes; must be on the same file system.
+        name: Letters, digits, dots, dashes and underscores.
+        namespace: `local`, or `embedded` for what this project ships.
+        **manifest: What else to record: `base`, `adapter`, `training`, `rows_hash`, `metrics`.
+
+    Raises:
+        ValueError: A bad name, no safetensors, pickled weights, or another artifact already at `target`.
+    """
+    source, target = Path(source), Path(target)
+    if not _NAME.fullmatch(name) or namespace not in NAMESPACES:
+        raise ValueError(
+            f"Bad artifact name {namespace}/{name!r}: expected a namespace of {NAMESPACES} and a name of letters, digits, . _ and -."
+        )
+    record = _manifest(source, name, namespace, manifest)
+    _write_json(source / MANIFEST, record)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with folder_lock(target):
+        if target.exists():
+            return _keep_existing(source, target, _content_hash(record))
+        os.replace(source, target)
+    return open_artifact(target)
+
+
+def open_artifact(folder: Path | str, verify: bool = True) -> Artifact:
+    """The artifact in `folder`, checked file by file once a process.
+
+    Args:
+        folder: An artifact that `publish` made.
+        verify: Compare every file with its hash; weights are never loaded unverified by the engine.
+
+    Raises:
+        ValueError: No manifest, pickled weights, or a file that is missing, changed or not in the manifest.
+    """
+    folder = Path(folder).expanduser().resolve()
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        artifact = Artifact(folder, manifest)
+        _ = artifact.model_string, manifest["files"].items()
+    except FileNotFoundError:
+        raise ValueError(
+            f"{folder} is no model artifact: {MANIFEST} is missing. Make one with programs.lms.artifacts.publish, or distil a student."
+        ) from None
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder / MANIFEST} is unreadable ({error!r}); publish the model again.") from error
+    if verify:
+        _verify(folder, manifest)
+    return artifact
+
+
+def register(artifact: Artifact) -> str:
+    """Make `artifact` known under its model string, in this process and in those to come.
+
+    Returns:
+        The model string.
+    """
+    with _lock:
+        _registered[artifact.model_string] = artifact.folder
+    index = home() / "artifacts.json"
+    if _read_index(index).get(artifact.model_string) != str(artifact.folder):
+        index.parent.mkdir(parents=True, exist_ok=True)
+        with folder_lock(index):
+            _write_json(index, _read_index(index) | {artifact.model_string: str(artifact.folder)})
+    return artifact.model_string
+
+
+def find(model_string: str, verify: bool = True) -> Artifact:
+    """The artifact that a model string names.
+
+    Raises:
+        ValueError: Nobody registered it, its folder is gone, or what lies there is something else by now.
+    """
+    with _lock:
+        folder = _registered.get(model_string)
+    if folder is None:
+        known = _read_index(home() / "artifacts.json").get(model_string)
+        folder = Path(known) if known else None
+    if folder is None or not folder.exists():
+        reason = "its folder is gone" if folder else "no such model is registered here"
+        raise ValueError(
+            f"Unknown model {model_string!r}: {reason}{f' ({folder})' if folder else ''}. "
+            "Name the artifact's folder once, as programs.lms.lm('local/<folder>'), or make it again."
+        )
+    artifact = open_artifact(folder, verify)
+    if artifact.model_string != model_string:
+        raise ValueError(f"{folder} holds {artifact.model_string!r} by now, not {model_string!r}; make that one again or name this one.")
+    with _lock:
+        _registered[model_string] = folder
+    return artifact
+
+
+@contextmanager
+def folder_lock(path: Path) -> Iterator[None]:
+    """Hold the lock that belongs to `path` against other processes and threads."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
+
+
+def sha256(path: Path) -> str:
+    """The hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _content_hash(manifest: dict[str, Any]) -> str:
+    content = {
+        "files": {name: entry["sha256"] for name, entry in manifest["files"].items()},
+        **{key: manifest.get(key) for key in ("adapter", "template", "dtype")},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _manifest(source: Path, name: str, namespace: str, extra: dict[str, Any]) -> dict[str, Any]:
+    _refuse_pickles(source)
+    files = {key: path for key, path in _files(source).items() if not _is_bystander(key)}
+    if not any(key.endswith(".safetensors") for key in files):
+        raise ValueError(f"{source} holds no .safetensors file; save the model with save_pretrained first.")
+    template = files.get("chat_template.jinja")
+    record = {
+        "schema": SCHEMA,
+        "name": name,
+        "namespace": namespace,
+        "files": {key: {"sha256": sha256(path), "bytes": path.stat().st_size} for key, path in sorted(files.items())},
+        "dtype": _dtype(source / "config.json"),
+        "template": sha256(template) if template else None,
+        "versions": _versions(),
+    }
+    if clash := sorted(set(extra) & set(record)):
+        raise ValueError(f"publish writes the manifest's {clash[0]!r} itself; leave it out.")
+    return record | extra
+
+
+def _dtype(config: Path) -> str | None:
+    if not config.exists():
+        return None
+    values = json.loads(config.read_text())
+    return values.get("dtype") or values.get("torch_dtype")
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    installed = {}
+    for library in _LIBRARIES:
+        try:
+            installed[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def _keep_existing(source: Path, target: Path, wanted: str) -> Artifact:
+    existing = open_artifact(target)
+    if existing.hash != wanted:
+        raise ValueError(f"{target} already holds another model ({existing.model_string}); choose another folder, artifacts never change.")
+    shutil.rmtree(source)
+    return existing
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST}
+
+
+def _is_bystander(name: str) -> bool:
+    return name.lower() in _BYSTANDERS
+
+
+def _refuse_pickles(folder: Path) -> None:
+    for name, path in _files(folder).items():
+        if path.suffix.lower() in _PICKLES:
+            raise ValueError(f"{folder / name} is a pickle, which can run code when loaded; convert it to safetensors and remove it.")
+
+
+def _verify(folder: Path, manifest: dict[str, Any]) -> None:
+    files = _files(folder)
+    seen = tuple(sorted((name, path.stat().st_mtime_ns, path.stat().st_size) for name, path in files.items()))
+    fingerprint = (_content_hash(manifest), seen)
+    with _lock:
+        if _verified.get(folder) == fingerprint:
+            return
+        _refuse_pickles(folder)
+        _compare(folder, files, manifest["files"])
+        _verified[folder] = fingerprint
+
+
+def _compare(folder: Path, files: dict[str, Path], expected: dict[str, dict[str, Any]]) -> None:
+    advice = "the artifact was tampered with or damaged; restore it or make it again."
+    for name, entry in expected.items():
+        if name not in files:
+            raise ValueError(f"{folder / name} is missing: {advice}")
+        if files[name].stat().st_size != entry["bytes"] or sha256(files[name]) != entry["sha256"]:
+            raise ValueError(f"{folder / name} differs from its hash in {MANIFEST}: {advice}")
+    for name in sorted(set(files) - set(expected)):
+        if not _is_bystander(name):
+            raise ValueError(f"{folder / name} is not in {MANIFEST}: {advice}")
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(index.read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
+    partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    os.replace(partial, path)

@@ -1,0 +1,91 @@
+"""What a backend is: text in, text out, many at a time; no DSPy, no queues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """One prompt with its settings.
+
+    Attributes:
+        prompt: As `programs.lms.chat.render` wrote it, special tokens included.
+        max_tokens: The most that is written.
+        temperature: 0 takes the likeliest token.
+        top_p: Sample among the likeliest tokens that hold this much probability.
+        top_k: Sample among this many likeliest tokens; 0 for all.
+        seed: Of the sampling; the same seed gives the same text whatever else is in the batch.
+        stop: Texts at which the answer ends; they are cut off.
+    """
+
+    prompt: str
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """What came of one request.
+
+    Attributes:
+        text: Without special tokens and without the stop text.
+        finish_reason: `stop` if the model or a stop text ended it, `length` if `max_tokens` or the context did.
+        seconds: This request's share of the time that its batch took; shares add up to the time spent.
+        error: Why there is no text; empty if there is.
+        too_long: Whether the error is that the prompt does not fit the context.
+    """
+
+    text: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    finish_reason: Literal["stop", "length"] = "stop"
+    seconds: float = 0.0
+    error: str = ""
+    too_long: bool = False
+
+
+OnResult = Callable[[int, GenerateResult], None]
+More = Callable[[], Sequence[GenerateRequest]]
+
+
+class Backend(Protocol):
+    """A loaded model. Used by one thread at a time."""
+
+    name: str
+    tokenizer: Any
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], on_result: OnResult | None = None, more: More | None = None
+    ) -> list[GenerateResult]:
+        """Results in the order of the requests.
+
+        Args:
+            requests: Any number; the backend bounds its own memory.
+            on_result: Called with a request's index as soon as its result is there.
+            more: Asked now and then for requests that have arrived since; they get the next indices.
+        """
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a rendered prompt."""
+
+    def close(self) -> None:
+        """Give the memory back."""
+
+
+def too_long(tokens: int, context: int) -> GenerateResult:
+    """The result of a prompt that leaves no room for an answer."""
+    message = f"the prompt has {tokens} tokens, the model's context holds {context}; shorten the prompt or the demos"
+    return GenerateResult(input_tokens=tokens, error=message, too_long=True)
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """The text before the first of the stop texts, and whether there was one."""
+    ends = [text.find(mark) for mark in stop if mark in text]
+    return (text[: min(ends)], True) if ends else (text, False)

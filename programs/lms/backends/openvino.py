@@ -1,0 +1,148 @@
+"""The fast backend on CPUs: openvino-genai over a GGUF of the artifact, batched continuously."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from programs.lms.backends.base import GenerateRequest, GenerateResult, More, OnResult, cut_at_stop, too_long
+from programs.lms.backends.transformers import context_length, end_tokens, prompt_tokens
+
+CACHE_GB = 1
+MAX_BATCHED_TOKENS = 1024
+
+
+@dataclass
+class _Running:
+    index: int
+    request: GenerateRequest
+    input_tokens: int
+    handle: Any
+    seconds: float = 0.0
+
+
+class OpenVinoBackend:
+    """A Llama-shaped model on the CPU.
+
+    Args:
+        folder: The artifact's folder, for its tokenizer and its config.
+        gguf: The same weights as `programs.lms.gguf` writes them.
+    """
+
+    name = "openvino"
+
+    def __init__(self, folder: Path | str, gguf: Path) -> None:
+        import openvino_genai
+        from transformers import AutoConfig, AutoTokenizer
+
+        from programs.lms.devices import cpu_has_bf16
+
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.context = context_length(AutoConfig.from_pretrained(folder))
+        self.ends = end_tokens(self.tokenizer, _configured_ends(Path(folder)))
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.cache_size = CACHE_GB
+        scheduler.enable_prefix_caching = True
+        scheduler.max_num_batched_tokens = MAX_BATCHED_TOKENS
+        precision = "bf16" if cpu_has_bf16() else "f32"
+        # The cache's default is 8 bits: then an answer would depend on what the cache held before it.
+        properties = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision}
+        self.pipeline: Any = openvino_genai.ContinuousBatchingPipeline(str(gguf), scheduler, "CPU", properties)
+        self._started = 0
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], on_result: OnResult | None = None, more: More | None = None
+    ) -> list[GenerateResult]:
+        """See `Backend.generate`; requests that `more` brings join the running batch."""
+        results: dict[int, GenerateResult] = {}
+        running: dict[int, _Running] = {}
+        added = list(requests)
+        while added or running:
+            done = self._start(added, len(results) + len(running), running)
+            done |= self._step(running)
+            results |= done
+            for index, result in done.items():
+                if on_result:
+                    on_result(index, result)
+            added = list(more()) if more else []
+        return [results[index] for index in sorted(results)]
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a rendered prompt."""
+        return len(prompt_tokens(self.tokenizer, text))
+
+    def close(self) -> None:
+        """Drop the weights and the cache."""
+        self.pipeline = None
+
+    def _start(self, requests: Sequence[GenerateRequest], index: int, running: dict[int, _Running]) -> dict[int, GenerateResult]:
+        """Hand requests to the scheduler; what can be refused at once is given back."""
+        import numpy
+        import openvino
+
+        refused = {}
+        for place, request in enumerate(requests, index):
+            ids = prompt_tokens(self.tokenizer, request.prompt)
+            if len(ids) >= self.context:
+                refused[place] = too_long(len(ids), self.context)
+                continue
+            self._started += 1
+            tensor = openvino.Tensor(numpy.array([ids], dtype=numpy.int64))
+            handle = self.pipeline.add_request(self._started, tensor, self._settings(request, self.context - len(ids)))
+            running[place] = _Running(place, request, len(ids), handle)
+        return refused
+
+    def _step(self, running: dict[int, _Running]) -> dict[int, GenerateResult]:
+        """One token for every running request; the results of those that are done, which leave `running`."""
+        from openvino_genai.py_openvino_genai import GenerationStatus
+
+        if not running:
+            return {}
+        started = time.monotonic()
+        self.pipeline.step()
+        share = (time.monotonic() - started) / len(running)
+        done = {}
+        for index, row in list(running.items()):
+            row.seconds += share
+            if row.handle.get_status() != GenerationStatus.RUNNING:
+                done[index] = self._result(running.pop(index))
+        return done
+
+    def _settings(self, request: GenerateRequest, room: int) -> Any:
+        import openvino_genai
+
+        settings = openvino_genai.GenerationConfig()
+        settings.max_new_tokens = min(request.max_tokens, room)
+        settings.stop_token_ids = self.ends
+        settings.eos_token_id = min(self.ends)
+        settings.stop_strings = set(request.stop)
+        settings.include_stop_str_in_output = True
+        settings.do_sample = request.temperature > 0
+        if request.temperature > 0:
+            settings.temperature = request.temperature
+            settings.top_p = request.top_p
+            settings.rng_seed = request.seed
+            if request.top_k:
+                settings.top_k = request.top_k
+        return settings
+
+    def _result(self, row: _Running) -> GenerateResult:
+        from openvino_genai.py_openvino_genai import GenerationFinishReason, GenerationStatus
+
+        if row.handle.get_status() != GenerationStatus.FINISHED:
+            error = f"openvino gave up on a prompt of {row.input_tokens} tokens ({row.handle.get_status().name.lower()})"
+            return GenerateResult(input_tokens=row.input_tokens, error=error, seconds=row.seconds)
+        output = row.handle.read_all()[0]
+        text, cut = cut_at_stop(self.tokenizer.decode(output.generated_ids, skip_special_tokens=True), row.request.stop)
+        result = GenerateResult(text, row.input_tokens, len(output.generated_ids), "length", row.seconds)
+        stopped = cut or output.finish_reason == GenerationFinishReason.STOP
+        return replace(result, finish_reason="stop") if stopped else result
+
+
+def _configured_ends(folder: Path) -> int | list[int] | None:
+    path = folder / "generation_config.json"
+    return json.loads(path.read_text()).get("eos_token_id") if path.exists() else None

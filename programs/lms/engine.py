@@ -1,0 +1,459 @@
+"""DSPy engines for models in this process: weights in one registry, requests of all threads in one queue a model.
+
+An engine holds strings only, so that copying, pickling, saving and loading an LM never touches weights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import hashlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from dspy import lm15
+
+from programs.lms import backends
+from programs.lms.backends.base import Backend, GenerateRequest, GenerateResult
+from programs.lms.chat import render
+from programs.lms.ledger import current_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_BATCH = 64
+_QUIET_SECONDS = 0.01
+_LONGEST_WAIT = 0.1
+_EXIT_SECONDS = 2.0
+_MAX_TOKENS = 256
+logger = logging.getLogger(__name__)
+
+
+class Key(NamedTuple):
+    """What a set of loaded weights is known by."""
+
+    model: str
+    backend: str
+    device: str
+
+
+@dataclass
+class _Job:
+    """A request, and everyone who waits for its result."""
+
+    request: Any
+    join_key: Any
+    futures: list[Future[lm15.Response]] = field(default_factory=list)
+
+
+class _Engine:
+    """What the two engines share: two strings."""
+
+    def __init__(self, backend: str = "auto", device: str = "auto") -> None:
+        backends.check_options(backend, device)
+        self.backend = backend
+        self.device = device
+
+    def submit(self, request: lm15.Request) -> Future[lm15.Response]:
+        """Queue a request, without waiting for its answer."""
+        _refuse_unsupported(request)
+        return _registry.submit(Key(request.model, self.backend, self.device), request)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def dump_state(self) -> dict[str, Any]:
+        """What `load_state` needs."""
+        return {"backend": self.backend, "device": self.device}
+
+    @classmethod
+    def load_state(cls, state: dict[str, Any]) -> Self:
+        """An engine as it was saved; loads no weights."""
+        return cls(**state)
+
+
+class LocalEngine(_Engine):
+    """Runs the models `embedded/…`, `local/…` and `hf/…` for `dspy.LM(engine=…)`.
+
+    Args:
+        backend: `auto`, `transformers` or `openvino`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+    """
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """One answer; blocks while the model's batches run."""
+        return _told(self.submit(request).result())
+
+    def stream(self, request: lm15.Request) -> Iterator[Any]:
+        """The answer as events, once it is whole."""
+        return iter(lm15.response_to_events(self.complete(request)))
+
+    def close(self) -> None:
+        """Nothing to do: weights outlive engines. See `unload`."""
+
+
+class AsyncLocalEngine(_Engine):
+    """`LocalEngine` for `dspy.LM(async_engine=…)`: waits without a thread of its own."""
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        """One answer."""
+        return _told(await asyncio.wrap_future(self.submit(request)))
+
+    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
+        """The answer as events, once it is whole."""
+        for event in lm15.response_to_events(await self.complete(request)):
+            yield event
+
+    async def aclose(self) -> None:
+        """Nothing to do: weights outlive engines. See `unload`."""
+
+
+def unload(model: str) -> None:
+    """Give back a model's memory after the requests that it has; the next request loads it again."""
+    _registry.unload(model)
+
+
+def unload_all() -> None:
+    """`unload` every model."""
+    _registry.unload(None)
+
+
+def loaded() -> list[str]:
+    """Model strings whose weights are in memory, or being loaded."""
+    return _registry.models()
+
+
+class _Turns:
+    """A lock that is given in the order of asking, so that two busy models take turns on one device."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._tickets: deque[object] = deque()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        ticket = object()
+        with self._condition:
+            self._tickets.append(ticket)
+            self._condition.wait_for(lambda: self._tickets[0] is ticket)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._tickets.popleft()
+                self._condition.notify_all()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits behind the holder."""
+        return len(self._tickets) > 1
+
+
+class _Registry:
+    """One worker for each loaded model."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._workers: dict[Key, _Worker] = {}
+        self._turns = _Turns()
+
+    def submit(self, key: Key, request: lm15.Request) -> Future[lm15.Response]:
+        with self._lock:
+            worker = self._workers.get(key)
+            if worker is None:
+                worker = self._workers[key] = _Worker(key, self._turns, self._forget)
+            return worker.submit(request)
+
+    def unload(self, model: str | None, timeout: float | None = None) -> None:
+        with self._lock:
+            chosen = [key for key in self._workers if model in (None, key.model)]
+            workers = [self._workers.pop(key) for key in chosen]
+            for worker in workers:
+                worker.stop()
+        for worker in workers:
+            worker.join(timeout)
+
+    def models(self) -> list[str]:
+        with self._lock:
+            return sorted({key.model for key in self._workers})
+
+    def _forget(self, worker: _Worker) -> None:
+        with self._lock:
+            if self._workers.get(worker.key) is worker:
+                del self._workers[worker.key]
+
+
+class _Worker:
+    """A thread that loads one model, collects requests, runs them as batches, and hands the results out."""
+
+    def __init__(self, key: Key, turns: _Turns, forget: Callable[[_Worker], None]) -> None:
+        self.key = key
+        self._turns = turns
+        self._forget = forget
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._in_flight: dict[Any, _Job] = {}
+        self._asked: Counter[Any] = Counter()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._main, name=f"local-model {key.model}", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: lm15.Request) -> Future[lm15.Response]:
+        future: Future[lm15.Response] = Future()
+        join_key = _join_key(request)
+        with self._lock:
+            job = self._in_flight.get(join_key) if join_key else None
+            if job is None:
+                job = _Job(request, join_key)
+                if join_key:
+                    self._in_flight[join_key] = job
+                self._queue.put(job)
+            job.futures.append(future)
+        return future
+
+    def stop(self) -> None:
+        self._queue.put(None)
+
+    def join(self, timeout: float | None = None) -> None:
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    def _main(self) -> None:
+        try:
+            with self._turns.hold():
+                backend, tokenizer = _load(self.key)
+        except BaseException as error:
+            self._forget(self)
+            self._fail_all(error)
+            return
+        expected = 1
+        while not self._stopping:
+            jobs = self._collect(expected)
+            if jobs:
+                expected = len(jobs)
+                self._run(backend, tokenizer, jobs)
+        backend.close()
+
+    def _collect(self, expected: int) -> list[_Job]:
+        """The waiting requests; those who asked in the last batch are given a moment to ask again."""
+        jobs = self._take(block=True)
+        deadline = time.monotonic() + _LONGEST_WAIT
+        while len(jobs) < min(expected, MAX_BATCH) and not self._stopping and time.monotonic() < deadline:
+            try:
+                self._accept(self._queue.get(timeout=_QUIET_SECONDS), jobs)
+            except queue.Empty:
+                break
+        return jobs
+
+    def _take(self, block: bool = False, limit: int = MAX_BATCH) -> list[_Job]:
+        jobs: list[_Job] = []
+        try:
+            if block:
+                self._accept(self._queue.get(), jobs)
+            while len(jobs) < limit and not self._stopping:
+                self._accept(self._queue.get_nowait(), jobs)
+        except queue.Empty:
+            pass
+        return jobs
+
+    def _accept(self, job: _Job | None, jobs: list[_Job]) -> None:
+        if job is None:
+            self._stopping = True
+        else:
+            jobs.append(job)
+
+    def _run(self, backend: Backend, tokenizer: Any, jobs: list[_Job]) -> None:
+        running: list[_Job] = []
+        done: set[int] = set()
+
+        def prepare(new: Sequence[_Job]) -> list[GenerateRequest]:
+            ready = []
+            for job in new:
+                try:
+                    ready.append(self._request(tokenizer, job.request))
+                    running.append(job)
+                except Exception as error:
+                    self._settle(job, _as_lm15(error))
+            return ready
+
+        def give(index: int, result: GenerateResult) -> None:
+            done.add(index)
+            self._settle(running[index], _response(running[index].request.model, result, backend.name))
+
+        def more() -> list[GenerateRequest]:
+            room = MAX_BATCH - (len(running) - len(done))
+            return [] if self._turns.wanted or self._stopping or room <= 0 else prepare(self._take(limit=room))
+
+        try:
+            with self._turns.hold():
+                backend.generate(prepare(jobs), give, more)
+        except Exception as error:
+            logger.exception("%s failed on a batch of %d", self.key.model, len(running))
+            failure = lm15.ServerError(f"{self.key.model} failed: {error!r}")
+            for index, job in enumerate(running):
+                if index not in done:
+                    self._settle(job, failure)
+
+    def _request(self, tokenizer: Any, request: lm15.Request) -> GenerateRequest:
+        config = request.config
+        prompt = render(tokenizer, _messages(request))
+        ready = GenerateRequest(
+            prompt=prompt,
+            max_tokens=config.max_tokens or _MAX_TOKENS,
+            temperature=config.temperature or 0.0,
+            top_p=1.0 if config.top_p is None else config.top_p,
+            top_k=config.top_k or 0,
+            stop=tuple(config.stop),
+        )
+        return ready if ready.temperature == 0 else replace(ready, seed=self._seed(request, ready))
+
+    def _seed(self, request: lm15.Request, ready: GenerateRequest) -> int:
+        """The seed that was asked for; or one from the request and its rollout, or how often it was asked before.
+
+        DSPy keeps `rollout_id` and the `n` of a call to itself: without the count, all of n samples would be the same.
+        """
+        if request.config.seed is not None:
+            return request.config.seed % 2**63
+        rollout = _rollout(request)
+        if rollout is None:
+            rollout = self._asked[ready]
+            self._asked[ready] += 1
+        digest = hashlib.sha256(repr((ready, rollout)).encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+    def _settle(self, job: _Job, outcome: lm15.Response | BaseException) -> None:
+        with self._lock:
+            if job.join_key and self._in_flight.get(job.join_key) is job:
+                del self._in_flight[job.join_key]
+            futures = list(job.futures)
+        for place, future in enumerate(futures):
+            try:
+                if isinstance(outcome, BaseException):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(_joined(outcome) if place else outcome)
+            except InvalidStateError:
+                continue
+
+    def _fail_all(self, error: BaseException) -> None:
+        failure = _as_lm15(error)
+        logger.error("%s could not be loaded: %s", self.key.model, error)
+        # Only after _forget: nobody can add to this queue any more.
+        for job in self._take(limit=1 << 30):
+            self._settle(job, failure)
+
+
+def _load(key: Key) -> tuple[Backend, Any]:
+    from programs.lms import catalog
+
+    started = time.monotonic()
+    backend = backends.choose_backend(catalog.source(key.model), key.backend, key.device)
+    logger.info("Loaded %s with %s in %.1f s", key.model, backend.name, time.monotonic() - started)
+    return backend, backend.tokenizer
+
+
+def _refuse_unsupported(request: lm15.Request) -> None:
+    config = request.config
+    unsupported = {
+        "tools": bool(request.tools),
+        "response_format": config.response_format is not None,
+        "logprobs": config.logprobs is not None,
+        "frequency_penalty": bool(config.frequency_penalty),
+        "presence_penalty": bool(config.presence_penalty),
+    }
+    for name, asked in unsupported.items():
+        if asked:
+            raise lm15.UnsupportedFeatureError(f"{request.model} runs in this process, without {name}; leave it out or use another model.")
+
+
+def _messages(request: lm15.Request) -> list[dict[str, str]]:
+    system = request.system if isinstance(request.system, str) or not request.system else _text(request.system)
+    messages = [{"role": "system", "content": str(system)}] if system else []
+    for message in request.messages:
+        role = "system" if message.role == "developer" else message.role
+        messages.append({"role": role, "content": _text(message.parts)})
+    return messages
+
+
+def _text(parts: Sequence[Any]) -> str:
+    for part in parts:
+        if not isinstance(part, lm15.TextPart):
+            raise lm15.UnsupportedFeatureError(f"A local model reads text, not {type(part).__name__}.")
+    return "".join(part.text for part in parts)
+
+
+def _join_key(request: lm15.Request) -> Any:
+    """What makes two requests the same one; none where each must be drawn on its own."""
+    config = request.config
+    if config.temperature and config.seed is None:
+        return None
+    settings = (config.max_tokens, config.temperature, config.top_p, config.top_k, config.stop, config.seed)
+    return repr((request.system, request.messages, settings))
+
+
+def _rollout(request: lm15.Request) -> Any:
+    """An id that tells samples of one request apart, given as `metadata={'rollout_id': …}`."""
+    metadata = (request.config.extensions or {}).get("metadata")
+    return metadata.get("rollout_id") if isinstance(metadata, dict) else None
+
+
+def _response(model: str, result: GenerateResult, backend: str) -> lm15.Response | BaseException:
+    if result.error:
+        return (lm15.ContextLengthError if result.too_long else lm15.ServerError)(f"{model}: {result.error}")
+    return lm15.Response(
+        id=None,
+        model=model,
+        message=lm15.Message.assistant([lm15.TextPart(result.text)]),
+        finish_reason=result.finish_reason,
+        usage=lm15.Usage(input_tokens=result.input_tokens, output_tokens=result.output_tokens),
+        provider_data={"seconds": result.seconds, "backend": backend},
+    )
+
+
+def _told(response: lm15.Response) -> lm15.Response:
+    """Tell the meter the call's share of the computing, without its wait in the queue."""
+    call = current_call()
+    if call is not None:
+        call.seconds = (response.provider_data or {}).get("seconds")
+    return response
+
+
+def _joined(response: lm15.Response) -> lm15.Response:
+    """The answer for those who asked while it was under way: it cost no time of its own."""
+    return replace(response, provider_data={**(response.provider_data or {}), "seconds": 0.0, "joined": True})
+
+
+def _as_lm15(error: BaseException) -> BaseException:
+    if isinstance(error, lm15.LM15Error):
+        return error
+    if isinstance(error, ValueError):
+        return lm15.UnsupportedModelError(str(error))
+    return lm15.ServerError(f"{type(error).__name__}: {error}")
+
+
+_registry = _Registry()
+
+
+def _start_afresh() -> None:
+    """Threads do not survive a fork: the child loads its own."""
+    global _registry
+    _registry = _Registry()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh)
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Let native code end in order; a long batch is not waited for."""
+    _registry.unload(None, timeout=_EXIT_SECONDS)

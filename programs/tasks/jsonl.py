@@ -1,0 +1,251 @@
+"""A task of your own: a JSONL file of questions and answers, or a folder with one file a split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from programs.tasks.base import SPLITS, Score, Task, exact_match, normalize_answer
+
+COLUMNS = ("question", "answer", "context", "subquestions", "id")
+_REQUIRED = ("question", "answer")
+
+
+class JsonlTask(Task):
+    """Questions from a file: one JSON object a line with `question`, `answer`, and if you have them `context`, `subquestions`, `id`.
+
+    `answer` is a text, a number, or a list of accepted answers (the best match counts). A single file is split by
+    seed, and the same question never stands in two splits; a folder is read as `train.jsonl`, `dev.jsonl`, `test.jsonl`.
+
+    Args:
+        path: The file or the folder.
+        columns: Where your names differ: "question=frage,answer=antwort", or as a dict.
+        seed: Another seed splits a single file differently.
+        fractions: Shares of train, dev and test of a single file: "0.7,0.1,0.2", a sequence or a dict.
+        max_subquestions: The limit that the decomposer is told.
+        decomposer_sees_context: Whether the decomposer is given the passage, or the question alone.
+
+    Raises:
+        ValueError: Nothing at `path`, unknown columns, or fractions that do not add up to 1.
+    """
+
+    name = "jsonl"
+    summary = "your own file of questions and answers: --task.path FILE, columns mapped by --task.columns"
+
+    def __init__(
+        self,
+        path: str | Path,
+        columns: str | Mapping[str, str] = "",
+        seed: int = 0,
+        fractions: str | Sequence[float] | Mapping[str, float] = (0.7, 0.1, 0.2),
+        max_subquestions: int = 3,
+        decomposer_sees_context: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise ValueError(f"There is no {self.path}; give task 'jsonl' the path of a JSONL file, or of a folder with train.jsonl.")
+        self.columns = {**{name: name for name in COLUMNS}, **_parse_columns(columns)}
+        self.seed = seed
+        self.fractions = _parse_fractions(fractions)
+        self.max_subquestions = max_subquestions
+        self.decomposer_sees_context = decomposer_sees_context
+        self._splits: dict[str, list[dspy.Example]] = {}
+
+    def load(self, split: str, limit: int | None = None) -> list[dspy.Example]:
+        """The first `limit` examples of `split` (all, if None).
+
+        Raises:
+            ValueError: Unknown split, fewer than `limit` examples, or a bad line: by file, number and column.
+        """
+        self.check_split(split)
+        if split not in self._splits:
+            self._splits |= self._load_folder(split) if self.path.is_dir() else self._load_file()
+        found = self._splits[split]
+        if not found or (limit is not None and len(found) < limit):
+            wanted = "at least 1" if limit is None else limit
+            raise ValueError(
+                f"Split {split!r} of {self.path} has {len(found)} examples, and {wanted} were asked for; ask for fewer, add lines, "
+                "or (with a single file) change the fractions."
+            )
+        return found[:limit]
+
+    def score(self, example: dspy.Example, prediction: Any) -> Score:
+        """Exact match with the best of the accepted answers; unscored if the reference is empty."""
+        golds = example.answer if isinstance(example.answer, list) else [example.answer]
+        return exact_match(getattr(prediction, "answer", None), golds)
+
+    def _load_folder(self, split: str) -> dict[str, list[dspy.Example]]:
+        file = self.path / f"{split}.jsonl"
+        if not file.is_file():
+            raise ValueError(f"There is no {file}; a folder for task 'jsonl' has {', '.join(f'{name}.jsonl' for name in SPLITS)}.")
+        examples = self._read(file, f"{split}-")
+        taken = {normalize_answer(example.question): name for name, split_examples in self._splits.items() for example in split_examples}
+        for example in examples:
+            other = taken.get(_group(example))
+            if other and other != split:
+                raise ValueError(f"{example.question!r} stands in {other}.jsonl and in {split}.jsonl of {self.path}; remove it from one.")
+        return {split: examples}
+
+    def _load_file(self) -> dict[str, list[dspy.Example]]:
+        groups: dict[str, list[dspy.Example]] = {}
+        for example in self._read(self.path, ""):
+            groups.setdefault(_group(example), []).append(example)
+        # Sorted, so that the split hangs on the questions and the seed, not on the order of lines.
+        keys = sorted(groups, key=lambda key: hashlib.sha256(key.encode("utf-8", "replace")).digest())
+        random.Random(f"jsonl/{self.seed}").shuffle(keys)
+        ends = _ends(len(keys), [self.fractions[name] for name in SPLITS])
+        chosen = {name: keys[start:end] for name, start, end in zip(SPLITS, [0, *ends], ends, strict=False)}
+        return {name: [example for key in keys for example in groups[key]] for name, keys in chosen.items()}
+
+    def _read(self, file: Path, prefix: str) -> list[dspy.Example]:
+        examples: list[dspy.Example] = []
+        lines: dict[str, int] = {}
+        for number, row in _rows(file):
+            example = self._example(file, number, row, f"{prefix}{number}")
+            if example.id in lines:
+                column = self.columns["id"]
+                raise ValueError(f"{file}, line {number}, column {column!r}: {example.id!r} is the id of line {lines[example.id]} too.")
+            lines[example.id] = number
+            examples.append(example)
+        if not examples:
+            raise ValueError(f"{file} is empty; expected one JSON object a line with {list(_REQUIRED)}.")
+        return examples
+
+    def _example(self, file: Path, number: int, row: dict[str, Any], fallback_id: str) -> dspy.Example:
+        read = _Row(file, number, row, self.columns)
+        fields: dict[str, Any] = {
+            "id": read.id() or fallback_id,
+            "context": read.text("context", required=False),
+            "question": read.text("question"),
+            "answer": read.answer(),
+        }
+        subquestions = read.subquestions()
+        if subquestions is not None:
+            fields["subquestions"] = subquestions
+        return dspy.Example(**fields).with_inputs("context", "question")
+
+
+class _Row:
+    """One line of a user's file; knows how to complain about it."""
+
+    def __init__(self, file: Path, number: int, row: dict[str, Any], columns: Mapping[str, str]) -> None:
+        self._file, self._number, self._row, self._columns = file, number, row, columns
+
+    def _value(self, name: str) -> Any:
+        column = self._columns[name]
+        if column not in self._row and name in _REQUIRED:
+            raise self._error(name, f"the column is missing; the line has {sorted(self._row)}. Map your names by columns='{name}=...'")
+        return self._row.get(column)
+
+    def _error(self, name: str, message: str) -> ValueError:
+        return ValueError(f"{self._file}, line {self._number}, column {self._columns[name]!r}: {message}")
+
+    def id(self) -> str:
+        value = self._value("id")
+        if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+            return "" if value is None else str(value)
+        raise self._error("id", f"expected a text or a whole number, got {_shown(value)}")
+
+    def text(self, name: str, required: bool = True) -> str:
+        value = self._value(name)
+        if value is None and not required:
+            return ""
+        if not isinstance(value, str):
+            raise self._error(name, f"expected a text, got {_shown(value)}")
+        if required and not value.strip():
+            raise self._error(name, "expected a text, got an empty one")
+        return value
+
+    def answer(self) -> str | list[str]:
+        value = self._value("answer")
+        several = isinstance(value, list)
+        answers = value if several else [value]
+        if not all(_is_answer(one) for one in answers):
+            raise self._error("answer", f"expected a text, a number, or a list of these, got {_shown(value)}")
+        texts = [str(one) for one in answers]
+        return texts if several else texts[0]
+
+    def subquestions(self) -> list[str] | None:
+        value = self._value("subquestions")
+        if value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+            return value
+        raise self._error("subquestions", f"expected a list of texts, got {_shown(value)}")
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)[:80]
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if not text.strip():
+                continue
+            yield number, _parse(file, number, text)
+
+
+def _parse(file: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8.") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        where = getattr(error, "colno", 1)
+        what = getattr(error, "msg", "nested too deeply")
+        raise ValueError(f"{file}, line {number}, column {where}: not JSON ({what}); expected one JSON object a line.") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{file}, line {number}: expected a JSON object with {list(_REQUIRED)}, got {_shown(row)}.")
+    return row
+
+
+def _parse_columns(columns: str | Mapping[str, str]) -> dict[str, str]:
+    if isinstance(columns, str):
+        pairs = [part.partition("=") for part in columns.split(",") if part.strip()]
+        wrong = next((name for name, sign, _ in pairs if not sign), None)
+        if wrong is not None:
+            raise ValueError(f"columns: {wrong.strip()!r} is no pair; expected such as 'question=frage,answer=antwort'.")
+        columns = {name.strip(): column.strip() for name, _, column in pairs}
+    unknown = sorted(set(columns) - set(COLUMNS))
+    if unknown:
+        raise ValueError(f"columns: unknown name {unknown[0]!r}; expected some of {list(COLUMNS)}, each with your own after it.")
+    return dict(columns)
+
+
+def _parse_fractions(fractions: str | Sequence[float] | Mapping[str, float]) -> dict[str, float]:
+    try:
+        if isinstance(fractions, Mapping):
+            parsed = {str(name): float(share) for name, share in fractions.items()}
+        else:
+            shares = fractions.split(",") if isinstance(fractions, str) else fractions
+            parsed = dict(zip(SPLITS, map(float, shares), strict=True))
+    except (TypeError, ValueError):
+        parsed = {}
+    whole = {name: parsed.get(name, 0.0) for name in SPLITS}
+    if set(parsed) - set(SPLITS) or abs(sum(whole.values()) - 1) > 1e-6 or min(whole.values()) < 0:
+        raise ValueError(f"fractions={fractions!r} must be the shares of {list(SPLITS)} and add up to 1, such as '0.7,0.1,0.2'.")
+    return whole
+
+
+def _ends(count: int, shares: Sequence[float]) -> list[int]:
+    """Where each split ends among `count` questions."""
+    ends, total = [], 0.0
+    for share in shares:
+        total += share
+        ends.append(round(total * count))
+    return ends
+
+
+def _group(example: dspy.Example) -> str:
+    """Questions that must stand in the same split; by context too, they could differ in a word of the passage alone."""
+    return normalize_answer(example.question) or str(example.question)

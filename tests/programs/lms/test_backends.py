@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+
+from programs.lms import backends
+from programs.lms.backends.base import GenerateRequest, cut_at_stop
+from programs.lms.backends.transformers import Sampler, TransformersBackend
+from programs.lms.chat import render
+from programs.tasks import load_task
+
+
+@pytest.fixture(scope="module")
+def backend(tiny):
+    return TransformersBackend(tiny.folder, "cpu")
+
+
+def requests(backend, count: int, **options) -> list[GenerateRequest]:
+    prompts = [render(backend.tokenizer, [{"role": "user", "content": "so " * i}]) for i in range(count)]
+    return [GenerateRequest(prompt, **({"max_tokens": 6} | options)) for prompt in prompts]
+
+
+def test_it_writes_what_generate_writes(backend):
+    import torch
+
+    for request, result in zip(requests(backend, 4), backend.generate(requests(backend, 4)), strict=True):
+        ids = backend.tokenizer(request.prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            written = backend.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=6)[0, ids.shape[1] :]
+        assert result.text == backend.tokenizer.decode(written, skip_special_tokens=True)
+
+
+def test_results_come_one_by_one_and_more_may_join(backend):
+    late = [requests(backend, 3)[2]]
+    seen: list[int] = []
+    results = backend.generate(requests(backend, 2), lambda index, result: seen.append(index), lambda: [late.pop()] if late else [])
+    assert sorted(seen) == [0, 1, 2]
+    assert results[2].text == backend.generate(requests(backend, 3)[2:])[0].text
+
+
+def test_sub_batches_and_memory_errors_change_nothing(backend, monkeypatch):
+    whole = [result.text for result in backend.generate(requests(backend, 6))]
+    real = TransformersBackend._decode
+
+    def decode(self, rows):
+        if len(rows) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        real(self, rows)
+
+    monkeypatch.setattr(TransformersBackend, "_decode", decode)
+    assert [result.text for result in backend.generate(requests(backend, 6))] == whole
+
+
+def test_max_tokens_hold_for_each_row(backend):
+    mixed = [*requests(backend, 2, max_tokens=2), *requests(backend, 2, max_tokens=7)]
+    assert [result.output_tokens for result in backend.generate(mixed)] == [2, 2, 7, 7]
+
+
+def test_the_sampler_follows_the_probabilities():
+    import torch
+
+    scores = torch.tensor([0.5, 0.3, 0.2]).log()
+    drawn = Sampler(GenerateRequest("", temperature=1.0, seed=0))
+    counts = [0, 0, 0]
+    for _ in range(2000):
+        counts[drawn(scores)] += 1
+    assert [count / 2000 for count in counts] == pytest.approx([0.5, 0.3, 0.2], abs=0.04)
+    nucleus = Sampler(GenerateRequest("", temperature=1.0, top_p=0.6))
+    assert {nucleus(scores) for _ in range(50)} == {0, 1}
+    assert {Sampler(GenerateRequest("", temperature=2.0, top_k=1, seed=i))(scores) for i in range(20)} == {0}
+
+
+def test_stop_texts_are_cut_off():
+    assert cut_at_stop("one\ntwo###", ("###", "\n")) == ("one", True)
+    assert cut_at_stop("one", ("\n",)) == ("one", False)
+
+
+@pytest.mark.parametrize(("backend", "device"), [("vllm", "auto"), ("auto", "tpu")])
+def test_unknown_names_are_refused(tiny, backend, device):
+    with pytest.raises(ValueError, match="expected one of"):
+        backends.choose_backend(tiny, backend, device)
+
+
+@pytest.mark.slow
+def test_openvino_writes_what_transformers_writes(base):
+    pytest.importorskip("openvino_genai")
+    fast, reference = backends.choose_backend(base, "openvino"), backends.choose_backend(base, "transformers", "cpu")
+    examples = load_task("multihop").load("test", 8)
+    prompts = [render(reference.tokenizer, [{"role": "user", "content": example.question}]) for example in examples]
+    asked = [GenerateRequest(prompt, max_tokens=12) for prompt in prompts]
+    ours, theirs = fast.generate(asked), reference.generate(asked)
+    assert sum(a.text == b.text for a, b in zip(ours, theirs, strict=True)) >= 7
+    assert [a.input_tokens for a in ours] == [b.input_tokens for b in theirs]
+    late = list(asked[4:])
+    joined = fast.generate(asked[:4], more=lambda: [late.pop(0)] if late else [])
+    assert [a.text for a in joined] == [a.text for a in ours]
+    sampled = [GenerateRequest(prompt, max_tokens=12, temperature=1.0, seed=i) for i, prompt in enumerate(prompts[:4])]
+    assert [a.text for a in fast.generate(sampled)] == [fast.generate([one])[0].text for one in sampled]

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from programs.lms import adapter_name_for, engine, lm
+from programs.lms.catalog import missing_key, pinned, resolve
+
+
+def test_a_folder_gets_its_hash(tiny, home):
+    assert pinned(f"local/{tiny.folder}") == tiny.model_string
+    assert resolve(tiny.model_string) == tiny
+    model = lm(f"local/{tiny.folder}", max_tokens=9)
+    assert (model.model, model.cache, model.num_retries) == (tiny.model_string, False, 0)
+    assert model.kwargs["temperature"] == 0.0
+    assert model.kwargs["max_tokens"] == 9
+
+
+def test_a_hub_model_runs_out_of_the_cache(tiny, home, tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "hub" / "models--org--name"
+    shutil.copytree(tiny.folder, cached / "snapshots" / revision)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(revision)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    model = lm("hf/org/name", max_tokens=4)
+    assert model.model == f"hf/org/name@{revision}"
+    assert resolve(model.model) is None
+    assert adapter_name_for(model) == "line"
+    assert model("hello")
+    engine.unload_all()
+    with pytest.raises(ValueError, match="Check the name and the network"):
+        lm("hf/org/other")
+
+
+def test_missing_keys(monkeypatch):
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert missing_key("openai/gpt-4o") == "OPENAI_API_KEY"
+    assert missing_key("anthropic/claude-sonnet-4-5") == "ANTHROPIC_API_KEY"
+    assert missing_key("groq/llama-3.3-70b-versatile") == "GROQ_API_KEY"
+    assert missing_key("openai/anything", api_base="http://localhost:1/v1") is None
+    for free in ("embedded/base", "ollama/llama3", "hosted_vllm/x"):
+        assert missing_key(free) is None
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    assert missing_key("openai/gpt-4o") is None

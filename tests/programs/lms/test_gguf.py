@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from programs.lms import artifacts, backends
+from programs.lms.gguf import gguf_of, write_gguf
+
+
+def test_round_trip_gives_the_same_weights(tiny, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    path = write_gguf(tiny.folder, tmp_path / "tiny.gguf")
+    before = AutoModelForCausalLM.from_pretrained(tiny.folder, dtype=torch.float32).state_dict()
+    after = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=path.name, dtype=torch.float32).state_dict()
+    assert before.keys() == after.keys()
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_it_is_written_once_beside_the_artifact(tiny, home):
+    path = gguf_of(tiny)
+    assert path == home / "gguf" / f"{tiny.hash}.gguf"
+    written = path.stat().st_mtime_ns
+    assert gguf_of(tiny).stat().st_mtime_ns == written
+    artifacts.open_artifact(tiny.folder)
+
+
+@pytest.mark.parametrize("change", ["architecture", "tokenizer"])
+def test_other_models_are_refused_and_run_on_transformers(tiny, tmp_path, home, monkeypatch, change):
+    source = tmp_path / "source"
+    shutil.copytree(tiny.folder, source, ignore=shutil.ignore_patterns("manifest.json"))
+    if change == "architecture":
+        config = json.loads((source / "config.json").read_text()) | {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
+        (source / "config.json").write_text(json.dumps(config))
+    else:
+        tokenizer = (source / "tokenizer.json").read_text()
+        (source / "tokenizer.json").write_text(tokenizer.replace("<repo_name>", "<another>"))
+    artifact = artifacts.publish(source, tmp_path / "other", name="other")
+    with pytest.raises(ValueError, match="cannot be written as GGUF"):
+        gguf_of(artifact)
+    monkeypatch.delenv("DIVIDE_OR_CONQUER_BACKEND", raising=False)
+    chosen = backends.choose_backend(artifact, device="cpu")
+    assert chosen.name == "transformers"

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from programs.tasks.base import SPLITS, load_task, normalize_answer, task_names
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"question": f"Question {i}?", "answer": f"A{i}"} for i in range(count)]
+
+
+def test_a_single_file_is_split_by_seed_without_overlap(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", rows(100))
+    splits = {split: [e.question for e in load_task("jsonl", path=path).load(split)] for split in SPLITS}
+    assert {split: len(questions) for split, questions in splits.items()} == {"train": 70, "dev": 10, "test": 20}
+    assert len({question for questions in splits.values() for question in questions}) == 100
+    assert splits["test"] == [e.question for e in load_task("jsonl", path=path).load("test")]
+    assert splits["test"] != [e.question for e in load_task("jsonl", path=path, seed=1).load("test")]
+    assert "jsonl" in task_names()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(["Who is it?", "who is it", "Where?", "Why?", "The who?", "日本?"]), min_size=1), st.integers(0, 3))
+def test_the_same_question_never_stands_in_two_splits(tmp_path_factory: pytest.TempPathFactory, questions: list[str], seed: int) -> None:
+    path = write(tmp_path_factory.mktemp("t") / "d.jsonl", [{"question": q, "answer": "x"} for q in questions])
+    task = load_task("jsonl", path=path, seed=seed)
+    found: dict[str, set[str]] = {}
+    count = 0
+    for split in SPLITS:
+        examples: list[dspy.Example] = []
+        with contextlib.suppress(ValueError):  # a split without questions
+            examples = task.load(split)
+        count += len(examples)
+        for example in examples:
+            found.setdefault(normalize_answer(example.question), set()).add(split)
+    assert count == len(questions)
+    assert all(len(splits) == 1 for splits in found.values())
+
+
+def test_all_columns_under_other_names(tmp_path: Path) -> None:
+    row = {"frage": "Wo?", "antwort": 4, "text": "Hier.", "teile": ["Wer?"], "nr": 7}
+    path = write(tmp_path / "d.jsonl", [row])
+    columns = "question=frage, answer=antwort,context=text,subquestions=teile,id=nr"
+    for given_as in (columns, dict(part.strip().split("=") for part in columns.split(","))):
+        (example,) = load_task("jsonl", path=path, columns=given_as, fractions="1,0,0").load("train")
+        assert example.toDict() == {"id": "7", "context": "Hier.", "question": "Wo?", "answer": "4", "subquestions": ["Wer?"]}
+        assert set(example.inputs().keys()) == {"context", "question"}
+
+
+def test_a_folder_with_a_file_a_split(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", rows(3))
+    write(tmp_path / "test.jsonl", [{"question": "New?", "answer": "x"}])
+    task = load_task("jsonl", path=tmp_path)
+    assert [e.id for e in task.load("train")] == ["train-1", "train-2", "train-3"]
+    assert len(task.load("test")) == 1
+    with pytest.raises(ValueError, match=r"There is no .*dev\.jsonl"):
+        task.load("dev")
+    write(tmp_path / "dev.jsonl", [{"question": "question 1", "answer": "x"}])
+    with pytest.raises(ValueError, match=r"stands in train\.jsonl and in dev\.jsonl"):
+        task.load("dev")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"question": "q"', r"d\.jsonl, line 2, column \d+: not JSON"),
+        ('["q", "a"]', r"line 2: expected a JSON object"),
+        ('{"frage": "q", "answer": "a"}', r"line 2, column 'question': the column is missing; the line has \['answer', 'frage'\]"),
+        ('{"question": "q"}', r"line 2, column 'answer': the column is missing"),
+        ('{"question": " ", "answer": "a"}', r"line 2, column 'question': expected a text, got an empty one"),
+        ('{"question": 3, "answer": "a"}', r"line 2, column 'question': expected a text, got 3"),
+        ('{"question": "q", "answer": {"a": 1}}', r"line 2, column 'answer': expected a text, a number, or a list of these"),
+        ('{"question": "q", "answer": null}', r"line 2, column 'answer': expected a text, a number"),
+        ('{"question": "q", "answer": true}', r"line 2, column 'answer': expected a text, a number"),
+        ('{"question": "q", "answer": "a", "context": ["x"]}', r"line 2, column 'context': expected a text"),
+        ('{"question": "q", "answer": "a", "subquestions": "x?"}', r"line 2, column 'subquestions': expected a list of texts"),
+        ('{"question": "q", "answer": "a", "id": "one"}', r"line 2, column 'id': 'one' is the id of line 1 too"),
+        ('{"question": "q", "answer": "a", "id": [1]}', r"line 2, column 'id': expected a text or a whole number"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_bad_line_is_named_by_number_and_column(tmp_path: Path, line: str, message: str, end: str) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"question": "one?", "answer": "1", "id": "one"}\n' + line + end)
+    with pytest.raises(ValueError, match=message):
+        load_task("jsonl", path=path).load("train")
+
+
+def test_bytes_that_are_no_utf8_and_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"question": "q?", "answer": "a"}\r\n\r\n{"question": "\xff", "answer": "a"}\n')
+    with pytest.raises(ValueError, match="line 3: not UTF-8"):
+        load_task("jsonl", path=path).load("train")
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    assert load_task("jsonl", path=path, fractions="1,0,0").load("train")[0].question == "q?"
+
+
+def test_an_empty_file_a_missing_file_and_too_few(tmp_path: Path) -> None:
+    (tmp_path / "e.jsonl").write_text("\n")
+    with pytest.raises(ValueError, match=r"e\.jsonl is empty"):
+        load_task("jsonl", path=tmp_path / "e.jsonl").load("train")
+    with pytest.raises(ValueError, match=r"There is no .*none\.jsonl"):
+        load_task("jsonl", path=tmp_path / "none.jsonl")
+    task = load_task("jsonl", path=write(tmp_path / "d.jsonl", rows(10)))
+    with pytest.raises(ValueError, match=r"'train' of .* has 7 examples, and 8 were asked for"):
+        task.load("train", 8)
+    assert len(task.load("train", 7)) == 7
+    with pytest.raises(ValueError, match="Unknown split 'val'"):
+        task.load("val")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": "frage"}, "'frage' is no pair"),
+        ({"columns": "quest=frage"}, r"unknown name 'quest'; expected some of \['question'"),
+        ({"fractions": "0.5,0.1,0.1"}, "must be the shares"),
+        ({"fractions": [1, 1]}, "must be the shares"),
+        ({"fractions": {"val": 1.0}}, "must be the shares"),
+        ({"fractions": "a,b,c"}, "must be the shares"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_task("jsonl", path=write(tmp_path / "d.jsonl", rows(1)), **options)
+
+
+def test_the_best_of_several_answers_counts_and_an_empty_one_is_unscored(tmp_path: Path) -> None:
+    task = load_task("jsonl", path=write(tmp_path / "d.jsonl", [{"question": "q?", "answer": ["The Nile", 42, ""]}]), fractions="1,0,0")
+    (example,) = task.load("train")
+    assert [task.score(example, dspy.Prediction(answer=a)).value for a in ("nile.", "42", "41", None)] == [1.0, 1.0, 0.0, 0.0]
+    assert task.score(dspy.Example(answer=[""]), dspy.Prediction(answer="")).is_unscored

@@ -48,6 +48,8 @@ def evaluate(
     done = {line["id"]: line for line in read_lines(out, repair=True) if not _is_to_retry(line)}
     missing = [example for example in examples if example.id not in done]
     out.parent.mkdir(parents=True, exist_ok=True)
+    if progress:
+        progress(len(examples) - len(missing), len(examples), "")
     with out.open("a") as file:
         for count, line in enumerate(_answers(program, task, missing, threads), len(examples) - len(missing) + 1):
             append_line(file, line)

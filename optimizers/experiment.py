@@ -27,6 +27,7 @@ from programs.conditions import STUDENTS, Condition, parse_condition
 from programs.lms.artifacts import open_artifact, register
 from programs.lms.catalog import is_local, missing_key
 from programs.lms.catalog import lm as make_lm
+from programs.lms.engine import unload, unload_all
 from programs.lms.ledger import Ledger, Prices, Usage, recording
 from programs.modules import SingleStage, TwoStage
 from programs.tasks.base import load_task, overlapping, task_class
@@ -147,6 +148,7 @@ class Experiment:
     def distill(self) -> None:
         """Train every student that has no artifact yet: `student/<name>/`, and the last one's program: `program.json`."""
         self.screen()
+        unload_all()  # the trainer's process needs the memory more
         for student in self.students():
             distiller = self._distiller(STUDENTS[student], student)
             program = distiller.compile(
@@ -166,6 +168,8 @@ class Experiment:
                     threads=self.config.evaluation.threads,
                     progress=functools.partial(self.progress, f"evaluate {condition.name}"),
                 )
+                if condition.decomposer not in (None, "teacher"):
+                    unload(self.model(condition.decomposer).model)
 
     def report(self) -> Run:
         """Sum everything up: `metrics.json`, `report.md`, `report.html`, `figures/`."""

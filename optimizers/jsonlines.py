@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - no such module on Windows, where two jobs in one folder go unnoticed
+    fcntl = None  # type: ignore[assignment]
 
 
 def append_line(file: TextIO, record: dict[str, Any]) -> None:
-    """Write one record and hand it to the operating system, so that SIGKILL cannot take it back."""
+    """Write one record and hand it to the operating system, so that SIGKILL cannot take it back.
+
+    For one writer; `Lines` is for many threads, and keeps other processes out.
+    """
     file.write(json.dumps(record, ensure_ascii=False) + "\n")
     file.flush()
 
@@ -23,27 +32,114 @@ def read_lines(path: Path, *, repair: bool = False) -> Iterator[dict[str, Any]]:
         repair: Cut a torn last line (a process killed while writing) off the file; without it, it is passed over.
 
     Raises:
-        ValueError: A line that is no JSON and not the last one; names it.
+        ValueError: A line that is no JSON object and not the last one; names it.
     """
+    return (record for _, record in read_with_offsets(path, repair=repair))
+
+
+def read_with_offsets(path: Path, *, repair: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_lines`, each record with its offset in bytes."""
     if not path.exists():
         return
-    whole = 0
+    offset = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
+            record = _parse_line(line)
+            if record is None and file.read(1):
+                raise ValueError(f"{path}, line {number}, is no JSON object; mend or remove that line, and run again.")
+            if record is None:
+                break
+            yield offset, record
+            offset += len(line)
+    if repair and offset < path.stat().st_size:
+        os.truncate(path, offset)
+
+
+def _parse_line(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and line.endswith(b"\n") else None
+
+
+class Lines:
+    """An append-only JSONL file that survives SIGKILL and a full disk, for one process at a time.
+
+    Args:
+        path: The file; made with its folders if missing.
+        visit: Called with every record already there and its offset in bytes.
+
+    Raises:
+        RuntimeError: Another process has the file open.
+        ValueError: A line before the last is not a JSON object. A last line that was cut short is removed.
+    """
+
+    def __init__(self, path: Path, visit: Callable[[dict[str, Any], int], None]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._lock = threading.Lock()
+        # Unbuffered: a line is with the kernel, and so safe from SIGKILL, when `append` returns.
+        self._file = path.open("ab", buffering=0)
+        self._reader: BinaryIO | None = None
+        try:
+            self._take_lock()
+            self._end = self._load(visit)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _take_lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RuntimeError(f"{self.path} is being written by another job; wait for it to end, or use another folder.") from error
+
+    def _load(self, visit: Callable[[dict[str, Any], int], None]) -> int:
+        for number, (offset, record) in enumerate(read_with_offsets(self.path, repair=True), 1):
             try:
-                record = json.loads(line)
-            except ValueError as error:
-                if file.read(1):
-                    raise ValueError(
-                        f"{path}, line {number}, is no JSON ({error}); delete that line or the file, and run again."
-                    ) from error
-                break
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            yield record
-    if repair and whole < path.stat().st_size:
-        os.truncate(path, whole)
+                visit(record, offset)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{self.path}, line {number}: not a line of such a file ({error!r}); use another folder.") from error
+        return self.path.stat().st_size
+
+    def append(self, record: Mapping[str, Any]) -> int:
+        """Write one line; returns its offset in bytes.
+
+        Raises:
+            OSError: The disk refused it; nothing of the line is left behind.
+        """
+        data = (json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8", "surrogatepass")
+        with self._lock:
+            self._write(data)
+            offset, self._end = self._end, self._end + len(data)
+        return offset
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except BaseException:
+            self._file.truncate(self._end)
+            raise
+
+    def read(self, offset: int) -> dict[str, Any]:
+        """The record at an offset that `append` or `visit` gave."""
+        with self._lock:
+            if self._reader is None:
+                self._reader = self.path.open("rb")
+            self._reader.seek(offset)
+            record: dict[str, Any] = json.loads(self._reader.readline())
+        return record
+
+    def close(self) -> None:
+        """Release the file and its lock."""
+        self._file.close()
+        if self._reader is not None:
+            self._reader.close()
 
 
 def write_json(path: Path, value: Any) -> None:

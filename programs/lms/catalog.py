@@ -9,6 +9,7 @@ from typing import Any
 import dspy
 
 from programs.lms import artifacts, embedded
+from programs.lms.api_models import load_litellm
 from programs.lms.artifacts import Artifact
 from programs.lms.engine import AsyncLocalEngine, LocalEngine
 
@@ -109,9 +110,7 @@ def missing_key(model: str, api_base: str | None = None) -> str | None:
     """
     if is_local(model) or api_base or model.partition("/")[0] in _KEYLESS:
         return None
-    import litellm
-
-    missing = litellm.validate_environment(model)["missing_keys"]
+    missing = load_litellm().validate_environment(model)["missing_keys"]
     return next((name for name in missing if name.endswith("KEY")), missing[0] if missing else None)
 
 
@@ -134,8 +133,7 @@ def _check_provider(model: str) -> None:
     declared = {name for provider in dspy.lm15.registered_providers() for name in _provider_names(provider)}
     if slash and rest and prefix in declared:
         return
-    import litellm
-
+    litellm = load_litellm()
     try:
         litellm.get_llm_provider(model)
     except Exception:

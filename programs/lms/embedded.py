@@ -141,3 +141,14 @@ def _drop_settings(folder: Path) -> None:
         if path.exists():
             values = {key: value for key, value in json.loads(path.read_text()).items() if key not in _DROPPED_SETTINGS}
             path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
+
+
+def main() -> None:
+    """Prepare both models, as set-up does: `python -m programs.lms.embedded`."""
+    for prepare in (base_artifact, teacher_artifact):
+        print(f"Preparing {prepare.__name__.removesuffix('_artifact')} in {artifacts.home()}, once", flush=True)
+        print(f"Ready: {prepare().model_string}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,8 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
+from programs.lms.api_models import load_litellm
+
 LOCAL_PREFIXES = ("local/", "embedded/", "hf/")
 
 
@@ -94,8 +96,7 @@ class Prices:
 
 
 def _litellm_rates(model: str) -> tuple[float, float] | None:
-    import litellm
-
+    litellm = load_litellm()
     try:
         info = litellm.get_model_info(model)
     except Exception:

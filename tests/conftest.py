@@ -1,6 +1,55 @@
 """Fixtures for all tests; `tests/scripted.py` is importable from everywhere."""
 
+from __future__ import annotations
+
+import json
+import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
+from programs.lms import artifacts, embedded, engine
+from programs.lms.artifacts import Artifact
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def base() -> Artifact:
+    """The embedded base; prepared once a machine, as for users."""
+    return embedded.base_artifact()
+
+
+@pytest.fixture(scope="session")
+def tiny(base: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A model with random weights that writes a token in a millisecond, with the tokenizer of the embedded one."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    settings = json.loads((base.folder / "config.json").read_text())
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    small |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    torch.manual_seed(0)
+    # Wide logits: near ties would make the comparison of batches a matter of rounding.
+    config = LlamaConfig(**(settings | small | {"initializer_range": 0.5, "max_position_embeddings": 256}))
+    LlamaForCausalLM(config).save_pretrained(folder / "source")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(base.folder / name, folder / "source" / name)
+    return artifacts.publish(folder / "source", folder / "tiny", name="tiny", adapter="line-terse", base="random")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, so that the tests write into nobody's."""
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def tiny_model(tiny: Artifact, home: Path, monkeypatch: pytest.MonkeyPatch):
+    """The model string of `tiny`, on the reference backend; unloaded at the end."""
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_BACKEND", "transformers")
+    yield artifacts.register(tiny)
+    engine.unload_all()

@@ -14,7 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.finetune.trainer import lock_of
 from programs.lms.artifacts import Artifact, open_artifact, publish, register
 
 Progress = Callable[[int, int, float | None], None]
@@ -78,7 +81,8 @@ def train(
     if (target / "manifest.json").exists():
         return _registered(_reuse(target, identity))
     work = target.with_name(target.name + ".work")
-    _prepare(work, identity, rows, dev_rows, spec)
+    with FileLock(lock_of(work)):
+        _prepare(work, identity, rows, dev_rows, spec)
     _run(work, progress, cancelled)
     return _registered(_publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec))
 
@@ -195,4 +199,5 @@ def _publish(work: Path, target: Path, identity: str, *, name: str, adapter: str
         metrics=metrics,
     )
     shutil.rmtree(work, ignore_errors=True)
+    lock_of(work).unlink(missing_ok=True)
     return artifact

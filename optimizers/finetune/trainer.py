@@ -12,15 +12,19 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.jsonlines import write_json
 from programs.lms.chat import training_ids
 
 EXIT_STOPPED = 130
+_PARENT_SECONDS = 0.5
 
 
 def main(job_dir: str) -> int:
@@ -32,10 +36,29 @@ def main(job_dir: str) -> int:
     folder = Path(job_dir)
     if (folder / "done.json").exists():
         return 0
+    _end_with_parent()
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     spec = TrainingSpec.model_validate_json((folder / "job.json").read_text())
-    return _train(folder, spec)
+    with FileLock(lock_of(folder)):
+        return _train(folder, spec)
+
+
+def lock_of(folder: Path) -> Path:
+    """The lock that a trainer holds on its job, so that one whose caller was killed is waited for, not doubled."""
+    return folder.with_name(folder.name + ".lock")
+
+
+def _end_with_parent() -> None:
+    """Stop as on a signal when the caller dies: nobody else would stop a trainer in a session of its own."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _train(folder: Path, spec: TrainingSpec) -> int:

@@ -1,10 +1,14 @@
 """Distillation on a tiny random model with a scripted teacher: what is trained, what is left alone, what is refused."""
 
 import json
+import subprocess
+import sys
+import time
 
 import dspy
 import pytest
 from dspy.clients.utils_finetune import TrainDataFormat
+from filelock import FileLock
 from scripted import scripted_lm, two_stage_rule
 
 from optimizers import BootstrapDistill, TrainingSpec, TRLProvider
@@ -203,3 +207,26 @@ def test_a_tampered_student_is_refused(tiny_model, tmp_path):
         file.write(b"\x00\x01\x02\x03")
     with pytest.raises(ValueError, match=r"model\.safetensors"):
         open_artifact(artifact.folder)
+
+
+def test_a_trainer_ends_when_its_caller_is_killed(tiny_model, tmp_path):
+    """Nobody else would: it runs in a session of its own, so that Ctrl-C reaches the caller alone."""
+    spec = QUICK.model_copy(update={"base": str(resolve(tiny_model).folder), "max_steps": 100_000, "save_steps": 50_000})
+    lines = [
+        "import json, sys; from pathlib import Path; from optimizers.finetune.jobs import train",
+        "from optimizers.finetune.spec import TrainingSpec",
+        f"spec = TrainingSpec.model_validate_json({spec.model_dump_json()!r})",
+        f"train({chats(8)!r}, spec, Path({str(tmp_path / 't')!r}), name='t', adapter='line', base='x')",
+    ]
+    caller = subprocess.Popen([sys.executable, "-c", "\n".join(lines)])
+    work = tmp_path / "t.work"
+    while not read_progress(work):
+        time.sleep(0.2)
+        assert caller.poll() is None
+    caller.kill()
+    caller.wait()
+    with FileLock(tmp_path / "t.work.lock", timeout=60):
+        steps = len(read_progress(work))
+    assert list((work / "checkpoints").glob("checkpoint-*"))
+    time.sleep(1)
+    assert len(read_progress(work)) == steps

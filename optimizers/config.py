@@ -13,7 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optimizers.finetune.spec import TrainingSpec
-from programs.conditions import DEFAULT_CONDITIONS
+from programs.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS
 
 
 class _Section(BaseModel):
@@ -116,6 +116,11 @@ class RunConfig(_Section):
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationConfig = EvaluationConfig()
     cost: CostConfig = CostConfig()
+
+    def conditions(self) -> list[str]:
+        """What is compared; with a solver of its own and no conditions given, the students work for that solver."""
+        given = self.evaluation.conditions
+        return list(SOLVER_CONDITIONS) if self.solver and given == list(DEFAULT_CONDITIONS) else given
 
     def to_toml(self) -> str:
         """TOML that `load_config` reads back to the same configuration."""

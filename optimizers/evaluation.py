@@ -94,7 +94,7 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
     return {
         **_question(example),
         "subquestions": prediction.get("subquestions"),
-        "lines": prediction.get("lines"),
+        "decomposition": "\n".join(prediction.get("lines") or []),
         "state": prediction.get("state"),
         "sub_answers": prediction.get("sub_answers"),
         "reasoning": prediction.get("reasoning"),
@@ -112,7 +112,7 @@ def _question(example: dspy.Example) -> dict[str, Any]:
 
 
 def _failed(example: dspy.Example, error: str, score: float | None, started: float) -> dict[str, Any]:
-    empty = dict.fromkeys(("subquestions", "lines", "state", "sub_answers", "reasoning", "answer"))
+    empty = dict.fromkeys(("subquestions", "decomposition", "state", "sub_answers", "reasoning", "answer"))
     seconds = round(time.monotonic() - started, 4)
     return {**_question(example), **empty, "score": score, "detail": "", "error": error, "usage": {}, "seconds": seconds}
 

@@ -57,15 +57,17 @@ class Experiment:
     def __init__(self, config: RunConfig, progress: Progress | None = None) -> None:
         self.config = config
         self.progress = progress or (lambda stage, done, total, note: None)
-        self.conditions = [parse_condition(name) for name in config.evaluation.conditions]
+        self.conditions = [parse_condition(name) for name in config.conditions()]
         self.task_options = _task_options(config)
         self.task = load_task(config.task.name, **self.task_options)
         self._check_keys()
         self.splits = {split: self.task.load(split, count) for split, count in self._sizes().items() if count}
         self._check_overlap()
+        self._models: dict[str, dspy.LM] = {}
+        for role in self._roles():
+            self.model(role)
         self.folder = open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour)
-        self._models: dict[str, dspy.LM] = {}
 
     def _sizes(self) -> dict[str, int]:
         return self.config.data.model_dump()

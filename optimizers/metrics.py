@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
@@ -21,6 +23,7 @@ from programs.lms.devices import usable_cores
 if TYPE_CHECKING:
     from optimizers.experiment import Experiment
 
+_ROLES = {"teacher": "teacher", "student": "student0", "solver": "solver"}
 _PACKAGES = ("divide-or-conquer", "dspy", "torch", "transformers", "trl", "peft", "openvino-genai", "optuna")
 
 
@@ -37,7 +40,8 @@ def build_metrics(experiment: Experiment) -> dict[str, Any]:
         "schema": 1,
         "task": config.task.name,
         "task_options": experiment.task_options,
-        "models": {role: experiment.model(role).model for role in ("teacher", "student0", "solver")},
+        "command": _command(),
+        "models": {name: experiment.model(role).model for name, role in _ROLES.items()},
         "commit": _commit(),
         "versions": _versions(),
         "seed": config.seed,
@@ -107,7 +111,13 @@ def _saving(conditions: Mapping[str, Any]) -> dict[str, Any]:
     scale, usage = 1000 / teacher["n"], teacher["decompose"]
     usd = None if usage["usd"] is None else usage["usd"] * scale
     tokens = {key: round(usage[key] * scale) for key in ("calls", "input_tokens", "output_tokens")}
-    return {"per_1000_questions": {**tokens, "seconds": usage["seconds"] * scale, "usd": usd}}
+    return {"per_1000_questions": {**tokens, "usd": usd}}
+
+
+def _command() -> str | None:
+    """What was typed, where it was the command line that ran."""
+    name = Path(sys.argv[0]).name
+    return shlex.join(["divide-or-conquer", *sys.argv[1:]]) if name in {"divide-or-conquer", "cli.py"} else None
 
 
 def _commit() -> str | None:

@@ -48,7 +48,7 @@ def plan_steps(config: RunConfig) -> list[Step]:
     planner = _Planner(config)
     steps = [planner.calls("label: decompose", config.teacher, "decompose", config.data.train * config.labelling.samples)]
     steps.append(planner.calls("label: solve", config.teacher, "solve", config.data.train * config.labelling.samples))
-    conditions = [parse_condition(name) for name in config.evaluation.conditions]
+    conditions = [parse_condition(name) for name in config.conditions()]
     for student in [name for name in STUDENTS if name in {c.decomposer for c in conditions}]:
         steps.append(planner.training(student))
     for condition in conditions:

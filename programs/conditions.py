@@ -12,6 +12,14 @@ SOLVERS = ("teacher", "solver", "student0")
 DEFAULT_CONDITIONS = (*SINGLE_STAGE, "teacher+teacher", "student0+teacher", "S_D-T+teacher", "S_D-R+teacher")
 
 
+SOLVER_CONDITIONS = (
+    *SINGLE_STAGE,
+    "teacher+teacher",
+    *(name.replace("+teacher", "+solver") for name in DEFAULT_CONDITIONS if name not in SINGLE_STAGE),
+)
+"""The same where somebody else than the teacher solves."""
+
+
 class Condition(NamedTuple):
     """Who decomposes and who solves; `decomposer` is None for a single stage."""
 
@@ -27,7 +35,7 @@ def parse_condition(name: str) -> Condition:
         ValueError: Unknown name; says how names are made.
     """
     if name in SINGLE_STAGE:
-        return Condition(name, None, "teacher")
+        return Condition(name, None, "solver")
     decomposer, plus, solver = name.partition("+")
     if plus and decomposer in DECOMPOSERS and solver in SOLVERS:
         return Condition(name, decomposer, solver)

@@ -26,7 +26,13 @@ def test_overrides_reach_every_section():
 
 
 def test_a_solver_may_be_added():
-    assert load_config(None, {"solver": "hosted_vllm/x"}).solver.model == "hosted_vllm/x"
+    config = load_config(None, {"solver": "hosted_vllm/x"})
+    assert config.solver.model == "hosted_vllm/x"
+    assert config.conditions() == [
+        *("single-stage", "single-stage-cot", "teacher+teacher", "teacher+solver", "student0+solver", "S_D-T+solver", "S_D-R+solver")
+    ]
+    chosen = load_config(None, {"solver": "hosted_vllm/x", "evaluation.conditions": "teacher+solver"})
+    assert chosen.conditions() == ["teacher+solver"]
 
 
 @pytest.mark.parametrize(

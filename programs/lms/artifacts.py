@@ -182,10 +182,15 @@ def sha256(path: Path) -> str:
 
 def _content_hash(manifest: dict[str, Any]) -> str:
     content = {
-        "files": {name: entry["sha256"] for name, entry in manifest["files"].items()},
+        "files": {name: entry["sha256"] for name, entry in manifest["files"].items() if _decides_answers(name)},
         **{key: manifest.get(key) for key in ("adapter", "template", "dtype")},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _decides_answers(name: str) -> bool:
+    """Whether a file is part of what the model is; logs, training rows and the unmerged adapter are its history."""
+    return "/" not in name and not name.endswith(".jsonl")
 
 
 def _manifest(source: Path, name: str, namespace: str, extra: dict[str, Any]) -> dict[str, Any]:

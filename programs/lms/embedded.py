@@ -144,11 +144,7 @@ def _drop_settings(folder: Path) -> None:
 
 
 def main() -> None:
-    """Prepare both models, as set-up does: `python -m programs.lms.embedded`."""
+    """Prepare both models, as `make setup` does."""
     for prepare in (base_artifact, teacher_artifact):
         print(f"Preparing {prepare.__name__.removesuffix('_artifact')} in {artifacts.home()}, once", flush=True)
         print(f"Ready: {prepare().model_string}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dspy
 
-from programs.lms.catalog import lm
+from programs.lms.catalog import is_local, lm
 from programs.modules import TwoStage
 
 
@@ -16,8 +16,8 @@ def ask_once(question: str, context: str = "", decomposer: str = "embedded/teach
 
     Args:
         question: The question.
-        context: A passage that the answer stands in; may be empty. The decomposer sees the question alone, as the
-            embedded models were trained.
+        context: A passage that the answer stands in; may be empty. A decomposer of this process sees the question alone,
+            as the embedded models were trained; others see the passage too.
         decomposer: Model string, or the folder of a student artifact.
         solver: Model string.
         max_subquestions: The limit that the decomposer is told.
@@ -27,8 +27,9 @@ def ask_once(question: str, context: str = "", decomposer: str = "embedded/teach
     """
     if not question.strip():
         raise ValueError("The question is empty; give one as the first argument.")
-    program = TwoStage(max_subquestions=max_subquestions, decomposer_sees_context=False)
-    program.decompose.set_lm(lm(_model(decomposer)))
+    decomposer = _model(decomposer)
+    program = TwoStage(max_subquestions=max_subquestions, decomposer_sees_context=not is_local(decomposer))
+    program.decompose.set_lm(lm(decomposer))
     program.solve.set_lm(lm(_model(solver)))
     return program(question=question, context=context)
 

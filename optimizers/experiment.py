@@ -252,11 +252,11 @@ def _row_lines(distilled: Distilled, policy: str, questions: dict[str, str]) -> 
 STAGES = ("label", "screen", "distill", "evaluate", "report")
 
 
-def run(config: RunConfig, progress: Progress | None = None, stages: tuple[str, ...] = STAGES) -> Run:
+def run(config: RunConfig | dict[str, Any], progress: Progress | None = None, stages: tuple[str, ...] = STAGES) -> Run:
     """Do the main job, or some of its stages, in the run folder `config.out`; the same call again continues.
 
     Args:
-        config: See `RunConfig`.
+        config: A `RunConfig`, or its fields as nested dicts.
         progress: Called with (stage, done, total, note).
         stages: Of `STAGES`; each needs what the ones before it wrote.
 
@@ -265,7 +265,7 @@ def run(config: RunConfig, progress: Progress | None = None, stages: tuple[str, 
         TooFewRowsError: Too few rows after screening; nothing was trained.
         TrainingError: Training failed.
     """
-    experiment = Experiment(config, progress)
+    experiment = Experiment(RunConfig.model_validate(config), progress)
     with _logging_to(experiment.folder / "log.txt"), recording(Ledger(experiment.prices)):
         for stage in stages:
             started = time.monotonic()

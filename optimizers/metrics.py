@@ -34,7 +34,7 @@ def build_metrics(experiment: Experiment) -> dict[str, Any]:
     predictions = {name: lines for name, lines in predictions.items() if lines}
     conditions = {name: summarise(lines) for name, lines in predictions.items()}
     scores = {name: {line["id"]: line["score"] for line in lines if line["score"] is not None} for name, lines in predictions.items()}
-    labelling = _labelling(folder)
+    labelling, students = _labelling(folder), _training(experiment)
     timings = read_json(folder / "timings.json")
     return {
         "schema": 1,
@@ -51,7 +51,8 @@ def build_metrics(experiment: Experiment) -> dict[str, Any]:
         "overlap": 0,
         "labelling": labelling,
         **({"incomplete": f"labelling stopped: {labelling['stopped']}"} if "stopped" in labelling else {}),
-        "training": _training(experiment),
+        "training": {"decompose": list(students.values())[-1]} if students else {},
+        "students": students,
         "conditions": conditions,
         "comparisons": _comparisons(scores),
         "retention": _retentions(scores),

@@ -457,7 +457,8 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _training(run: RunFiles) -> list[Block]:
-    trained = {name: value for name, value in run.part("training").items() if isinstance(value, Mapping)}
+    students = run.part("students") or run.part("training")
+    trained = {name: value for name, value in students.items() if isinstance(value, Mapping)}
     blocks: list[Block] = []
     if trained:
         columns = ["Student", "Rows", "Tokens", "Steps", "Seconds", "Final loss", "Model"]

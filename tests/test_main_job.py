@@ -47,7 +47,7 @@ def outcome(folder):
     conditions = {name: (c["n"], c["score"], c["states"], c["failed"]) for name, c in found["conditions"].items()}
     comparisons = [(c["a"], c["b"], c["delta"], c["p"]) for c in found["comparisons"]]
     tokens = {key: found["labelling"][key] for key in ("calls", "kept", "dropped", "input_tokens", "output_tokens")}
-    models = {name: training["model"] for name, training in found["training"].items()}
+    models = {name: training["model"] for name, training in found["students"].items()}
     return conditions, comparisons, tokens, models
 
 

@@ -30,8 +30,9 @@ ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**34),
     "MALLOC_TOP_PAD_": str(2**26),
-    # OpenMP threads that spin while they wait take the core from whatever else runs on a small machine.
-    "OMP_WAIT_POLICY": "PASSIVE",
+    # OpenMP threads that spin for long take the core from whatever else runs on a small machine; those that sleep at
+    # once wake up too late for LoRA's small matrix products.
+    "GOMP_SPINCOUNT": "20000",
 }
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 60

@@ -84,7 +84,7 @@ def metrics():
             "kept": 44,
             "by_policy": {"none": {"kept": 57, "dropped": {"unparseable": 1}}, "oracle": {"kept": 44, "dropped": {"wrong_answer": 13}}},
         },
-        "training": {"S_D-R": {"rows": 44, "tokens": 23456, "seconds": 321.4, "final_loss": 0.1234, "steps": 66, "model": "local/s@ff00"}},
+        "students": {"S_D-R": {"rows": 44, "tokens": 23456, "seconds": 321.4, "final_loss": 0.1234, "steps": 66, "model": "local/s@ff00"}},
         "conditions": {name: condition(name, score) for name, score in CONDITIONS.items()},
         "comparisons": [
             {"a": "S_D-R+teacher", "b": "teacher+teacher", "n": 39, "delta": -0.059, "ci95": [-0.141, 0.023], "p": 0.1094}

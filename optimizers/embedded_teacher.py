@@ -11,7 +11,7 @@ import argparse
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from optimizers.progress import ProgressDisplay
 from optimizers.statistics import mean_interval
 from programs.adapter import TerseLineAdapter
 from programs.lms.catalog import lm
-from programs.lms.embedded import base_artifact
+from programs.lms.embedded import base_artifact, teacher_folder
 from programs.modules import SingleStage
 from programs.signatures import NO_DECOMPOSITION, Answer, Decompose, Solve
 from programs.tasks.base import Task, exact_match, load_task
@@ -40,6 +40,7 @@ _KINDS = ("decompose", "solve", "solve", "answer", "solve", "decompose", "reason
 _HOPS = "2,3,1,2,3,4,2,3"
 _MAX_SUBQUESTIONS = 4
 _CELLS = 200
+COLUMNS = ("decompose", "solve", "two_stage", "single_stage", "single_stage_cot")
 
 
 def rows(count: int = ROWS, dev: int = DEV_ROWS, seed: int = 0) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -99,21 +100,29 @@ def halve_adapter(source: Path, target: Path) -> Path:
     return target
 
 
-def measure(model: str = "embedded/teacher", count: int = _CELLS) -> Iterator[dict[str, Any]]:
-    """Accuracy by schema and hops, on `count` test questions each.
+def measure(
+    model: str = "embedded/teacher", count: int = _CELLS, hops: Sequence[int] = (1, 2, 3, 4), columns: Sequence[str] = COLUMNS
+) -> Iterator[dict[str, Any]]:
+    """Accuracy by schema and hops.
+
+    Args:
+        model: Model string.
+        count: Test questions a cell.
+        hops: Lengths of chains to measure.
+        columns: Of `COLUMNS`: `decompose` (the reference subquestions, word for word), `solve` (right answer with the
+            reference subquestions), `two_stage`, `single_stage`, `single_stage_cot`.
 
     Yields:
-        A dict a cell: schema, hops, n, and for each of `decompose` (the reference subquestions, word for word),
-        `solve` (right answer with the reference subquestions), `two_stage`, `single_stage` and `single_stage_cot`
-        (estimate, low, high) with 95 % intervals.
+        A dict a cell: schema, hops, n, and for each column [estimate, low, high] with a 95 % interval.
     """
     for schema in SCHEMAS:
-        for hops in (1, 2, 3, 4):
-            task = load_task("multihop", schema=schema, hops=[hops])
-            cell: dict[str, Any] = {"schema": schema, "hops": hops, "n": count}
-            for name, judge in _judges(task, lm(model, max_tokens=128)).items():
+        for length in hops:
+            task = load_task("multihop", schema=schema, hops=[length])
+            judges = _judges(task, lm(model, max_tokens=128))
+            cell: dict[str, Any] = {"schema": schema, "hops": length, "n": count}
+            for name in columns:
                 with ThreadPoolExecutor(32) as pool:
-                    interval = mean_interval(list(pool.map(judge, task.load("test", count))))
+                    interval = mean_interval(list(pool.map(judges[name], task.load("test", count))))
                 cell[name] = [interval.estimate, interval.low, interval.high]
             yield cell
 
@@ -155,6 +164,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder to train in; the adapter to ship ends up in its adapter/")
     parser.add_argument("--install", action="store_true", help="put the trained adapter in the place of the shipped one")
     parser.add_argument("--evaluate", metavar="MODEL", nargs="?", const="embedded/teacher", help="measure a model by schema and hops")
+    parser.add_argument("--count", type=int, default=_CELLS, help="test questions a cell")
+    parser.add_argument("--hops", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=COLUMNS)
     arguments = parser.parse_args()
     if not arguments.out and not arguments.evaluate:
         parser.error("give --out FOLDER to train, or --evaluate to measure")
@@ -162,11 +174,9 @@ def main() -> None:
         adapter = train_teacher(arguments.out)
         print(f"Adapter in {adapter}")
         if arguments.install:
-            from programs.lms.embedded import teacher_folder
-
             shutil.copytree(adapter, teacher_folder(), dirs_exist_ok=True)
     if arguments.evaluate:
-        for cell in measure(arguments.evaluate):
+        for cell in measure(arguments.evaluate, arguments.count, arguments.hops, arguments.columns):
             print(json.dumps(cell), flush=True)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ def main() -> None:
     """Entry point: turns expected errors into one message."""
     try:
         app()
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         if os.environ.get("DIVIDE_OR_CONQUER_TRACEBACK"):
             raise
-        console.print(f"[red]Error:[/] {error}", markup=True, highlight=False, soft_wrap=True)
+        console.print(f"[red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -152,11 +153,11 @@ def ask(
 
     prediction = ask_once(question, context, decomposer, solver, max_subquestions)
     for number, subquestion in enumerate(prediction.subquestions, 1):
-        answers = prediction.sub_answers
-        out.print(f"{number}. {subquestion}  [dim]{answers[number - 1] if number <= len(answers) else ''}[/]", highlight=False)
+        answer = prediction.sub_answers[number - 1] if number <= len(prediction.sub_answers) else ""
+        out.print(f"{number}. {escape(subquestion)}  [dim]{escape(answer)}[/]", highlight=False)
     if prediction.state != "ok":
         out.print(f"[dim]decomposition: {prediction.state}[/]")
-    out.print(f"[bold]{prediction.answer}[/]", highlight=False)
+    out.print(f"[bold]{escape(prediction.answer)}[/]", highlight=False)
 
 
 @app.command()

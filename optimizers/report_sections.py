@@ -176,7 +176,7 @@ def _headlines(run: RunFiles) -> list[Block]:
         shared = f"{_count(run.metrics['overlap'])} questions stand both in training and in test data"
         blocks.append(Text(f"{shared}, so scores of trained students are too high.", "warning"))
     if run.conditions:
-        blocks.append(Bullets([_teacher_line(run), *_student_lines(run)]))
+        blocks.append(Bullets([_teacher_line(run), *_single_stage_line(run), *_student_lines(run)]))
     else:
         blocks.append(_missing(f"No condition has been evaluated, so there is no result yet. {_CONTINUE}"))
     if run.metrics.get("task") == "multihop":
@@ -193,6 +193,14 @@ def _teacher_line(run: RunFiles) -> str:
     if teacher is None or not is_number(teacher.get("score")):
         return f"The teacher in both stages ({REFERENCE}) has no score in this run, so students cannot be held against it."
     return f"The teacher in both stages ({REFERENCE}) scores {_score_with_interval(teacher)}."
+
+
+def _single_stage_line(run: RunFiles) -> list[str]:
+    """What one call alone reaches: without it, two stages would get the credit for reasoning at all (paper, Table 1)."""
+    asked = {"single-stage": "directly", "single-stage-cot": "by chain of thought"}
+    found = {how: run.conditions[name] for name, how in asked.items() if is_number(run.conditions.get(name, {}).get("score"))}
+    parts = [f"{how} {_score_with_interval(condition)}" for how, condition in found.items()]
+    return [f"Asked in one stage: {'; '.join(parts)}."] if parts else []
 
 
 def _student_lines(run: RunFiles) -> list[str]:

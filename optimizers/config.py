@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optimizers.finetune.spec import TrainingSpec
 from programs.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS
+from programs.lms.catalog import is_local
 
 
 class _Section(BaseModel):
@@ -46,6 +47,10 @@ class ModelConfig(_Section):
     """Seconds that an API call may take."""
     adapter: Literal["line", "line-terse", "chat"] | None = None
     """Prompt format; by default the one that a model of this package was trained on, and `line` for others."""
+
+    def in_process(self) -> ModelConfig:
+        """The same model as one of this process, for a student: a bare `org/name` is one of the Hugging Face hub."""
+        return self if is_local(self.model) else self.model_copy(update={"model": f"hf/{self.model}"})
 
     def options(self) -> dict[str, Any]:
         """What `programs.lms.lm` takes beside the model string."""
@@ -180,8 +185,9 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where, setting_names(), n=3, cutoff=0.5) or setting_names()
-            messages.append(f"Unknown setting {where!r}; did you mean {' or '.join(map(repr, near))}?")
+            near = difflib.get_close_matches(where, setting_names(), n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"expected one of {setting_names()}."
+            messages.append(f"Unknown setting {where!r}; {hint}")
         else:
             messages.append(f"{where}={problem['input']!r}: {problem['msg']}")
     return "\n".join(messages)

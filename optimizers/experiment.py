@@ -25,8 +25,8 @@ from optimizers.run_folder import Run, open_folder
 from optimizers.traces import Collected, Journal, Limits, journaled
 from programs.conditions import STUDENTS, Condition, parse_condition
 from programs.lms.artifacts import open_artifact, register
-from programs.lms.catalog import is_local, missing_key
 from programs.lms.catalog import lm as make_lm
+from programs.lms.catalog import missing_key
 from programs.lms.engine import unload, unload_all
 from programs.lms.ledger import Ledger, Prices, Usage, recording
 from programs.modules import SingleStage, TwoStage
@@ -74,7 +74,7 @@ class Experiment:
 
     def _roles(self) -> dict[str, ModelConfig]:
         config = self.config
-        return {"teacher": config.teacher, "student0": _trainable(config.student), "solver": config.solver or config.teacher}
+        return {"teacher": config.teacher, "student0": config.student.in_process(), "solver": config.solver or config.teacher}
 
     def _check_keys(self) -> None:
         for role, model in self._roles().items():
@@ -228,11 +228,6 @@ class Experiment:
                 for line in _row_lines(distilled, STUDENTS[student], questions):
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
         os.replace(partial, self.folder / "rows.jsonl")
-
-
-def _trainable(student: ModelConfig) -> ModelConfig:
-    """The student as a model of this process: a bare `org/name` is one of the Hugging Face hub."""
-    return student if is_local(student.model) else student.model_copy(update={"model": f"hf/{student.model}"})
 
 
 def _row_lines(distilled: Distilled, policy: str, questions: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import dspy
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from optimizers.config import ModelConfig, RunConfig
@@ -59,6 +59,7 @@ def plan_steps(config: RunConfig) -> list[Step]:
 class _Planner:
     def __init__(self, config: RunConfig) -> None:
         self.config = config
+        self.student = config.student.in_process()
         self.prices = Prices(config.cost.local_usd_per_hour)
         task = load_task(config.task.name, **config.task.options())
         self.examples = task.load("train", min(_PROBED, config.data.train))
@@ -89,14 +90,14 @@ class _Planner:
         tokens = (self.prompt_tokens("decompose") + _OUTPUT_TOKENS["decompose"]) * config.data.train * config.training.epochs
         seconds = tokens / _TRAINED_TOKENS_PER_SECOND
         usd = self.prices.usd("local/student", 0, 0, seconds)
-        return Step(f"train {student}", config.student.model, 0, round(tokens), 0, usd, seconds / 60)
+        return Step(f"train {student}", self.student.model, 0, round(tokens), 0, usd, seconds / 60)
 
     def condition(self, name: str, decomposer: str | None, solver: str) -> list[Step]:
         config, count = self.config, self.config.data.test
-        solving = {"student0": config.student, "solver": config.solver or config.teacher}.get(solver, config.teacher)
+        solving = {"student0": self.student, "solver": config.solver or config.teacher}.get(solver, config.teacher)
         if decomposer is None:
             return [self.calls(f"test: {name}", solving, "reason" if name.endswith("-cot") else "answer", count)]
-        decomposing = config.teacher if decomposer == "teacher" else config.student
+        decomposing = config.teacher if decomposer == "teacher" else self.student
         return [
             self.calls(f"test: {name}, decompose", decomposing, "decompose", count),
             self.calls(f"test: {name}, solve", solving, "solve", count),
@@ -105,7 +106,9 @@ class _Planner:
 
 def plan(config: RunConfig) -> Group:
     """`plan_steps` as a table, with the configuration and what the number of test questions can show."""
-    table = Table("step", "model", "calls", "input tokens", "output tokens", "dollars", "minutes")
+    table = Table(
+        Column("step", overflow="fold"), Column("model", overflow="fold"), "calls", "input tokens", "output tokens", "dollars", "minutes"
+    )
     steps = plan_steps(config)
     for step in steps:
         table.add_row(*map(_cell, step))

@@ -30,6 +30,11 @@ def test_a_plan_counts_calls_and_prices_an_api_teacher():
     assert steps["test: single-stage"].calls == 10
 
 
+def test_a_bare_hub_name_is_a_student_of_this_process():
+    steps = {step.name: step for step in plan_steps(load_config("embedded", {"student": "HuggingFaceTB/SmolLM2-360M-Instruct"}))}
+    assert steps["train S_D-R"].model == "hf/HuggingFaceTB/SmolLM2-360M-Instruct"
+
+
 def test_a_local_price_makes_local_steps_cost_dollars():
     config = load_config("embedded", {"cost.local_usd_per_hour": 3600})
     step = next(step for step in plan_steps(config) if step.name == "train S_D-T")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -193,15 +194,29 @@ def _sft_config(folder: Path, spec: TrainingSpec, evaluate: bool) -> Any:
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; a half-written one (a process killed while saving) is passed over."""
-    found = [p for p in (folder / "checkpoints").glob("checkpoint-*") if (p / "trainer_state.json").exists()]
-    return str(max(found, key=lambda p: int(p.name.split("-")[1]))) if found else None
+    """The newest checkpoint to go on from.
+
+    A half-written one (a process killed while saving) is passed over, and so is that of the last step: transformers
+    would train one step more before it looks at the count.
+    """
+    found = [path for path in (folder / "checkpoints").glob("checkpoint-*") if _is_unfinished(path / "trainer_state.json")]
+    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+
+
+def _is_unfinished(state: Path) -> bool:
+    try:
+        steps = json.loads(state.read_text())
+    except (OSError, ValueError):
+        return False
+    return steps["global_step"] < steps["max_steps"]
 
 
 def _save(folder: Path, spec: TrainingSpec, trainer: Any, tokenizer: Any) -> None:
     """Write the merged model, and for LoRA the adapter beside it, so that no reader needs peft or half the speed."""
     import torch
 
+    for left in ("adapter", "model", "model.partial"):  # of a process that was killed right here
+        shutil.rmtree(folder / left, ignore_errors=True)
     model = trainer.accelerator.unwrap_model(trainer.model)
     if spec.method == "lora":
         model.save_pretrained(folder / "adapter")

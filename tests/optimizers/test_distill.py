@@ -167,6 +167,17 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tiny_model, tmp_path):
     assert resumed.model_string == whole.model_string
 
 
+def test_a_training_killed_after_its_last_step_ends_in_the_same_weights(tiny_model, tmp_path, monkeypatch):
+    spec = QUICK.model_copy(update={"max_steps": 3, "save_steps": 1})
+    whole = trained(tiny_model, tmp_path / "whole", chats(16), spec)
+    with monkeypatch.context() as killed:
+        killed.setattr("optimizers.finetune.jobs._publish", lambda *args, **options: (_ for _ in ()).throw(InterruptedError))
+        with pytest.raises(InterruptedError):
+            trained(tiny_model, tmp_path / "t", chats(16), spec)
+    (tmp_path / "t.work" / "done.json").unlink()
+    assert trained(tiny_model, tmp_path / "t", chats(16), spec).model_string == whole.model_string
+
+
 def test_a_failed_training_raises_with_the_end_of_its_log(tiny_model, tmp_path):
     row = {"messages": [{"role": "user", "content": "long " * 50}, {"role": "assistant", "content": "a"}]}
     with pytest.raises(TrainingError, match=r"exit code 1(.|\n)*fits max_length=16"):

@@ -36,6 +36,7 @@ Progress = Callable[[str, int, int, str], None]
 """Called with (stage, done, total, note)."""
 
 _log = logging.getLogger("divide_or_conquer")
+_lm_log = logging.getLogger("dspy.clients.lm")
 
 
 class LabellingStoppedError(RuntimeError):
@@ -283,6 +284,9 @@ def _logging_to(path: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     _log.addHandler(handler)
     _log.setLevel(logging.INFO)
+    # An untrained student is cut off at its limit again and again; the file is the place for it, not the screen.
+    _lm_log.addHandler(handler)
+    _lm_log.propagate = False
     try:
         yield
     except BaseException as error:
@@ -290,6 +294,8 @@ def _logging_to(path: Path) -> Iterator[None]:
         raise
     finally:
         _log.removeHandler(handler)
+        _lm_log.removeHandler(handler)
+        _lm_log.propagate = True
         handler.close()
 
 

@@ -28,6 +28,8 @@ def command(*words, **environment):
         text=True,
         env={**os.environ, **environment},
         start_new_session=True,
+        # A shell's background job ignores SIGINT, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

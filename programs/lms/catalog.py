@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,18 @@ def missing_key(model: str, api_base: str | None = None) -> str | None:
     """
     if is_local(model) or api_base or model.partition("/")[0] in _KEYLESS:
         return None
-    missing = load_litellm().validate_environment(model)["missing_keys"]
+    missing = _missing_variables(model)
     return next((name for name in missing if name.endswith("KEY")), missing[0] if missing else None)
+
+
+def _missing_variables(model: str) -> list[str]:
+    """What LiteLLM misses in the environment; it takes a variable that is set to nothing for one that is set."""
+    litellm = load_litellm()
+    empty = {name: os.environ.pop(name) for name, value in list(os.environ.items()) if name.endswith("_KEY") and not value}
+    try:
+        return litellm.validate_environment(model)["missing_keys"]
+    finally:
+        os.environ.update(empty)
 
 
 def _find(model: str) -> Artifact:

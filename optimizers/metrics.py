@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shlex
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from optimizers.evaluation import summarise
 from optimizers.jsonlines import read_json, read_lines
 from optimizers.statistics import holm, paired_comparison, retention
-from programs.lms.artifacts import open_artifact
+from programs.lms.artifacts import installed_versions, open_artifact
 from programs.lms.devices import usable_cores
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def build_metrics(experiment: Experiment) -> dict[str, Any]:
         "command": _command(),
         "models": {name: experiment.model(role).model for name, role in _ROLES.items()},
         "commit": _commit(),
-        "versions": _versions(),
+        "versions": {"python": platform.python_version(), **installed_versions(*_PACKAGES)},
         "seed": config.seed,
         "machine": _machine(),
         "seconds": round(sum(timings.values()), 1),
@@ -128,16 +127,6 @@ def _commit() -> str | None:
         return None
     found = subprocess.run(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
     return found.stdout.strip() or None
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _machine() -> dict[str, Any]:

@@ -206,7 +206,7 @@ def _manifest(source: Path, name: str, namespace: str, extra: dict[str, Any]) ->
         "files": {key: {"sha256": sha256(path), "bytes": path.stat().st_size} for key, path in sorted(files.items())},
         "dtype": _dtype(source / "config.json"),
         "template": sha256(template) if template else None,
-        "versions": _versions(),
+        "versions": installed_versions(*_LIBRARIES),
     }
     if clash := sorted(set(extra) & set(record)):
         raise ValueError(f"publish writes the manifest's {clash[0]!r} itself; leave it out.")
@@ -221,11 +221,12 @@ def _dtype(config: Path) -> str | None:
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def installed_versions(*packages: str) -> dict[str, str]:
+    """Versions of those packages that are installed."""
     installed = {}
-    for library in _LIBRARIES:
+    for package in packages:
         try:
-            installed[library] = importlib.metadata.version(library)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
     return installed

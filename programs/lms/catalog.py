@@ -32,7 +32,7 @@ def lm(model: str, **options: Any) -> dspy.LM:
     Args:
         model: `embedded/base`, `embedded/teacher`, `local/<folder>`, `local/<name>@<hash>`, `hf/<organisation>/<name>`, which
             all run in this process; any other string goes to DSPy and LiteLLM.
-        **options: Of `dspy.LM`; for models in this process also `backend` (`auto`, `transformers`, `openvino`) and
+        **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`; for models in this process also `backend` (`auto`, `transformers`, `openvino`) and
             `device` (`auto`, `cpu`, `cuda`, `mps`).
 
     Raises:
@@ -40,6 +40,9 @@ def lm(model: str, **options: Any) -> dspy.LM:
     """
     if not is_local(model):
         _check_provider(model)
+        if options.get("api_base"):
+            # DSPy's cache does not key the address, so another server's answers would pass for this one's.
+            options.setdefault("cache", False)
         return dspy.LM(model, **options)
     engine_options = {key: options.pop(key) for key in ("backend", "device") if key in options}
     engine, async_engine = LocalEngine(**engine_options), AsyncLocalEngine(**engine_options)

@@ -32,8 +32,8 @@ def lm(model: str, **options: Any) -> dspy.LM:
     Args:
         model: `embedded/base`, `embedded/teacher`, `local/<folder>`, `local/<name>@<hash>`, `hf/<organisation>/<name>`, which
             all run in this process; any other string goes to DSPy and LiteLLM.
-        **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`; for models in this process also `backend` (`auto`, `transformers`, `openvino`) and
-            `device` (`auto`, `cpu`, `cuda`, `mps`).
+        **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`; for models in this process also
+            `backend` (`auto`, `transformers`, `openvino`) and `device` (`auto`, `cpu`, `cuda`, `mps`).
 
     Raises:
         ValueError: A model that does not exist; names the valid forms.

@@ -10,7 +10,7 @@ import re
 import string
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,10 +29,12 @@ class Score:
     Attributes:
         value: In [0, 1]; NaN where the answer cannot be judged, so that "not judged" is never read as "wrong".
         detail: Why, where the value alone does not say it.
+        measures: Other measures of the same answer by name, each in [0, 1]: {"em": 1.0, "f1": 1.0}.
     """
 
     value: float
     detail: str = ""
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def unscored(cls, why: str) -> Score:
@@ -66,10 +68,12 @@ class Task(ABC):
         summary: One line for `divide-or-conquer tasks`.
         max_subquestions: The limit that `Decompose` is told.
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone.
+        scoring: The rule that `score` follows: `strict`, or `lenient` where a task also has the paper authors' rule.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    scoring: str = "strict"
     max_subquestions: int = 3
     decomposer_sees_context: bool = True
 
@@ -122,7 +126,7 @@ def _identity(example: dspy.Example) -> tuple[str, ...]:
 def task_names() -> list[str]:
     """Names that `load_task` takes: the modules of this package that define a task."""
     modules = pkgutil.iter_modules([str(Path(__file__).parent)])
-    return sorted(module.name for module in modules if module.name != "base")
+    return sorted(module.name for module in modules if module.name != "base" and not module.name.startswith("_"))
 
 
 def task_class(name: str) -> type[Task]:

@@ -152,10 +152,8 @@ def _judges(task: Task, model: dspy.LM) -> dict[str, Callable[[dspy.Example], fl
 
 
 def _right(ask: Callable[[], dspy.Prediction], example: dspy.Example) -> float:
-    try:
-        return exact_match(ask().answer, [example.answer]).value
-    except dspy.utils.exceptions.AdapterParseError:
-        return 0.0
+    prediction = ask()
+    return 0.0 if prediction.get("unparsed") else exact_match(prediction.answer, [example.answer]).value
 
 
 def main() -> None:

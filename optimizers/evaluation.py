@@ -37,13 +37,15 @@ def evaluate(
         program: Takes `question` and `context`; `answer` of its prediction is scored.
         task: Scores the answers.
         examples: Questions, each with an `id`.
-        out: JSONL file, a line a question: subquestions, sub-answers, answer, score, state, error, usage by stage.
+        out: JSONL file, a line a question: subquestions, sub-answers, answer, score, measures, state, unparsed, error,
+            usage by stage.
         threads: Questions at a time.
         progress: Called with (done, total, note).
 
     Returns:
-        A dict a question. A reply that cannot be read scores 0 and bears `error`; a call that failed has score None
-        and is asked again next time.
+        A dict a question. A solver's reply without the answer format is scored as it is by the task's rule, and marked
+        `unparsed`; where a program cannot go on without reading a reply, the line scores 0 and bears `error`. A call that
+        failed has score None and is asked again next time.
     """
     done = {line["id"]: line for line in read_lines(out, repair=True) if not _is_to_retry(line)}
     missing = [example for example in examples if example.id not in done]
@@ -101,6 +103,8 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
         "answer": prediction.get("answer"),
         "score": None if score.is_unscored else score.value,
         "detail": score.detail,
+        "measures": dict(score.measures),
+        "unparsed": bool(prediction.get("unparsed")),
         "error": None,
         "usage": prediction.get("usage") or {},
         "seconds": round(time.monotonic() - started, 4),
@@ -114,7 +118,8 @@ def _question(example: dspy.Example) -> dict[str, Any]:
 def _failed(example: dspy.Example, error: str, score: float | None, started: float) -> dict[str, Any]:
     empty = dict.fromkeys(("subquestions", "decomposition", "state", "sub_answers", "reasoning", "answer"))
     seconds = round(time.monotonic() - started, 4)
-    return {**_question(example), **empty, "score": score, "detail": "", "error": error, "usage": {}, "seconds": seconds}
+    judged: dict[str, Any] = {"score": score, "detail": "", "measures": {}, "unparsed": False}
+    return {**_question(example), **empty, **judged, "error": error, "usage": {}, "seconds": seconds}
 
 
 def summarise(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -128,11 +133,21 @@ def summarise(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "scored": len(scores),
         "score": interval.estimate,
         "ci95": [interval.low, interval.high],
+        "measures": _measures(lines),
+        "unparsed": sum(bool(line.get("unparsed")) for line in lines),
         "states": {state: states.get(state, 0) for state in STATES} if states else {},
         "failed": sum(failures.values()),
         "failures": dict(failures),
         **{stage: usage.to_dict() for stage, usage in _usage_by_stage(lines).items()},
     }
+
+
+def _measures(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and interval of the further measures of a task, over the scored lines."""
+    found = [line.get("measures") or {} for line in lines if line["score"] is not None]
+    names = dict.fromkeys(name for measures in found for name in measures)
+    intervals = {name: mean_interval([measures.get(name, 0.0) for measures in found]) for name in names}
+    return {name: {"score": one.estimate, "ci95": [one.low, one.high]} for name, one in intervals.items()}
 
 
 def _usage_by_stage(lines: Sequence[dict[str, Any]]) -> dict[str, Usage]:

@@ -68,7 +68,7 @@ class Sample:
 
 def failure(error: str | None, prediction: Mapping[str, Any]) -> str | None:
     """Why a run with this error and this prediction is of no use; None if it may be."""
-    return error or (UNPARSEABLE if prediction.get("state") == UNPARSEABLE else None)
+    return error or (UNPARSEABLE if prediction.get("state") == UNPARSEABLE or prediction.get("unparsed") else None)
 
 
 class Collected(Mapping[str, list[Sample]]):

@@ -9,7 +9,25 @@ TwoStage()(question="Was Hugo's mother born before his father?", context="...").
 """
 
 from programs.adapter import LineAdapter, TerseLineAdapter
+from programs.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
+from programs.interactive import Interactive
 from programs.modules import SingleStage, TwoStage
-from programs.signatures import Answer, Decompose, Solve
+from programs.signatures import Answer, Decompose, FollowUp, ShortAnswer, Solve
 
-__all__ = ["Answer", "Decompose", "LineAdapter", "SingleStage", "Solve", "TerseLineAdapter", "TwoStage"]
+__all__ = [
+    "Answer",
+    "Decompose",
+    "FollowUp",
+    "Generic",
+    "Interactive",
+    "LineAdapter",
+    "NoDecomposition",
+    "OtherQuestion",
+    "Reference",
+    "ShortAnswer",
+    "Shuffled",
+    "SingleStage",
+    "Solve",
+    "TerseLineAdapter",
+    "TwoStage",
+]

@@ -15,7 +15,7 @@ class Decomposition(NamedTuple):
     """Subquestions that a solver can use, and how they came out.
 
     Attributes:
-        subquestions: At most `limit`; empty unless the state is `ok` or `over_limit`.
+        subquestions: At most `limit`, where there is one; empty unless the state is `ok` or `over_limit`.
         state: `ok`; `none_needed` (the decomposer says so); `unparseable` (no question in it);
             `over_limit` (more than were allowed: the first ones are used).
         lines: The decomposer's lines as they were.
@@ -26,18 +26,18 @@ class Decomposition(NamedTuple):
     lines: list[str]
 
 
-def read_decomposition(lines: Sequence[str] | None, limit: int) -> Decomposition:
+def read_decomposition(lines: Sequence[str] | None, limit: int | None) -> Decomposition:
     """Judge a decomposer's lines: questions are kept once each, in order; anything else is talk.
 
     Args:
         lines: What the decomposer wrote, one item a line; None if it could not be read at all.
-        limit: How many subquestions were allowed.
+        limit: How many subquestions were allowed; None for any number.
     """
     kept = [str(line).strip() for line in lines or []]
     questions = list(dict.fromkeys(line for line in kept if "?" in line))
     if not questions:
         opted_out = any(normalize_answer(line) == normalize_answer(NO_DECOMPOSITION) for line in kept)
         return Decomposition([], "none_needed" if opted_out else "unparseable", kept)
-    if len(questions) > limit:
+    if limit is not None and len(questions) > limit:
         return Decomposition(questions[:limit], "over_limit", kept)
     return Decomposition(questions, "ok", kept)

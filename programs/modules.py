@@ -1,4 +1,4 @@
-"""The programs: `SingleStage` asks once, `TwoStage` decomposes and then solves."""
+"""The programs: `SingleStage` asks once, `TwoStage` decomposes and then solves; `Interactive` is in a module of its own."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ from programs.adapter import adapter_by_name, adapter_name
 from programs.decomposition import Decomposition, read_decomposition
 from programs.lms.catalog import adapter_name_for
 from programs.lms.ledger import Usage, metered
-from programs.signatures import Answer, Decompose, Solve
+from programs.signatures import Answer, Decompose, ShortAnswer, Solve
 
-STAGES = ("decompose", "solve", "answer")
+STAGES = ("decompose", "follow_up", "solve", "answer")
+_NO_TEXT = "The LM returned an empty or null response"
 
 
 def module_lm(module: dspy.Module) -> dspy.LM | None:
-    """The LM that `module`'s first predictor will use: its own, or else DSPy's configured one."""
-    predictors = module.predictors()
+    """The LM that `module`'s first predictor will use: its own, or else DSPy's configured one (None without either)."""
+    # DSPy's own listing leaves out the predictors of compiled submodules.
+    predictors = module.predictors() or [found for _, found in module.named_sub_modules(dspy.Predict)]
     own = predictors[0].lm if predictors else None
     return own or dspy.settings.lm
 
 
 def stage_adapter(module: dspy.Module, chosen: dspy.Adapter | None = None) -> dspy.Adapter:
-    """The prompt format of a stage: the chosen one, or else the one that its LM was trained on."""
-    return chosen or adapter_by_name(adapter_name_for(module_lm(module)))
+    """The prompt format of a stage: the chosen one, or else the one that its LM was trained on; `line` without an LM."""
+    if chosen:
+        return chosen
+    lm = module_lm(module)
+    return adapter_by_name(adapter_name_for(lm) if lm else "line")
 
 
 class _Staged(dspy.Module):
@@ -51,6 +56,24 @@ class _Staged(dspy.Module):
         with dspy.context(adapter=self.adapter_of(stage)), metered(stage) as meter:
             yield meter
 
+    def _ask(self, stage: str, inputs: dict[str, Any]) -> tuple[dspy.Prediction, Usage]:
+        """A stage's prediction with `unparsed`: whether its reply could not be read, and stands in `answer` as it was."""
+        with self._in_stage(stage) as meter:
+            try:
+                prediction = _read(getattr(self, stage)(**inputs))
+            except AdapterParseError as error:
+                prediction = _raw(error)
+        return prediction, meter.total
+
+    async def _aask(self, stage: str, inputs: dict[str, Any]) -> tuple[dspy.Prediction, Usage]:
+        """`_ask` without blocking the event loop."""
+        with self._in_stage(stage) as meter:
+            try:
+                prediction = _read(await getattr(self, stage).acall(**inputs))
+            except AdapterParseError as error:
+                prediction = _raw(error)
+        return prediction, meter.total
+
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         state = super().dump_state(json_mode=json_mode)
         return {**state, "adapters": {stage: adapter_name(adapter) for stage, adapter in self._adapters.items()}}
@@ -63,12 +86,16 @@ class _Staged(dspy.Module):
 
 
 class SingleStage(_Staged):
-    """Answers in one call, directly or by chain of thought. The baseline of the paper, and the one that it lacks.
+    """Answers in one call: directly, in five words, or by chain of thought (which the paper lacks).
 
     Args:
         answer: Any module that maps (context, question) to `answer`; by default `Predict(Answer)`.
-        chain_of_thought: Reason before answering, where `answer` is not given.
+        chain_of_thought: Reason before answering.
+        short: Ask by `ShortAnswer`, the paper's form. `line-terse` leaves out all instructions, so this one too.
         adapters: {"answer": adapter or its name}; by default the one that the LM was trained on.
+
+    Raises:
+        ValueError: More than one of `answer`, `chain_of_thought` and `short`, or an unknown stage in `adapters`.
     """
 
     stages = ("answer",)
@@ -78,22 +105,29 @@ class SingleStage(_Staged):
         answer: dspy.Module | None = None,
         *,
         chain_of_thought: bool = False,
+        short: bool = False,
         adapters: dict[str, dspy.Adapter | str] | None = None,
     ) -> None:
         super().__init__(adapters)
-        self.answer = answer or (dspy.ChainOfThought(Answer) if chain_of_thought else dspy.Predict(Answer))
+        chosen = {"answer": answer is not None, "chain_of_thought": chain_of_thought, "short": short}
+        if sum(chosen.values()) > 1:
+            given = " and ".join(name for name, is_given in chosen.items() if is_given)
+            raise ValueError(f"{given} exclude each other; give one of {list(chosen)}, as each says how to answer.")
+        default = dspy.ChainOfThought(Answer) if chain_of_thought else dspy.Predict(ShortAnswer if short else Answer)
+        self.answer = answer or default
 
     def forward(self, question: str, context: str = "") -> dspy.Prediction:
-        """Returns `answer`, `usage` (stage -> `Usage` as dict), and `reasoning` with a chain of thought."""
-        with self._in_stage("answer") as meter:
-            prediction = self.answer(context=context, question=question)
-        return dspy.Prediction(**prediction.toDict(), usage=_usage(answer=meter.total))
+        """Answer a question.
+
+        Returns:
+            `answer`, `unparsed`, `usage` (stage -> `Usage` as dict), and `reasoning` with a chain of thought. Where the
+            reply cannot be read, `unparsed` is True, `answer` the whole reply, and `sub_answers` [].
+        """
+        return _answered(*self._ask("answer", {"context": context, "question": question}))
 
     async def aforward(self, question: str, context: str = "") -> dspy.Prediction:
         """`forward` without blocking the event loop."""
-        with self._in_stage("answer") as meter:
-            prediction = await self.answer.acall(context=context, question=question)
-        return dspy.Prediction(**prediction.toDict(), usage=_usage(answer=meter.total))
+        return _answered(*await self._aask("answer", {"context": context, "question": question}))
 
 
 class TwoStage(_Staged):
@@ -102,9 +136,13 @@ class TwoStage(_Staged):
     Args:
         decompose: Any module that maps (context, question, max_subquestions) to `subquestions`.
         solve: Any module that maps (context, question, subquestions) to `answer` (and `sub_answers`).
-        max_subquestions: The limit that the decomposer is told; further ones are cut off and counted as `over_limit`.
+        max_subquestions: The limit that the decomposer is told (default 3); further ones are cut off and counted as
+            `over_limit`. None sets no limit and tells none (the paper's Table 10, "none").
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone.
         adapters: {"decompose": ..., "solve": ...}, adapter or its name; by default the one that the LM was trained on.
+
+    Raises:
+        ValueError: `max_subquestions` below 1, or an unknown stage in `adapters`.
     """
 
     stages = ("decompose", "solve")
@@ -114,22 +152,25 @@ class TwoStage(_Staged):
         decompose: dspy.Module | None = None,
         solve: dspy.Module | None = None,
         *,
-        max_subquestions: int = 3,
+        max_subquestions: int | None = 3,
         decomposer_sees_context: bool = True,
         adapters: dict[str, dspy.Adapter | str] | None = None,
     ) -> None:
         super().__init__(adapters)
-        if max_subquestions < 1:
-            raise ValueError(f"max_subquestions={max_subquestions} must be at least 1; for no decomposition use SingleStage.")
+        if max_subquestions is not None and max_subquestions < 1:
+            raise ValueError(
+                f"max_subquestions={max_subquestions} must be at least 1, or None for no limit; for no decomposition use SingleStage."
+            )
         self.decompose = decompose or dspy.Predict(Decompose)
         self.solve = solve or dspy.Predict(Solve)
         self.max_subquestions = max_subquestions
         self.decomposer_sees_context = decomposer_sees_context
 
     def decompose_inputs(self, question: str, context: str = "") -> dict[str, Any]:
-        """What the decompose stage is given."""
-        seen = context if self.decomposer_sees_context else ""
-        return {"context": seen, "question": question, "max_subquestions": self.max_subquestions}
+        """What the decompose stage is given; no `max_subquestions` where there is no limit."""
+        inputs = {"context": context if self.decomposer_sees_context else "", "question": question}
+        # Left out, as an adapter that writes every input would tell a limit of "None".
+        return inputs if self.max_subquestions is None else {**inputs, "max_subquestions": self.max_subquestions}
 
     def run_decompose(self, question: str, context: str = "") -> tuple[Decomposition, Usage]:
         """The first stage alone; a reply that cannot be read is a decomposition in state `unparseable`."""
@@ -141,17 +182,17 @@ class TwoStage(_Staged):
         return read_decomposition(lines, self.max_subquestions), meter.total
 
     def run_solve(self, question: str, context: str, subquestions: list[str]) -> tuple[dspy.Prediction, Usage]:
-        """The second stage alone.
-
-        Raises:
-            AdapterParseError: The solver's reply has no answer that can be read.
-        """
-        with self._in_stage("solve") as meter:
-            prediction = self.solve(context=context, question=question, subquestions=subquestions)
-        return prediction, meter.total
+        """The second stage alone; of a reply that cannot be read, `unparsed` is True and `answer` the whole reply."""
+        return self._ask("solve", {"context": context, "question": question, "subquestions": subquestions})
 
     def forward(self, question: str, context: str = "") -> dspy.Prediction:
-        """Returns `subquestions`, `state`, `lines`, `sub_answers`, `answer` and `usage` (stage -> `Usage` as dict)."""
+        """Decompose and solve a question.
+
+        Returns:
+            `subquestions`, `state` and `lines` of the decomposition, `sub_answers`, `answer`, `unparsed`, and `usage`
+            (stage -> `Usage` as dict). Where the solver's reply cannot be read, `unparsed` is True, `answer` the whole
+            reply, and `sub_answers` [].
+        """
         decomposition, decompose_usage = self.run_decompose(question, context)
         solved, solve_usage = self.run_solve(question, context, decomposition.subquestions)
         return _prediction(decomposition, solved, _usage(decompose=decompose_usage, solve=solve_usage))
@@ -164,13 +205,31 @@ class TwoStage(_Staged):
                 decomposition = read_decomposition(reply.subquestions, self.max_subquestions)
             except AdapterParseError as error:
                 decomposition = _unread(error)
-        with self._in_stage("solve") as second:
-            solved = await self.solve.acall(context=context, question=question, subquestions=decomposition.subquestions)
-        return _prediction(decomposition, solved, _usage(decompose=first.total, solve=second.total))
+        inputs = {"context": context, "question": question, "subquestions": decomposition.subquestions}
+        solved, solve_usage = await self._aask("solve", inputs)
+        return _prediction(decomposition, solved, _usage(decompose=first.total, solve=solve_usage))
 
 
 def _unread(error: AdapterParseError) -> Decomposition:
-    return Decomposition([], "unparseable", str(error.lm_response or "").splitlines())
+    return Decomposition([], "unparseable", _reply_text(error).splitlines())
+
+
+def _reply_text(error: AdapterParseError) -> str:
+    # Of a reply without text, DSPy's error holds the repr of all else: the reasoning of a model that never came to an answer.
+    return "" if error.message.startswith(_NO_TEXT) else str(error.lm_response or "").strip()
+
+
+def _read(prediction: dspy.Prediction) -> dspy.Prediction:
+    # A new one: the predictor's own stands in DSPy's trace, whose fields are what students learn from.
+    return dspy.Prediction(**{**prediction.toDict(), "unparsed": False})
+
+
+def _raw(error: AdapterParseError) -> dspy.Prediction:
+    return dspy.Prediction(answer=_reply_text(error), sub_answers=[], unparsed=True)
+
+
+def _answered(prediction: dspy.Prediction, usage: Usage) -> dspy.Prediction:
+    return dspy.Prediction(**{**prediction.toDict(), "usage": _usage(answer=usage)})
 
 
 def _usage(**stages: Usage) -> dict[str, dict[str, Any]]:
@@ -184,5 +243,6 @@ def _prediction(decomposition: Decomposition, solved: dspy.Prediction, usage: di
         lines=decomposition.lines,
         sub_answers=solved.get("sub_answers", []),
         answer=solved.answer,
+        unparsed=solved.unparsed,
         usage=usage,
     )

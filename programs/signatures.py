@@ -1,4 +1,4 @@
-"""What each stage is asked: `Decompose`, `Solve` and the single-stage `Answer`."""
+"""What each stage is asked: `Decompose`, `Solve`, the single-stage `Answer` and `ShortAnswer`, and `FollowUp`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import dspy
 NO_DECOMPOSITION = "No decomposition"
 """What a decomposer writes when the question needs no breaking down (the paper's literal, section 3)."""
 
+NO_FOLLOW_UP = "No follow-up"
+"""What an asker writes when no follow-up question is needed any more."""
+
 
 class Decompose(dspy.Signature):
     """Break the question into simpler subquestions that lead to its answer. #1 stands for the answer to the first. If none are needed, write: No decomposition"""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
-    max_subquestions: int = dspy.InputField(desc="how many subquestions are allowed")
+    max_subquestions: int | None = dspy.InputField(desc="how many subquestions are allowed")
     subquestions: list[str] = dspy.OutputField()
 
 
@@ -33,3 +36,20 @@ class Answer(dspy.Signature):
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
     answer: str = dspy.OutputField()
+
+
+class ShortAnswer(dspy.Signature):
+    """Answer the question in five words at most. If the answer is a number, write only its numerical value."""
+
+    context: str = dspy.InputField(desc="what the question is about; may be empty")
+    question: str = dspy.InputField()
+    answer: str = dspy.OutputField()
+
+
+class FollowUp(dspy.Signature):
+    """Ask the one follow-up question whose answer is needed next to answer the question. If none is needed, write: No follow-up"""
+
+    context: str = dspy.InputField(desc="what the question is about; may be empty")
+    question: str = dspy.InputField()
+    answered: list[str] = dspy.InputField(desc="follow-up questions so far, each with its answer")
+    follow_up: str = dspy.OutputField()

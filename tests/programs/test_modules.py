@@ -1,13 +1,20 @@
 """The programs, with scripted LMs: which stage is asked what, by which LM and in which format."""
 
 import json
+import pickle
 
 import dspy
 import pytest
-from scripted import scripted_lm, two_stage_rule
+from dspy import lm15
+from dspy.utils.exceptions import LMServerError
+from scripted import ScriptedEngine, scripted_lm, two_stage_rule
 
-from programs import LineAdapter, SingleStage, TwoStage
+from programs import Answer, LineAdapter, ShortAnswer, SingleStage, TwoStage
+from programs.adapter import adapter_name
+from programs.lms.catalog import lm
 from programs.lms.ledger import Ledger, Prices, Usage, recording
+
+ASKED = {"question": "Where is he?", "context": "Ann is in Rome."}
 
 
 def two_stage(rule=two_stage_rule, **options):
@@ -89,6 +96,118 @@ def test_single_stage_with_and_without_reasoning():
     assert reasoned(question="q?").reasoning == "Ann is there."
 
 
+def test_short_asks_for_five_words_and_is_saved_with_its_prompt(tmp_path):
+    program = SingleStage(short=True)
+    program.save(tmp_path / "program.json")
+    again = SingleStage()
+    again.load(tmp_path / "program.json")
+    for one in (program, again):
+        assert one.answer.signature.instructions == ShortAnswer.instructions
+        one.set_lm(scripted_lm(lambda prompt: "Rome"))
+        assert one(question="q?").answer == "Rome"
+    assert "five words" in ShortAnswer.instructions and "number" in ShortAnswer.instructions
+
+
+SOLVERS = {
+    "TwoStage": (TwoStage, "I would rather not.", "I would rather not."),
+    "TwoStage, nothing": (TwoStage, "", ""),
+    "SingleStage": (SingleStage, "  ", ""),
+    "SingleStage, reasoned": (lambda: SingleStage(chain_of_thought=True), " It is Rome\n", "It is Rome"),
+    "SingleStage, chat": (lambda: SingleStage(adapters={"answer": "chat"}), "It is Rome", "It is Rome"),
+    "SingleStage, chat, nothing": (lambda: SingleStage(adapters={"answer": "chat"}), "", ""),
+}
+
+
+@pytest.mark.parametrize(("make", "reply", "answer"), SOLVERS.values(), ids=SOLVERS)
+async def test_a_last_reply_that_cannot_be_read_is_the_answer_as_it_is(make, reply, answer):
+    program = make()
+    program.set_lm(scripted_lm(lambda prompt: "a?" if "Max subquestions" in prompt else reply))
+    for prediction in (program(question="q?"), await program.acall(question="q?")):
+        assert (prediction.answer, prediction.unparsed, prediction.sub_answers) == (answer, True, [])
+        assert prediction.usage[program.stages[-1]]["calls"] >= 1
+        assert pickle.loads(pickle.dumps(prediction)).toDict() == json.loads(json.dumps(prediction.toDict()))
+
+
+def test_what_can_be_read_is_not_unparsed_and_the_trace_is_left_alone():
+    program = two_stage()
+    with dspy.context(trace=[]):
+        assert program(question="q?").unparsed is False
+        outputs = [set(prediction.keys()) for _, _, prediction in dspy.settings.trace]
+    assert outputs == [{"subquestions"}, {"sub_answers", "answer"}]
+    single = SingleStage()
+    single.set_lm(scripted_lm(lambda prompt: "Rome"))
+    assert single(question="q?").unparsed is False
+
+
+def test_the_solve_stage_alone_tells_what_it_cost_and_that_it_could_not_be_read():
+    solved, usage = two_stage(lambda prompt: " no idea\n").run_solve("q?", "", ["a?"])
+    assert (solved.answer, solved.unparsed, usage.calls, usage.output_tokens) == ("no idea", True, 1, 2)
+
+
+class ThinkingEngine(ScriptedEngine):
+    """Spends all its tokens on reasoning."""
+
+    def complete(self, request):
+        thought = lm15.Message.assistant([lm15.ThinkingPart("Is it Rome? I think it is Rome.")])
+        return lm15.Response(id=None, model=request.model, message=thought, finish_reason="length", usage=lm15.Usage())
+
+
+def test_reasoning_that_came_to_no_answer_is_none():
+    program = TwoStage()
+    program.set_lm(dspy.LM("openai/thinking", engine=ThinkingEngine(lambda prompt: ""), cache=False, num_retries=0))
+    prediction = program(question="q?")
+    assert (prediction.lines, prediction.answer, prediction.unparsed) == ([], "", True)
+
+
+def test_a_failed_call_is_no_unparsed_reply():
+    dead = LMServerError("the line is dead")
+    with pytest.raises(LMServerError, match="the line is dead"):
+        two_stage(lambda prompt: "a?" if "Max subquestions" in prompt else dead)(question="q?")
+
+
+@pytest.mark.parametrize("adapter", ["line", "line-terse", "chat"])
+def test_without_a_limit_none_is_told_and_none_is_cut(adapter, caplog):
+    fields = "[[ ## subquestions ## ]]\n{}\n[[ ## completed ## ]]" if adapter == "chat" else "{}"
+    questions = [f"q{i}?" for i in range(12)]
+    reply = fields.format(json.dumps(questions) if adapter == "chat" else "\n".join(questions))
+    program = two_stage(lambda prompt: "Answer: Rome" if "q0?" in prompt else reply, max_subquestions=None, adapters={"decompose": adapter})
+    prediction = program(question="Where?")
+    assert (prediction.subquestions, prediction.state) == (questions, "ok")
+    told = program.decompose.lm.script.prompts[0].lower()
+    assert "max" not in told and "none" not in told
+    assert not [record for record in caplog.records if record.name.startswith("dspy")]
+
+
+def test_a_stage_without_an_lm_has_the_plain_format():
+    with dspy.context(lm=None):
+        assert type(TwoStage().adapter_of("solve")) is LineAdapter
+        with pytest.raises(ValueError, match="No LM is loaded"):
+            TwoStage()(question="q?")
+
+
+def test_the_lm_of_a_compiled_part_decides_on_its_format(tiny_model):
+    class Wrapped(dspy.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+    inner = dspy.ChainOfThought(Answer)
+    inner.set_lm(lm(tiny_model))
+    inner._compiled = True
+    assert adapter_name(TwoStage(decompose=Wrapped(inner)).adapter_of("decompose")) == "line-terse"
+
+
+def test_a_model_that_ignores_the_format_is_scored_on_what_it_wrote(tiny_model):
+    # Random weights: no reply of theirs ever has the label of an answer.
+    program = TwoStage()
+    program.set_lm(lm(tiny_model, max_tokens=8))
+    prediction = program(question="Where is he?", context="Ann is in Rome.")
+    raw = program.solve.lm(messages=program.adapter_of("solve").format(program.solve.signature, [], ASKED | {"subquestions": []}))[0]
+    assert prediction.state == "unparseable"
+    assert (prediction.answer, prediction.unparsed) == (raw.strip(), True)
+    assert prediction.usage["solve"]["output_tokens"] > 0
+
+
 def test_saved_programs_come_back_with_their_adapters(tmp_path):
     program = TwoStage(adapters={"solve": "chat"})
     program.decompose.demos = [{"context": "", "question": "q?", "max_subquestions": 3, "subquestions": ["a?"]}]
@@ -111,5 +230,9 @@ def test_no_key_is_written_into_saved_programs(tmp_path):
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="max_subquestions=0 must be at least 1"):
         TwoStage(max_subquestions=0)
+    with pytest.raises(ValueError, match="chain_of_thought and short exclude each other"):
+        SingleStage(short=True, chain_of_thought=True)
+    with pytest.raises(ValueError, match="answer and short exclude each other"):
+        SingleStage(dspy.Predict(Answer), short=True)
     with pytest.raises(ValueError, match=r"Unknown stage 'answer'.*decompose"):
         TwoStage(adapters={"answer": "line"})

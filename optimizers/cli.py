@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from optimizers.config import RunConfig
+    from optimizers.run_folder import Run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,19 +79,26 @@ def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run:
 
         out.print(plan(config))
         return
-    from optimizers.experiment import STAGES, run
-    from optimizers.progress import ProgressDisplay
+    from optimizers.experiment import STAGES
+    from optimizers.experiment import run as run_job
 
-    try:
-        with ProgressDisplay(console) as display:
-            result = run(config, display.update, stages or STAGES)
-    except KeyboardInterrupt:
-        console.print("\n[yellow]Stopped. What is finished is kept: the same command continues.[/]")
-        raise typer.Exit(130) from None
+    result = _continuable(lambda show: run_job(config, show, stages or STAGES))
     if stages is None or "report" in stages:
         _show(result)
     else:
         console.print(f"Done: {result.folder}")
+
+
+def _continuable(job: Callable[[Callable[[str, int, int, str], None]], Run]) -> Run:
+    """Do a long job with its progress on the screen; Ctrl-C leaves a hint."""
+    from optimizers.progress import ProgressDisplay
+
+    try:
+        with ProgressDisplay(console) as display:
+            return job(display.update)
+    except KeyboardInterrupt:
+        console.print("\n[yellow]Stopped. What is finished is kept: the same command continues.[/]")
+        raise typer.Exit(130) from None
 
 
 def _show(result: Any) -> None:
@@ -108,6 +117,32 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved plan
 def run(context: typer.Context, dry_run: DryRun = False) -> None:
     """The main job: label, screen, distil, evaluate, report. The same command continues a stopped run."""
     _run(context, dry_run=dry_run)
+
+
+@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+def experiment(
+    context: typer.Context,
+    dry_run: DryRun = False,
+    stages: Annotated[str, typer.Option(help="Of label, distill, evaluate, report, joined by commas; all by default.")] = "",
+) -> None:
+    """The whole grid: conditions x training tasks x test tasks x solvers x students, as '[experiment]' in the recipe spans it."""
+    config = _config(context)
+    if dry_run:
+        from optimizers.plan import plan
+
+        out.print(plan(config, grid=True))
+        return
+    from optimizers.grid import GRID_STAGES
+    from optimizers.grid import experiment as run_experiment
+
+    chosen = tuple(part.strip() for part in stages.split(",")) if stages else GRID_STAGES
+    unknown = [part for part in chosen if part not in GRID_STAGES]
+    if unknown:
+        raise ValueError(f"Unknown stage {unknown[0]!r}; expected some of {list(GRID_STAGES)}, joined by commas.")
+    result = _continuable(lambda show: run_experiment(config, show, chosen))
+    if "report" in chosen:
+        out.print((result.folder / "report.md").read_text().split("\n## ")[1], markup=False, highlight=False)
+        out.print(f"Report: {result.folder / 'report.html'}", soft_wrap=True)
 
 
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)

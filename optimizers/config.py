@@ -7,14 +7,24 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from optimizers.finetune.spec import TrainingSpec
-from programs.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS
+from programs.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS, SOLVERS
 from programs.lms.catalog import is_local
+from programs.tasks.base import task_class
+
+
+def _split(value: Any) -> Any:
+    """A list also from the text that a command line gives, its items joined by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_split)]
+Numbers = Annotated[list[int], BeforeValidator(_split)]
 
 
 class _Section(BaseModel):
@@ -28,6 +38,11 @@ class TaskConfig(BaseModel):
 
     name: str = "multihop"
     """One of `divide-or-conquer tasks`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     def options(self) -> dict[str, Any]:
         """What `load_task` takes beside the name."""
@@ -47,6 +62,11 @@ class ModelConfig(_Section):
     """Seconds that an API call may take."""
     adapter: Literal["line", "line-terse", "chat"] | None = None
     """Prompt format; by default the one that a model of this package was trained on, and `line` for others."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
 
     def in_process(self) -> ModelConfig:
         """The same model as one of this process, for a student: a bare `org/name` is one of the Hugging Face hub."""
@@ -89,12 +109,16 @@ class ScreeningConfig(_Section):
     """With several samples: the first right one, or all distinct right ones."""
     min_rows: int = Field(20, ge=1)
     """Fewer rows than this are not trained on."""
+    max_rows: int | None = Field(None, ge=1)
+    """Train on that many of the kept rows; all by default."""
+    row_seed: int = 0
+    """Draws them."""
 
 
 class EvaluationConfig(_Section):
     """What is compared."""
 
-    conditions: list[str] = list(DEFAULT_CONDITIONS)
+    conditions: Names = list(DEFAULT_CONDITIONS)
     threads: int = Field(16, ge=1)
 
 
@@ -103,6 +127,88 @@ class CostConfig(_Section):
 
     local_usd_per_hour: float | None = Field(None, ge=0)
     """Dollars an hour of this machine; without it local calls have no price."""
+
+
+ABLATIONS = ("rows", "limit", "screening", "method", "format", "few-shot")
+
+
+class ExperimentConfig(_Section):
+    """The grid of `divide-or-conquer experiment`; `run` has no use for it."""
+
+    train: Names = []
+    """Tasks to train students on, by their name in `tasks` or among `divide-or-conquer tasks`; by default the run's own."""
+    test: Names = []
+    """Tasks to test on; by default those trained on."""
+    tasks: dict[str, TaskConfig] = {}
+    """Tasks under names of your own: [experiment.tasks.books] name = "multihop", schema = "books"."""
+    data: dict[str, dict[Literal["train", "dev", "test"], int]] = {}
+    """Other numbers of questions for a task: [experiment.data.bamboogle] test = 125."""
+    training: dict[str, Any] = {}
+    """Settings of `training` that are others than the run's."""
+    conditions: Names = ["all"]
+    solvers: dict[str, ModelConfig] = {}
+    """Further solvers under names of your own, for conditions such as S_D-R+gpt4."""
+    students: dict[str, ModelConfig] = {}
+    """Further models to distil into, under names of your own."""
+    ablations: Names = []
+    """Of `ABLATIONS`."""
+    rows: Numbers = [25, 50, 100]
+    """Numbers of training rows of the learning curve."""
+    limits: Names = ["none", "4", "3", "2"]
+    """Limits on subquestions (the paper's Table 10)."""
+    training_seeds: Numbers = []
+    """Further seeds of the training; with `data_seeds` they split the variance of a student's score."""
+    data_seeds: Numbers = []
+    """Further draws of the training rows, of `seed_rows` each."""
+    sampling_seeds: Numbers = []
+    """Seeds of the students' decoding at `sampling_temperature`; none decodes greedily, without variance."""
+    sampling_temperature: float = Field(0.7, gt=0)
+    seed_rows: int | None = Field(None, ge=2)
+    """Rows of a draw; by default half of `data.train`."""
+    variant_conditions: Names = ["S_D-R+teacher"]
+    """What further students, seeds and ablations of the training are measured by."""
+    near_duplicates: float = Field(0.5, gt=0, le=1)
+    """Share of a test question's word 8-grams in one training question from which on it is kept out."""
+
+    @field_validator("ablations")
+    @classmethod
+    def _known_ablations(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in ABLATIONS:
+                raise ValueError(f"unknown ablation {name!r}; expected some of {list(ABLATIONS)}")
+        return names
+
+    @field_validator("limits")
+    @classmethod
+    def _known_limits(cls, limits: list[str]) -> list[str]:
+        for limit in limits:
+            if limit != "none" and not (limit.isdecimal() and int(limit) > 0):
+                raise ValueError(f"limit {limit!r} must be 'none' or a number from 1")
+        return limits
+
+    @field_validator("solvers")
+    @classmethod
+    def _free_names(cls, solvers: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        for name in solvers:
+            if name in SOLVERS or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+                raise ValueError(f"solver name {name!r} must be of letters, digits, '.', '-', '_', and none of {list(SOLVERS)}")
+        return solvers
+
+    def task(self, name: str, default: TaskConfig) -> TaskConfig:
+        """The task of a name: of `tasks`, the run's own, or one of the package.
+
+        Raises:
+            ValueError: No such task.
+        """
+        if name in self.tasks:
+            return self.tasks[name]
+        if name == default.name:
+            return default
+        try:
+            task_class(name)
+        except ValueError as error:
+            raise ValueError(f"{error} Names of your own go under [experiment.tasks.<name>]; there are {sorted(self.tasks)}.") from None
+        return TaskConfig(name=name)
 
 
 class RunConfig(_Section):
@@ -121,15 +227,17 @@ class RunConfig(_Section):
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationConfig = EvaluationConfig()
     cost: CostConfig = CostConfig()
+    experiment: ExperimentConfig = ExperimentConfig()
 
     def conditions(self) -> list[str]:
         """What is compared; with a solver of its own and no conditions given, the students work for that solver."""
         given = self.evaluation.conditions
         return list(SOLVER_CONDITIONS) if self.solver and given == list(DEFAULT_CONDITIONS) else given
 
-    def to_toml(self) -> str:
-        """TOML that `load_config` reads back to the same configuration."""
-        return tomli_w.dumps(self.model_dump(exclude_none=True, exclude={"training": {"base"}}))
+    def to_toml(self, experiment: bool = False) -> str:
+        """TOML that `load_config` reads back to the same configuration, with the section of the grid or without."""
+        left_out: dict[str, Any] = {"training": {"base"}} if experiment else {"training": {"base"}, "experiment": True}
+        return tomli_w.dumps(self.model_dump(exclude_none=True, exclude=left_out))
 
 
 def recipe_names() -> list[str]:
@@ -177,7 +285,7 @@ def _set(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
         sections, last = ["task"], "name"
     for section in sections:
         settings = settings.setdefault(section, {})
-    settings[last] = value.split(",") if path[-1] == "conditions" and isinstance(value, str) else value
+    settings[last] = value
 
 
 def _explain(error: ValidationError) -> str:

@@ -13,14 +13,17 @@ from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 from optimizers.finetune.jobs import Progress, train
 from optimizers.finetune.provider import TRLProvider, base_folder
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.journal import digest
 from optimizers.screening import Decision, Policy, count_drops, screen
-from optimizers.traces import Collected, Limits, Sample, collect
+from optimizers.traces import Call, Collected, Limits, Sample, collect, example_key
 from programs.adapter import adapter_by_name, adapter_name
 from programs.lms.artifacts import Artifact, home
 from programs.lms.catalog import lm as make_lm
 from programs.modules import TwoStage
 from programs.signatures import NO_DECOMPOSITION
-from programs.tasks.base import Score, Task
+from programs.tasks.base import Score, Task, normalize_answer
+
+Rewrite = Callable[[dict[str, Any], dspy.Example], dict[str, Any]]
 
 
 class TooFewRowsError(ValueError):
@@ -65,9 +68,13 @@ class BootstrapDistill(FinetuneTeleprompter):
         adapter: Prompt format of the student: `line-terse` for this package's programs, else DSPy's configured one.
         training: Settings of the fine-tuning; its `base` is ignored.
         folder: Traces and artifacts; a folder under `$DIVIDE_OR_CONQUER_HOME` by default. The same folder continues.
+        student_folder: Where the artifacts go instead of `<folder>/student`.
+        joint: One model for all targets, trained on the rows of all, in place of one a target.
+        rewrite: `rewrite(outputs, example) -> outputs`: the target to learn in place of the teacher's outputs.
+        max_rows: Rows to train on at most, drawn by `row_seed`; None takes all.
         threads: Teacher calls at a time.
         limits: Where labelling stops.
-        artifact_names: Predictor name -> folder name of its artifact under `<folder>/student`.
+        artifact_names: Predictor name -> folder name of its artifact; that of the first target, where `joint`.
         progress: Called with (stage, done, total, note) while labelling and training.
     """
 
@@ -88,6 +95,11 @@ class BootstrapDistill(FinetuneTeleprompter):
         threads: int = 8,
         limits: Limits | None = None,
         artifact_names: dict[str, str] | None = None,
+        student_folder: Path | None = None,
+        joint: bool = False,
+        rewrite: Rewrite | None = None,
+        max_rows: int | None = None,
+        row_seed: int = 0,
         progress: Callable[[str, int, int, str], None] | None = None,
     ) -> None:
         super().__init__(train_kwargs=(training or TrainingSpec()).model_dump(exclude={"base"}))
@@ -101,6 +113,9 @@ class BootstrapDistill(FinetuneTeleprompter):
         self.folder = Path(folder) if folder else home() / "distill"
         self.limits = limits or Limits()
         self.artifact_names = artifact_names or {}
+        self.student_folder = student_folder or self.folder / "student"
+        self.joint, self.rewrite = joint, rewrite
+        self.max_rows, self.row_seed = max_rows, row_seed
         self.progress = progress
 
     def compile(
@@ -131,8 +146,10 @@ class BootstrapDistill(FinetuneTeleprompter):
         for name, rows in distilled.rows.items():
             self._check(name, rows, distilled.decisions)
         dev = self.prepare(student, trainset=valset, teacher=teacher, split="dev").rows if valset else {}
-        for name in targets:
-            distilled.artifacts[name] = self._train(name, bases[name], distilled.rows[name], dev.get(name, []), student)
+        for group in [list(targets)] if self.joint else [[name] for name in targets]:
+            rows, dev_rows = ([row for name in group for row in source.get(name, [])] for source in (distilled.rows, dev))
+            artifact = self._train(group[0], bases[group[0]], rows, dev_rows, student)
+            distilled.artifacts |= dict.fromkeys(group, artifact)
         return self._compiled(student, distilled)
 
     def prepare(
@@ -150,7 +167,18 @@ class BootstrapDistill(FinetuneTeleprompter):
         targets = self._targets(student, teacher)
         collected = self._collect(teacher, trainset, split)
         decisions = self._screen(collected, trainset)
-        return Distilled(rows=self._rows(student, targets, collected, decisions), decisions=decisions, collected=collected)
+        rows = self._rows(student, targets, collected, decisions, {example_key(example): example for example in trainset})
+        if split == "train":
+            rows = {name: self._drawn(found) for name, found in rows.items()}
+        return Distilled(rows=rows, decisions=decisions, collected=collected)
+
+    def _drawn(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """`max_rows` of the rows, in their order; fewer rows of the same seed are a part of more."""
+        if self.max_rows is None or len(rows) <= self.max_rows:
+            return rows
+        lots = {(row["id"], row["sample"]): digest([self.row_seed, row["id"], row["sample"]]) for row in rows}
+        last = sorted(lots.values())[self.max_rows - 1]
+        return [row for row in rows if lots[row["id"], row["sample"]] <= last]
 
     def _targets(self, student: dspy.Module, teacher: dspy.Module) -> dict[str, dspy.Predict]:
         named = dict(student.named_predictors())
@@ -186,7 +214,12 @@ class BootstrapDistill(FinetuneTeleprompter):
         return Score(float(self.metric(example, prediction))) if self.metric else Score.unscored("no metric")
 
     def _rows(
-        self, student: dspy.Module, targets: dict[str, dspy.Predict], collected: Collected, decisions: Iterable[Decision]
+        self,
+        student: dspy.Module,
+        targets: dict[str, dspy.Predict],
+        collected: Collected,
+        decisions: Iterable[Decision],
+        examples: dict[str, dspy.Example],
     ) -> dict[str, list[dict[str, Any]]]:
         """Chats for each target, rendered as the trained student will be asked."""
         kept = {(d.example_id, d.sample) for d in decisions if d.kept}
@@ -196,9 +229,17 @@ class BootstrapDistill(FinetuneTeleprompter):
                 continue
             for call in sample.calls:
                 if call.predictor in targets:
-                    messages = self._messages(student, targets[call.predictor], call.inputs, _clean_outputs(call.outputs, sample))
-                    rows[call.predictor].append({"id": sample.example_id, "sample": sample.sample, "messages": messages})
+                    row = self._row(student, targets[call.predictor], call, sample, examples[sample.example_id])
+                    rows[call.predictor].append(row)
         return rows
+
+    def _row(self, student: dspy.Module, predictor: dspy.Predict, call: Call, sample: Sample, example: dspy.Example) -> dict[str, Any]:
+        outputs = _clean_outputs(call.outputs, sample)
+        target = self.rewrite(outputs, example) if self.rewrite else outputs
+        row = {"id": sample.example_id, "sample": sample.sample, "messages": self._messages(student, predictor, call.inputs, target)}
+        # Another answer above a chain that leads elsewhere (the paper's S_E-A): marked, for the reader to judge.
+        changed = "answer" in outputs and normalize_answer(str(outputs["answer"])) != normalize_answer(str(target["answer"]))
+        return {**row, "overwritten": True} if changed else row
 
     def _messages(
         self, student: dspy.Module, predictor: dspy.Predict, inputs: dict[str, Any], outputs: dict[str, Any]
@@ -227,7 +268,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         return train(
             rows,
             self.training.model_copy(update={"base": base_folder(base)}),
-            self.folder / "student" / folder_name,
+            self.student_folder / folder_name,
             name=folder_name,
             adapter=self._adapter_name(student),
             base=base,
@@ -245,7 +286,7 @@ class BootstrapDistill(FinetuneTeleprompter):
     def _compiled(self, student: dspy.Module, distilled: Distilled) -> dspy.Module:
         compiled = student.deepcopy()
         originals = dict(student.named_predictors())
-        provider = TRLProvider(self.folder / "student", adapter=self._adapter_name(student))
+        provider = TRLProvider(self.student_folder, adapter=self._adapter_name(student))
         for name, predictor in compiled.named_predictors():
             predictor.lm = originals[name].lm
             if name in distilled.artifacts:

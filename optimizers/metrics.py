@@ -13,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optimizers.distillation import noted_labelling
 from optimizers.evaluation import summarise
 from optimizers.jsonlines import read_json, read_lines
 from optimizers.statistics import holm, paired_comparison, retention
@@ -20,6 +21,8 @@ from programs.lms.artifacts import installed_versions, open_artifact
 from programs.lms.devices import usable_cores
 
 if TYPE_CHECKING:
+    from optimizers.config import RunConfig
+    from optimizers.distillation import Distillation
     from optimizers.experiment import Experiment
 
 _ROLES = {"teacher": "teacher", "student": "student0", "solver": "solver"}
@@ -33,20 +36,15 @@ def build_metrics(experiment: Experiment) -> dict[str, Any]:
     predictions = {name: lines for name, lines in predictions.items() if lines}
     conditions = {name: summarise(lines) for name, lines in predictions.items()}
     scores = {name: {line["id"]: line["score"] for line in lines if line["score"] is not None} for name, lines in predictions.items()}
-    labelling, students = _labelling(folder), _training(experiment)
-    timings = read_json(folder / "timings.json")
+    labelling, students = labelling_of(folder), trained(experiment.distillation)
     return {
         "schema": 1,
         "task": config.task.name,
         "task_options": experiment.task_options,
-        "command": _command(),
-        "models": {name: experiment.model(role).model for name, role in _ROLES.items()},
-        "commit": _commit(),
-        "versions": {"python": platform.python_version(), **installed_versions(*_PACKAGES)},
-        "seed": config.seed,
-        "machine": _machine(),
-        "seconds": round(sum(timings.values()), 1),
-        "timings": timings,
+        "measure": experiment.task.measure,
+        "scoring": experiment.task.scoring,
+        **provenance(config, folder),
+        "models": {name: experiment.cast.model(role).model for name, role in _ROLES.items()},
         "overlap": 0,
         "labelling": labelling,
         **({"incomplete": f"labelling stopped: {labelling['stopped']}"} if "stopped" in labelling else {}),
@@ -59,24 +57,44 @@ def build_metrics(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _labelling(folder: Path) -> dict[str, Any]:
+def provenance(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Where the figures come from: command, commit, versions, seed, machine and time."""
+    timings = read_json(folder / "timings.json")
+    return {
+        "command": _command(),
+        "commit": _commit(),
+        "versions": {"python": platform.python_version(), **installed_versions(*_PACKAGES)},
+        "seed": config.seed,
+        "machine": _machine(),
+        "seconds": round(sum(timings.values()), 1),
+        "timings": timings,
+    }
+
+
+def labelling_of(labels: Path) -> dict[str, Any]:
+    """What labelling cost, and how many rows each policy kept or dropped for what reason."""
     policies: dict[str, Any] = {}
-    for row in read_lines(folder / "rows.jsonl"):
+    student_of: dict[str, str] = {}
+    for row in read_lines(labels / "rows.jsonl"):
+        if student_of.setdefault(row["policy"], row["student"]) != row["student"]:
+            continue
         entry = policies.setdefault(row["policy"], {"kept": 0, "dropped": Counter()})
         entry["kept"] += row["kept"]
         if not row["kept"]:
             entry["dropped"][row["reason"]] += 1
     last = policies.get("oracle") or policies.get("none") or {"kept": 0, "dropped": {}}
-    return {**read_json(folder / "labelling.json"), **last, "by_policy": policies}
+    return {**noted_labelling(labels), **last, "by_policy": policies}
 
 
-def _training(experiment: Experiment) -> dict[str, Any]:
-    trained = {}
-    for student in experiment.students():
-        if (experiment.student_folder(student) / "manifest.json").exists():
-            artifact = open_artifact(experiment.student_folder(student))
-            trained[student] = {**artifact.manifest["metrics"], "model": artifact.model_string}
-    return trained
+def trained(distillation: Distillation) -> dict[str, Any]:
+    """What is known of every student that has an artifact."""
+    found = {}
+    for student in distillation.students:
+        folder = distillation.cast.folder_of(student)
+        if (folder / "manifest.json").exists():
+            artifact = open_artifact(folder)
+            found[student] = {**artifact.manifest["metrics"], "model": artifact.model_string}
+    return found
 
 
 def _comparisons(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:

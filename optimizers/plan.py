@@ -9,10 +9,14 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from optimizers.config import ModelConfig, RunConfig
+from optimizers.cast import roles_of
+from optimizers.config import RunConfig
+from optimizers.distillation import configured_for, students_of
 from optimizers.statistics import questions_needed
+from optimizers.students import RECIPES
+from optimizers.variants import Variant, variants
 from programs.adapter import LineAdapter
-from programs.conditions import STUDENTS, parse_condition
+from programs.conditions import CONTROLS, INTERACTIVE, PLAIN_STUDENT, STUDENTS, Condition, expand_conditions, parse_condition
 from programs.lms.ledger import LOCAL_PREFIXES, Prices
 from programs.signatures import Answer, Decompose, Solve
 from programs.tasks.base import load_task
@@ -24,6 +28,7 @@ _LOCAL_CALLS_PER_SECOND = 4.0
 _API_SECONDS_A_CALL = 2.0
 _TRAINED_TOKENS_PER_SECOND = 150.0
 _PROBED = 20
+_ASSUMED_CHARACTERS = 600
 _SUMMED = ("calls", "input_tokens", "output_tokens", "minutes")
 
 
@@ -46,24 +51,62 @@ def plan_steps(config: RunConfig) -> list[Step]:
     cores (or for an API's `threads`): they tell hours from minutes, nothing finer.
     """
     planner = _Planner(config)
-    steps = [planner.calls("label: decompose", config.teacher, "decompose", config.data.train * config.labelling.samples)]
-    steps.append(planner.calls("label: solve", config.teacher, "solve", config.data.train * config.labelling.samples))
-    conditions = [parse_condition(name) for name in config.conditions()]
-    for student in [name for name in STUDENTS if name in {c.decomposer for c in conditions}]:
-        steps.append(planner.training(student))
+    conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
+    steps = [*planner.labelling(students_of(conditions)), *map(planner.training, students_of(conditions))]
     for condition in conditions:
-        steps += planner.condition(condition.name, condition.decomposer, condition.solver)
+        steps += planner.condition(condition)
     return steps
 
 
+def grid_steps(config: RunConfig) -> list[Step]:
+    """`plan_steps` for a whole experiment: a decomposer is asked once a question, whatever the number of solvers."""
+    experiment, steps = config.experiment, []
+    train = experiment.train or [config.task.name]
+    for name in train:
+        planner = _Planner(configured_for(config, name), f"{name}, ")
+        for variant in variants(config):
+            students = students_of(_conditions(config, variant))
+            if variant.seeds is None or variant.seeds[2] in (0, *experiment.sampling_seeds[:1]):
+                steps += planner.labelling(students) if not variant.name else []
+                steps += [planner.training(f"{student} {variant.students_name}".strip()) for student in students]
+    for name in experiment.test or train:
+        planner = _Planner(configured_for(config, name), f"{name}, ")
+        for variant in variants(config):
+            if variant.everywhere or name in train:
+                steps += _tested(planner, _conditions(config, variant), variant, 1 if not variant.everywhere else len(train))
+    return steps
+
+
+def _tested(planner: _Planner, conditions: list[Condition], variant: Variant, trainings: int) -> list[Step]:
+    steps: dict[tuple[str, str], Step] = {}
+    for condition in conditions:
+        times = trainings if condition.students else 1
+        for step in planner.condition(condition, times, variant.name):
+            decomposes = step.name.endswith("decompose")
+            steps.setdefault((condition.decomposer or "", "decompose") if decomposes else (condition.name, "solve"), step)
+    return list(steps.values())
+
+
+def _conditions(config: RunConfig, variant: Variant) -> list[Condition]:
+    names = config.experiment.conditions if variant.conditions is None else variant.conditions
+    solvers = config.experiment.solvers
+    return [parse_condition(name, solvers) for name in expand_conditions(names, solvers)]
+
+
 class _Planner:
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
-        self.student = config.student.in_process()
+    def __init__(self, config: RunConfig, prefix: str = "") -> None:
+        self.config, self.prefix = config, prefix
+        self.roles = roles_of(config)
         self.prices = Prices(config.cost.local_usd_per_hour)
         task = load_task(config.task.name, **config.task.options())
-        self.examples = task.load("train", min(_PROBED, config.data.train))
         self.sees_context = task.decomposer_sees_context
+        self.at_hand = True
+        try:
+            self.examples = task.load("train" if config.data.train and not prefix else "test", _PROBED)
+        except ValueError:
+            # Without its data a plan is still better than none: it says that the lengths are assumed.
+            self.at_hand = False
+            self.examples = [dspy.Example(context="", question="?" * _ASSUMED_CHARACTERS)]
 
     def prompt_tokens(self, stage: str) -> int:
         signature = {"decompose": Decompose, "solve": Solve}.get(stage, Answer)
@@ -76,47 +119,78 @@ class _Planner:
         messages = LineAdapter().format(signature, [], inputs)
         return sum(len(message["content"]) for message in messages)
 
-    def calls(self, name: str, model: ModelConfig, stage: str, count: int) -> Step:
+    def calls(self, name: str, role: str, stage: str, count: int) -> Step:
+        model = self.roles.get("student0" if role in (*STUDENTS, "fewshot") else role, self.config.teacher)
         tokens_in, tokens_out = self.prompt_tokens(stage) * count, _OUTPUT_TOKENS[stage] * count
         local = model.model.startswith(LOCAL_PREFIXES)
         threads = self.config.labelling.threads if name.startswith("label") else self.config.evaluation.threads
         seconds = count / _LOCAL_CALLS_PER_SECOND if local else count * _API_SECONDS_A_CALL / threads
-        return Step(
-            name, model.model, count, tokens_in, tokens_out, self.prices.usd(model.model, tokens_in, tokens_out, seconds), seconds / 60
-        )
+        usd = self.prices.usd(model.model, tokens_in, tokens_out, seconds)
+        place = f"{self.prefix}{name}" + ("" if self.at_hand else " (lengths assumed)")
+        return Step(place, model.model, count, tokens_in, tokens_out, usd, seconds / 60)
+
+    def labelling(self, students: list[str]) -> list[Step]:
+        count = self.config.data.train * self.config.labelling.samples
+        stages = ["decompose", "solve", *(["reason"] if PLAIN_STUDENT in students else [])]
+        return [self.calls(f"label: {stage}", "teacher", stage, count) for stage in stages]
 
     def training(self, student: str) -> Step:
-        config = self.config
-        tokens = (self.prompt_tokens("decompose") + _OUTPUT_TOKENS["decompose"]) * config.data.train * config.training.epochs
+        config, recipe = self.config, RECIPES[student.split()[0]]
+        stages = ["reason" if stage.startswith("answer") else stage for stage in recipe.stages]
+        a_row = sum(self.prompt_tokens(stage) + _OUTPUT_TOKENS[stage] for stage in stages)
+        tokens = a_row * (config.screening.max_rows or config.data.train) * config.training.epochs
         seconds = tokens / _TRAINED_TOKENS_PER_SECOND
         usd = self.prices.usd("local/student", 0, 0, seconds)
-        return Step(f"train {student}", self.student.model, 0, round(tokens), 0, usd, seconds / 60)
+        return Step(f"{self.prefix}train {student}", self.roles["student0"].model, 0, round(tokens), 0, usd, seconds / 60)
 
-    def condition(self, name: str, decomposer: str | None, solver: str) -> list[Step]:
-        config, count = self.config, self.config.data.test
-        solving = {"student0": self.student, "solver": config.solver or config.teacher}.get(solver, config.teacher)
-        if decomposer is None:
-            return [self.calls(f"test: {name}", solving, "reason" if name.endswith("-cot") else "answer", count)]
-        decomposing = config.teacher if decomposer == "teacher" else self.student
-        return [
-            self.calls(f"test: {name}, decompose", decomposing, "decompose", count),
-            self.calls(f"test: {name}, solve", solving, "solve", count),
-        ]
+    def condition(self, condition: Condition, times: int = 1, variant: str = "") -> list[Step]:
+        count = self.config.data.test * times
+        name = f"test: {condition.name} {variant}".strip()
+        if condition.form == INTERACTIVE:
+            return [self.calls(name, condition.solver, "answer", 4 * count)]
+        if condition.decomposer is None:
+            return [self.calls(name, condition.solver, "reason" if "-cot" in condition.form else "answer", count)]
+        solving = self.calls(f"{name}, solve", condition.solver, "solve", count)
+        if condition.decomposer in ("none", "reference", *CONTROLS):
+            return [solving]
+        return [self.calls(f"{name}, decompose", condition.decomposer, "decompose", count), solving]
 
 
-def plan(config: RunConfig) -> Group:
-    """`plan_steps` as a table, with the configuration and what the number of test questions can show."""
+def plan(config: RunConfig, grid: bool = False) -> Group:
+    """`plan_steps` or `grid_steps` as a table, with the configuration and what the number of test questions can show."""
     table = Table(
         Column("step", overflow="fold"), Column("model", overflow="fold"), "calls", "input tokens", "output tokens", "dollars", "minutes"
     )
-    steps = plan_steps(config)
+    steps = _grouped(grid_steps(config)) if grid else plan_steps(config)
     for step in steps:
         table.add_row(*map(_cell, step))
     table.add_row("[bold]all[/]", "", *map(_cell, _totals(steps)))
+    return Group(Text(config.to_toml(experiment=grid)), table, Text(_power(config, grid)))
+
+
+def _grouped(steps: list[Step]) -> list[Step]:
+    """One row a task, kind of step and model: an experiment has hundreds of steps."""
+    groups: dict[tuple[str, str], Step] = {}
+    for step in steps:
+        task, _, rest = step.name.partition(", ")
+        kind = rest.partition(":")[0].split()[0]
+        stage = rest.rpartition(", ")[2] if rest.endswith(("decompose", "solve")) and kind == "test" else ""
+        key = (" ".join(filter(None, (f"{task}, {kind}", stage))), step.model)
+        before = groups.get(key, Step(*key, 0, 0, 0, 0.0, 0.0))
+        usd = None if None in (before.usd, step.usd) else (before.usd or 0.0) + (step.usd or 0.0)
+        sums = [getattr(before, name) + getattr(step, name) for name in _SUMMED]
+        groups[key] = Step(*key, sums[0], sums[1], sums[2], usd, sums[3])
+    return list(groups.values())
+
+
+def _power(config: RunConfig, grid: bool) -> str:
     needed = {delta: questions_needed(delta, 2 * delta) for delta in (0.02, 0.05, 0.10)}
     power = ", ".join(f"{delta:.0%}: {count}" for delta, count in needed.items())
-    note = f"{config.data.test} test questions. Needed to see a difference at 80 % power, if twice as many answers change: {power}."
-    return Group(Text(config.to_toml()), table, Text(note))
+    experiment = config.experiment
+    tests = (experiment.test or experiment.train or [config.task.name]) if grid else [config.task.name]
+    sizes = {name: configured_for(config, name).data.test if grid else config.data.test for name in tests}
+    sized = ", ".join(f"{name}: {count}" for name, count in sizes.items())
+    return f"Test questions: {sized}. Needed to see a difference at 80 % power, if twice as many answers change: {power}."
 
 
 def _totals(steps: list[Step]) -> list[Any]:

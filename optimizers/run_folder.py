@@ -21,8 +21,15 @@ _MAY_DIFFER = {
 """Settings that change how a run is done, not what comes out of the parts that stand already."""
 
 
-def open_folder(config: RunConfig) -> Path:
-    """The run folder of `config`, made if it is not there.
+_GRID = {
+    f"experiment.{key}"
+    for key in ("train", "test", "conditions", "ablations", "rows", "limits", "training_seeds", "data_seeds", "sampling_seeds")
+}
+"""What may be added to an experiment, or left out for a time: every cell stands for itself."""
+
+
+def open_folder(config: RunConfig, experiment: bool = False) -> Path:
+    """The folder of a run, or of an experiment, made if it is not there.
 
     Raises:
         ValueError: It holds a run of another configuration; shows the difference.
@@ -30,19 +37,24 @@ def open_folder(config: RunConfig) -> Path:
     folder = Path(config.out)
     path = folder / "config.toml"
     if path.exists():
-        _refuse_other(config, path)
+        _refuse_other(config, path, experiment)
     elif folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no run. Choose another folder with --out.")
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(config.to_toml())
+    partial.write_text(config.to_toml(experiment))
     partial.replace(path)
     return folder
 
 
-def _refuse_other(config: RunConfig, path: Path) -> None:
-    before, now = (_flat(tomllib.loads(text)) for text in (path.read_text(), config.to_toml()))
-    changed = [key for key in sorted({*before, *now} - _MAY_DIFFER) if before.get(key) != now.get(key)]
+def _refuse_other(config: RunConfig, path: Path, experiment: bool) -> None:
+    before, now = (_flat(tomllib.loads(text)) for text in (path.read_text(), config.to_toml(experiment)))
+    if ("experiment.conditions" in before) != experiment:
+        kinds = ("a run", "an experiment") if experiment else ("an experiment", "a run")
+        raise ValueError(f"{path.parent} holds {kinds[0]}, not {kinds[1]}. Choose a new folder: --out {_free(path.parent)}")
+    changed = [key for key in sorted({*before, *now} - _MAY_DIFFER - _GRID) if before.get(key) != now.get(key)]
+    # A task, solver or student that is new to an experiment changes nothing of what stands there.
+    changed = [key for key in changed if key in before or not key.startswith("experiment.")]
     if changed:
         lines = "\n".join(f"  {key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in changed)
         raise ValueError(f"{path.parent} holds a run of another configuration:\n{lines}\nChoose a new folder: --out {_free(path.parent)}")

@@ -1,45 +1,109 @@
-"""Names of what is compared: `single-stage`, `single-stage-cot`, and `<decomposer>+<solver>`."""
+"""Names of what is compared: single-stage forms, `interactive`, and `<decomposer>+<solver>`.
+
+The students are the paper's (section 3 and appendix A) and those that it lacks; how each is trained stands in
+`optimizers.students`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-SINGLE_STAGE = ("single-stage", "single-stage-cot")
-STUDENTS = {"S_D-T": "none", "S_D-R": "oracle"}
-"""The paper's distilled decomposers, and the screening policy that each is trained under."""
-DECOMPOSERS = ("teacher", "student0", *STUDENTS)
-SOLVERS = ("teacher", "solver", "student0")
-DEFAULT_CONDITIONS = (*SINGLE_STAGE, "teacher+teacher", "student0+teacher", "S_D-T+teacher", "S_D-R+teacher")
+SINGLE_STAGE = ("single-stage", "single-stage-cot", "single-stage-short")
+"""Direct, by chain of thought, and in the paper's form of at most five words."""
+INTERACTIVE = "interactive"
+ONE_PROGRAM = (*SINGLE_STAGE, INTERACTIVE)
+"""Conditions without a decomposer; `@<role>` behind them names who answers, the solver by default."""
 
+MATCHED = "(matched)"
+"""Behind a student's name: trained on as many rows as the student with the fewest."""
+DECOMPOSER_STUDENTS = ("S_D-T", "S_D-R", f"S_D-T{MATCHED}", "joint")
+SOLVER_STUDENTS = ("S_E-T", "S_E-A", "S_E-R", "S_E-T(direct)", "S_E-A(direct)", f"S_E-T{MATCHED}", "joint")
+PLAIN_STUDENT = "S_C-T"
+"""Distilled on the teacher's single-stage chain of thought: plain distillation, what a user would do instead."""
+STUDENTS = tuple(dict.fromkeys((*DECOMPOSER_STUDENTS, *SOLVER_STUDENTS, PLAIN_STUDENT)))
 
+CONTROLS = ("shuffled", "other", "generic")
+"""The teacher's subquestions in another order, those of another question, and ones that fit any question."""
+DECOMPOSERS = ("none", "reference", "teacher", "student0", "fewshot", *DECOMPOSER_STUDENTS, *CONTROLS)
+SOLVERS = ("teacher", "solver", "student0", *SOLVER_STUDENTS, "S_D-T", "S_D-R")
+
+DEFAULT_CONDITIONS = ("single-stage", "single-stage-cot", "teacher+teacher", "student0+teacher", "S_D-T+teacher", "S_D-R+teacher")
 SOLVER_CONDITIONS = (
-    *SINGLE_STAGE,
+    "single-stage",
+    "single-stage-cot",
     "teacher+teacher",
-    *(name.replace("+teacher", "+solver") for name in DEFAULT_CONDITIONS if name not in SINGLE_STAGE),
+    *(name.replace("+teacher", "+solver") for name in DEFAULT_CONDITIONS if "+" in name),
 )
-"""The same where somebody else than the teacher solves."""
+"""The default ones where somebody else than the teacher solves."""
+ALL_CONDITIONS = (
+    *SINGLE_STAGE,
+    INTERACTIVE,
+    "single-stage@student0",
+    f"single-stage-cot@{PLAIN_STUDENT}",
+    "teacher+teacher",
+    *(f"{decomposer}+teacher" for decomposer in ("none", "reference", *CONTROLS, "student0", "fewshot", *DECOMPOSER_STUDENTS)),
+    *(f"teacher+{solver}" for solver in ("student0", *SOLVER_STUDENTS)),
+    "student0+student0",
+    "joint+joint",
+    "none+S_E-A",
+    "none+S_E-A(direct)",
+    "S_D-R+student0",
+    "S_D-R+S_D-R",
+    "S_D-R+S_E-A",
+)
+"""The paper's whole grid and what it lacks: `all` in a list of conditions."""
 
 
 class Condition(NamedTuple):
-    """Who decomposes and who solves; `decomposer` is None for a single stage."""
+    """Who does what.
+
+    Attributes:
+        name: As it is typed and reported.
+        form: One of `ONE_PROGRAM`, or `two-stage`.
+        decomposer: Role; None unless the form is `two-stage`.
+        solver: Role that answers.
+    """
 
     name: str
+    form: str
     decomposer: str | None
     solver: str
 
+    @property
+    def students(self) -> tuple[str, ...]:
+        """The trained students in it."""
+        return tuple(role for role in dict.fromkeys((self.decomposer, self.solver)) if role in STUDENTS)
 
-def parse_condition(name: str) -> Condition:
+
+def parse_condition(name: str, solvers: Iterable[str] = ()) -> Condition:
     """A condition by its name.
+
+    Args:
+        name: `single-stage`, `single-stage@student0`, `S_D-R+teacher`, ...
+        solvers: Names of further solvers that a configuration has.
 
     Raises:
         ValueError: Unknown name; says how names are made.
     """
-    if name in SINGLE_STAGE:
-        return Condition(name, None, "solver")
+    answering = (*SOLVERS, PLAIN_STUDENT, *solvers)
+    form, _, role = name.partition("@")
+    if form in ONE_PROGRAM and (role in answering or name == form):
+        return Condition(name, form, None, role or "solver")
     decomposer, plus, solver = name.partition("+")
-    if plus and decomposer in DECOMPOSERS and solver in SOLVERS:
-        return Condition(name, decomposer, solver)
+    if plus and decomposer in DECOMPOSERS and solver in (*SOLVERS, *solvers):
+        return Condition(name, "two-stage", decomposer, solver)
     raise ValueError(
-        f"Unknown condition {name!r}; expected one of {list(SINGLE_STAGE)} or <decomposer>+<solver> "
-        f"with a decomposer of {list(DECOMPOSERS)} and a solver of {list(SOLVERS)}."
+        f"Unknown condition {name!r}; expected one of {list(ONE_PROGRAM)}, with @<solver> behind it or not, or <decomposer>+<solver> "
+        f"with a decomposer of {list(DECOMPOSERS)} and a solver of {[*SOLVERS, *solvers]}."
     )
+
+
+def expand_conditions(names: Iterable[str], solvers: Iterable[str] = ()) -> list[str]:
+    """The names, each once, with `all` replaced by `ALL_CONDITIONS` and the transfer of decomposers to further solvers."""
+    further = [f"{decomposer}+{solver}" for solver in solvers for decomposer in ("teacher", "student0", "S_D-R")]
+    further += [f"single-stage@{solver}" for solver in solvers]
+    expanded: list[str] = []
+    for name in names:
+        expanded += [*ALL_CONDITIONS, *further] if name == "all" else [name]
+    return list(dict.fromkeys(expanded))

@@ -6,37 +6,18 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from command_line import command, finish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SMALL = ["--data.train", "16", "--data.test", "6", "--screening.min_rows", "4", "--training.epochs", "1", "--training.max_steps", "3",
          "--training.save_steps", "1", "--teacher.max_tokens", "48", "--student.max_tokens", "16"]  # fmt: skip
 CONDITIONS = ["single-stage", "single-stage-cot", "teacher+teacher", "student0+teacher", "S_D-T+teacher", "S_D-R+teacher"]
-
-
-def command(*words, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", "optimizers.cli", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **environment},
-        start_new_session=True,
-        # A shell's background job ignores SIGINT, and so would what it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
-def finish(process):
-    output = process.communicate()[0]
-    assert process.returncode == 0, output
-    return output
 
 
 def metrics(folder):

@@ -66,6 +66,7 @@ class Task(ABC):
     Attributes:
         name: What users type; equals the module's name.
         summary: One line for `divide-or-conquer tasks`.
+        measure: What the value of a score is.
         max_subquestions: The limit that `Decompose` is told.
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone.
         scoring: The rule that `score` follows: `strict`, or `lenient` where a task also has the paper authors' rule.
@@ -73,8 +74,9 @@ class Task(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    measure: ClassVar[str] = "accuracy"
     scoring: str = "strict"
-    max_subquestions: int = 3
+    max_subquestions: int | None = 3
     decomposer_sees_context: bool = True
 
     @abstractmethod
@@ -111,13 +113,14 @@ def overlapping(splits: Mapping[str, list[dspy.Example]]) -> list[tuple[str, str
     found = []
     for split, examples in splits.items():
         for example in examples:
-            key = _identity(example)
+            key = identity(example)
             if seen.setdefault(key, split) != split:
                 found.append((seen[key], split, example.question))
     return found
 
 
-def _identity(example: dspy.Example) -> tuple[str, ...]:
+def identity(example: dspy.Example) -> tuple[str, ...]:
+    """What makes two examples the same; see `overlapping`."""
     if example.get("chain"):
         return tuple(example.chain)
     return normalize_answer(example.get("context") or ""), normalize_answer(example.question)

@@ -153,7 +153,7 @@ class MultiHop(Task):
     summary = "embedded: synthetic multi-hop questions over a passage, two domains (people, books), offline"
     decomposer_sees_context = False
 
-    def __init__(self, schema: str = "people", hops: str | Sequence[int] = "2,3", seed: int = 0, max_subquestions: int = 4) -> None:
+    def __init__(self, schema: str = "people", hops: str | Sequence[int] = "2,3", seed: int = 0, max_subquestions: int | None = 4) -> None:
         self.schemas = [part.strip() for part in schema.split(",")]
         for part in self.schemas:
             if part not in SCHEMAS:

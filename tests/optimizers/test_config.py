@@ -10,7 +10,7 @@ from optimizers.run_folder import open_folder
 def test_every_recipe_loads_and_survives_a_round_trip(tmp_path):
     for name in recipe_names():
         config = load_config(name)
-        (tmp_path / "config.toml").write_text(config.to_toml())
+        (tmp_path / "config.toml").write_text(config.to_toml(experiment=True))
         assert load_config(str(tmp_path / "config.toml")) == config
 
 

@@ -1,0 +1,256 @@
+"""The students of one training task: label, screen, train. Every step reads files and does what is missing."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from optimizers.cast import Cast, decompose_demos, slug
+from optimizers.config import DataConfig, RunConfig, TaskConfig
+from optimizers.distill import BootstrapDistill, Distilled
+from optimizers.finetune.spec import TrainingSpec
+from optimizers.jsonlines import read_json, write_json
+from optimizers.students import RECIPES, StudentRecipe
+from optimizers.traces import Collected, Limits
+from programs.conditions import STUDENTS, Condition
+from programs.lms.engine import unload_all
+from programs.lms.ledger import Usage
+from programs.modules import SingleStage, TwoStage
+from programs.tasks.base import Task, overlapping, task_class
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with (stage, done, total, note)."""
+
+DEMOS = 4
+"""Demos of the few-shot decomposer."""
+
+
+class LabellingStoppedError(RuntimeError):
+    """A limit or too many failures ended labelling before its time; what was paid for is kept."""
+
+
+def no_progress(stage: str, done: int, total: int, note: str) -> None:
+    """The `Progress` that shows nothing."""
+
+
+def task_options(task: TaskConfig, seed: int) -> dict[str, Any]:
+    """The task's options, with the run's seed where the task has one and is given none."""
+    options = task.options()
+    seeded = "seed" in inspect.signature(task_class(task.name)).parameters
+    return {"seed": seed, **options} if seeded else options
+
+
+def configured_for(config: RunConfig, name: str) -> RunConfig:
+    """The configuration of one task of an experiment: its options, numbers of questions, and training settings.
+
+    Raises:
+        ValueError: No such task, or a training setting that does not exist.
+    """
+    experiment = config.experiment
+    data = DataConfig.model_validate({**config.data.model_dump(), **experiment.data.get(name, {})})
+    training = TrainingSpec.model_validate({**config.training.model_dump(), **experiment.training})
+    return config.model_copy(update={"task": experiment.task(name, config.task), "data": data, "training": training})
+
+
+def load_splits(task: Task, sizes: DataConfig) -> dict[str, list[dspy.Example]]:
+    """The questions of every split that has any.
+
+    Raises:
+        ValueError: Questions that stand in two splits.
+    """
+    splits = {split: task.load(split, count) for split, count in sizes.model_dump().items() if count}
+    shared = overlapping(splits)
+    if shared:
+        first, second, question = shared[0]
+        raise ValueError(f"{len(shared)} questions stand both in {first} and in {second}, the first: {question!r}. Take them out of one.")
+    return splits
+
+
+def students_of(conditions: Iterable[Condition]) -> list[str]:
+    """The students that the conditions ask for, in the order of `STUDENTS`."""
+    wanted = {student for condition in conditions for student in condition.students}
+    return [student for student in STUDENTS if student in wanted]
+
+
+class Distillation:
+    """Labels the training questions once, and trains every student that is asked for.
+
+    Args:
+        config: Labelling, screening and training.
+        cast: The models; its student folder is where artifacts go.
+        task: The training task.
+        splits: `train`, and `dev` where there is one.
+        labels: Folder of traces and samples. Several configurations may share it: a call is made once.
+        students: Of `STUDENTS`.
+        notes: Folder of `labelling.json` and `rows.jsonl`, which are this configuration's own; `labels` by default.
+        progress: See `Progress`.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        cast: Cast,
+        task: Task,
+        splits: Mapping[str, list[dspy.Example]],
+        *,
+        labels: Path,
+        students: list[str],
+        notes: Path | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        self.config, self.cast, self.task, self.splits = config, cast, task, splits
+        self.labels, self.students, self.progress = labels, students, progress
+        self.notes = notes or labels
+
+    def label(self) -> None:
+        """Run the teachers on the training questions: `traces.jsonl`, `samples.jsonl`, `labelling.json`."""
+        # The two-stage teacher writes the few-shot demos too, so that it labels whatever students there are.
+        collected = [self._labelled(RECIPES["S_D-T"])]
+        if any(RECIPES[student].teacher != "two-stage" for student in self.students):
+            collected.append(self._labelled(RECIPES["S_C-T"]))
+        self._note_labelling(collected)
+        for part in collected:
+            self._check_complete(part)
+
+    def _labelled(self, recipe: StudentRecipe) -> Collected:
+        distilled = self._prepared(self._distiller("S_D-T", recipe), recipe)
+        assert distilled.collected is not None
+        return distilled.collected
+
+    def _note_labelling(self, parts: list[Collected]) -> None:
+        usage = sum((stage for part in parts for stage in part.usage.values()), Usage())
+        noted = {
+            "questions": len(parts[0]),
+            "samples": sum(part.done for part in parts),
+            "failed": sum(sum(part.failed.values()) for part in parts),
+            **usage.to_dict(),
+            "failures": dict(sum((part.failed for part in parts), Counter())),
+        }
+        stopped = [part.stopped for part in parts if part.stopped]
+        if stopped:
+            noted["stopped"] = stopped[0]
+        self.notes.mkdir(parents=True, exist_ok=True)
+        write_json(self.notes / "labelling.json", noted)
+
+    def _check_complete(self, collected: Collected) -> None:
+        if not collected.stopped or self.config.labelling.partial:
+            return
+        raise LabellingStoppedError(
+            f"Labelling stopped: {collected.stopped}. {collected.done} teacher runs are kept in {self.labels / 'samples.jsonl'}. The same "
+            f"command continues once the cause is gone; to go on with what there is, add --labelling.partial true."
+        )
+
+    def screen(self) -> dict[str, Distilled]:
+        """Rows of every student under its policy, kept or with the reason why not: `rows.jsonl`."""
+        plain = {name: self._prepare(name) for name in self.students if not RECIPES[name].matched}
+        fewest = min((len(rows) for distilled in plain.values() for rows in distilled.rows.values()), default=None)
+        matched = {name: self._prepare(name, fewest) for name in self.students if RECIPES[name].matched}
+        prepared = {name: (plain | matched)[name] for name in self.students}
+        self._write_rows(prepared)
+        return prepared
+
+    def distill(self) -> dspy.Module | None:
+        """Train every student that has no artifact yet; the program of the last, or None without students."""
+        program = None
+        for name, distilled in self.screen().items():
+            program = self.train(name, distilled)
+        return program
+
+    def train(self, name: str, distilled: Distilled) -> dspy.Module:
+        """Train one student, unless it has its artifact, on the rows that `screen` found.
+
+        Raises:
+            TooFewRowsError: Fewer than `screening.min_rows`; nothing was trained.
+            TrainingError: Training failed.
+        """
+        unload_all()  # the trainer's process needs the memory more
+        recipe, rows = RECIPES[name], max(map(len, distilled.rows.values()))
+        distiller = self._distiller(name, recipe, rows if recipe.matched else self.config.screening.max_rows)
+        student, teacher = self._programs(recipe)
+        return distiller.compile(student, trainset=self.splits["train"], teacher=teacher, valset=self.splits.get("dev"))
+
+    def demos(self, count: int = DEMOS) -> list[dspy.Example]:
+        """Teacher decompositions as demos: those of the first questions that can be read."""
+        recipe = RECIPES["S_D-T"]
+        collected = self._labelled(recipe)
+        examples = {example.id: example for example in self.splits["train"]}
+        chosen = [(examples[s.example_id], s.prediction["subquestions"]) for s in collected.samples if s.prediction.get("state") == "ok"]
+        return decompose_demos(self.cast.two_stage(self.task, "teacher", "teacher"), chosen[:count])
+
+    def _prepare(self, name: str, max_rows: int | None = None) -> Distilled:
+        recipe = RECIPES[name]
+        return self._prepared(self._distiller(name, recipe, max_rows or self.config.screening.max_rows), recipe)
+
+    def _prepared(self, distiller: BootstrapDistill, recipe: StudentRecipe) -> Distilled:
+        student, teacher = self._programs(recipe)
+        return distiller.prepare(student, trainset=self.splits["train"], teacher=teacher)
+
+    def _programs(self, recipe: StudentRecipe) -> tuple[TwoStage | SingleStage, TwoStage | SingleStage]:
+        """The program whose predictors are trained, on the untuned student, and the teacher's."""
+        if recipe.teacher != "two-stage":
+            return self.cast.single_stage(recipe.teacher, "student0"), self.cast.single_stage(recipe.teacher, "teacher")
+        solver = "student0" if "solve" in recipe.stages else "solver"
+        return self.cast.two_stage(self.task, "student0", solver), self.cast.two_stage(self.task, "teacher", "teacher")
+
+    def _distiller(self, name: str, recipe: StudentRecipe, max_rows: int | None = None) -> BootstrapDistill:
+        labelling, screening, training = self.config.labelling, self.config.screening, self.config.training
+        return BootstrapDistill(
+            metric=self.task.metric,
+            targets=recipe.stages,
+            policy=recipe.policy,
+            samples=labelling.samples,
+            keep=screening.keep,
+            temperature=labelling.temperature,
+            min_rows=min(screening.min_rows, max_rows or screening.min_rows),
+            adapter=self.config.student.adapter,
+            training=training.model_copy(update={"seed": training.seed or self.config.seed}),
+            folder=self.labels,
+            threads=labelling.threads,
+            limits=Limits(labelling.max_calls, labelling.max_tokens, labelling.max_usd, labelling.failure_share),
+            artifact_names={recipe.stages[0]: slug(name)},
+            student_folder=self.cast.folder_of(name).parent,
+            joint=len(recipe.stages) > 1,
+            rewrite=recipe.rewrite,
+            max_rows=max_rows,
+            row_seed=screening.row_seed,
+            progress=self.progress,
+        )
+
+    def _write_rows(self, prepared: Mapping[str, Distilled]) -> None:
+        questions = {example.id: example.question for example in self.splits["train"]}
+        self.notes.mkdir(parents=True, exist_ok=True)
+        partial = self.notes / "rows.jsonl.partial"
+        with partial.open("w") as file:
+            for student, distilled in prepared.items():
+                for line in _row_lines(student, distilled, questions):
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        os.replace(partial, self.notes / "rows.jsonl")
+
+
+def _row_lines(student: str, distilled: Distilled, questions: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    rows: dict[tuple[str, int], dict[str, Any]] = {(row["id"], row["sample"]): row for found in distilled.rows.values() for row in found}
+    for decision in distilled.decisions:
+        row = rows.get((decision.example_id, decision.sample), {})
+        yield {
+            "id": decision.example_id,
+            "sample": decision.sample,
+            "question": questions[decision.example_id],
+            "student": student,
+            "policy": RECIPES[student].policy,
+            "kept": decision.kept,
+            "reason": decision.reason,
+            "messages": row.get("messages"),
+            **({"overwritten": True} if row.get("overwritten") else {}),
+        }
+
+
+def noted_labelling(notes: Path) -> dict[str, Any]:
+    """What labelling cost and failed at, from `labelling.json`."""
+    return read_json(notes / "labelling.json")

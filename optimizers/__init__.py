@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from optimizers.config import RunConfig, load_config
     from optimizers.distill import BootstrapDistill
-    from optimizers.experiment import run
     from optimizers.finetune.provider import TRLProvider
     from optimizers.finetune.spec import TrainingSpec
+    from optimizers.grid import run_experiment
+    from optimizers.main_job import run
     from optimizers.run_folder import Run
     from optimizers.traces import Limits
 
-__all__ = ["BootstrapDistill", "Limits", "Run", "RunConfig", "TRLProvider", "TrainingSpec", "load_config", "run"]
+__all__ = ["BootstrapDistill", "Limits", "Run", "RunConfig", "TRLProvider", "TrainingSpec", "load_config", "run", "run_experiment"]
 
 _HOMES = {
     "BootstrapDistill": "optimizers.distill",
@@ -26,7 +27,8 @@ _HOMES = {
     "TRLProvider": "optimizers.finetune.provider",
     "TrainingSpec": "optimizers.finetune.spec",
     "load_config": "optimizers.config",
-    "run": "optimizers.experiment",
+    "run": "optimizers.main_job",
+    "run_experiment": "optimizers.grid",
 }
 
 

@@ -79,8 +79,8 @@ def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run:
 
         out.print(plan(config))
         return
-    from optimizers.experiment import STAGES
-    from optimizers.experiment import run as run_job
+    from optimizers.main_job import STAGES
+    from optimizers.main_job import run as run_job
 
     result = _continuable(lambda show: run_job(config, show, stages or STAGES))
     if stages is None or "report" in stages:
@@ -132,8 +132,7 @@ def experiment(
 
         out.print(plan(config, grid=True))
         return
-    from optimizers.grid import GRID_STAGES
-    from optimizers.grid import experiment as run_experiment
+    from optimizers.grid import GRID_STAGES, run_experiment
 
     chosen = tuple(part.strip() for part in stages.split(",")) if stages else GRID_STAGES
     unknown = [part for part in chosen if part not in GRID_STAGES]

@@ -21,12 +21,12 @@ from optimizers.config import RunConfig
 from optimizers.distill import TooFewRowsError
 from optimizers.distillation import Distillation, Progress, configured_for, no_progress, students_of, task_options
 from optimizers.evaluation import evaluate
-from optimizers.experiment import add_seconds, logging_to
 from optimizers.experiment_report import write_experiment_report
 from optimizers.finetune.jobs import TrainingError
 from optimizers.grid_metrics import build_grid_metrics
 from optimizers.jsonlines import write_json
 from optimizers.leakage import Leak, find_leaks, keep_out
+from optimizers.main_job import add_seconds, logging_to
 from optimizers.run_folder import Run, open_folder
 from optimizers.traces import Journal, journaled
 from optimizers.variants import Variant, variants
@@ -253,7 +253,7 @@ def _unload(cast: Cast, condition: Condition) -> None:
                 unload(cast.model(role).model)
 
 
-def experiment(config: RunConfig, progress: Progress | None = None, stages: tuple[str, ...] = GRID_STAGES) -> Run:
+def run_experiment(config: RunConfig, progress: Progress | None = None, stages: tuple[str, ...] = GRID_STAGES) -> Run:
     """Do the whole experiment, or some of its stages, in `config.out`; the same call again continues.
 
     Args:

@@ -23,28 +23,28 @@ from programs.lms.devices import usable_cores
 if TYPE_CHECKING:
     from optimizers.config import RunConfig
     from optimizers.distillation import Distillation
-    from optimizers.experiment import Experiment
+    from optimizers.main_job import MainJob
 
 _ROLES = {"teacher": "teacher", "student": "student0", "solver": "solver"}
 _PACKAGES = ("divide-or-conquer", "dspy", "torch", "transformers", "trl", "peft", "openvino-genai", "optuna")
 
 
-def build_metrics(experiment: Experiment) -> dict[str, Any]:
+def build_metrics(job: MainJob) -> dict[str, Any]:
     """Everything that the report and a reader need, from the files of the run folder."""
-    config, folder = experiment.config, experiment.folder
-    predictions = {c.name: list(read_lines(folder / "predictions" / f"{c.name}.jsonl")) for c in experiment.conditions}
+    config, folder = job.config, job.folder
+    predictions = {c.name: list(read_lines(folder / "predictions" / f"{c.name}.jsonl")) for c in job.conditions}
     predictions = {name: lines for name, lines in predictions.items() if lines}
     conditions = {name: summarise(lines) for name, lines in predictions.items()}
     scores = {name: {line["id"]: line["score"] for line in lines if line["score"] is not None} for name, lines in predictions.items()}
-    labelling, students = labelling_of(folder), trained(experiment.distillation)
+    labelling, students = labelling_of(folder), trained(job.distillation)
     return {
         "schema": 1,
         "task": config.task.name,
-        "task_options": experiment.task_options,
-        "measure": experiment.task.measure,
-        "scoring": experiment.task.scoring,
+        "task_options": job.task_options,
+        "measure": job.task.measure,
+        "scoring": job.task.scoring,
         **provenance(config, folder),
-        "models": {name: experiment.cast.model(role).model for name, role in _ROLES.items()},
+        "models": {name: job.cast.model(role).model for name, role in _ROLES.items()},
         "overlap": 0,
         "labelling": labelling,
         **({"incomplete": f"labelling stopped: {labelling['stopped']}"} if "stopped" in labelling else {}),

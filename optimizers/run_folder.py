@@ -109,20 +109,31 @@ class Run:
         return {path.stem: path for path in sorted((self.folder / "figures").glob("*.png"))}
 
     def table(self) -> list[dict[str, Any]]:
-        """Accuracy by condition, a dict a row: condition, n, score, low, high, failed."""
-        return [
-            {"condition": name, "n": c["n"], "score": c["score"], "low": c["ci95"][0], "high": c["ci95"][1], "failed": c["failed"]}
-            for name, c in self.metrics.get("conditions", {}).items()
-        ]
+        """Accuracy by condition, a dict a row: condition, n, score, low, high, failed; of an experiment also test, train, variant."""
+        metrics = self.metrics
+        if "cells" in metrics:
+            places = ("test", "train", "student", "ablation", "data_seed", "seed")
+            return [{**{key: cell[key] for key in places}, **_table_row(cell["condition"], cell)} for cell in metrics["cells"]]
+        return [_table_row(name, condition) for name, condition in metrics.get("conditions", {}).items()]
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{r['condition']}</td><td>{r['n']}</td><td>{r['score']:.1%}</td><td>{r['low']:.1%} to {r['high']:.1%}</td></tr>"
-            for r in self.table()
-        )
-        head = "<tr><th>condition</th><th>questions</th><th>accuracy</th><th>95 % interval</th></tr>"
-        return f"<p>Run in <code>{self.folder}</code></p><table>{head}{rows}</table>"
+        table = self.table()
+        columns = [*(["test", "train"] if table and "test" in table[0] else []), "condition", "n"]
+        heads = "".join(f"<th>{name}</th>" for name in [*columns, "accuracy", "95 % interval"])
+        rows = "".join(f"<tr>{_cells(row, columns)}</tr>" for row in table)
+        return f"<p>Run in <code>{self.folder}</code></p><table><tr>{heads}</tr>{rows}</table>"
 
     def __repr__(self) -> str:
         lines = [f"{r['condition']:<20} {r['score']:6.1%}  [{r['low']:.1%}, {r['high']:.1%}]  n={r['n']}" for r in self.table()]
         return "\n".join([f"Run({str(self.folder)!r})", *lines])
+
+
+def _table_row(name: str, condition: dict[str, Any]) -> dict[str, Any]:
+    low, high = condition["ci95"]
+    return {"condition": name, "n": condition["n"], "score": condition["score"], "low": low, "high": high, "failed": condition["failed"]}
+
+
+def _cells(row: dict[str, Any], columns: list[str]) -> str:
+    values = [row[name] or "" for name in columns]
+    values += [f"{row['score']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}"]
+    return "".join(f"<td>{value}</td>" for value in values)

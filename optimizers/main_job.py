@@ -28,7 +28,7 @@ _log = logging.getLogger("divide_or_conquer")
 _lm_log = logging.getLogger("dspy.clients.lm")
 
 
-class Experiment:
+class MainJob:
     """One run folder and the stages that fill it.
 
     Args:
@@ -107,15 +107,15 @@ def run(config: RunConfig | dict[str, Any], progress: Progress | None = None, st
         TooFewRowsError: Too few rows after screening; nothing was trained.
         TrainingError: Training failed.
     """
-    experiment = Experiment(RunConfig.model_validate(config), progress)
-    with logging_to(experiment.folder / "log.txt"), recording(Ledger(experiment.prices)):
+    job = MainJob(RunConfig.model_validate(config), progress)
+    with logging_to(job.folder / "log.txt"), recording(Ledger(job.prices)):
         for stage in stages:
             started = time.monotonic()
             _log.info("%s: start", stage)
-            getattr(experiment, stage)()
-            add_seconds(experiment.folder, stage, time.monotonic() - started)
+            getattr(job, stage)()
+            add_seconds(job.folder, stage, time.monotonic() - started)
             _log.info("%s: done in %.1f s", stage, time.monotonic() - started)
-    return Run(experiment.folder)
+    return Run(job.folder)
 
 
 def add_seconds(folder: Path, stage: str, seconds: float) -> None:

@@ -120,6 +120,8 @@ def test_short_questions_must_be_repeated_whole():
     assert find_leaks([example("c", "Who is the mother of Julia Stone?")], [one]) == []
     assert find_leaks([example("c", "Who is the mother of Julia Reed, and where does the brother of Julia Reed live?")], [one]) == []
     assert find_leaks([example("c", "who is the mother of julia reed")], [one])[0].kind == "exact"
+    # With a passage on one side it is not the same example, but the same question.
+    assert find_leaks([example("c", "who is the mother of julia reed", PASSAGE)], [one])[0][2:4] == ("near", 1.0)
 
 
 TEMPLATE = "Where was the place of death of the director of the film {}?"
@@ -132,6 +134,13 @@ def test_a_template_with_another_name_is_another_question():
     assert [leak.train_id for leak in find_leaks(copies, [one])] == ["more"]
     # It is the names that tell them apart: without any, the n-grams decide.
     assert find_leaks([example("other", copies[0].question.lower())], [example("t", one.question.lower())])
+
+
+def test_the_start_of_a_sentence_is_no_name():
+    one = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?"
+    other = one.replace("2", "3").replace("How many", "What number of")
+    assert find_leaks([example("c", other)], [example("t", one)], n=3)
+    assert not find_leaks([example("c", other)], [example("t", one.replace("fiber.", "fiber,"))], n=3)
 
 
 PASSAGE = "The Chiefs went home to face the Raiders in the last week. In the first quarter they trailed by a field goal of 38 yards."

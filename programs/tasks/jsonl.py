@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import dspy
 
+from programs.tasks._published import Fractions, divide, parse_fractions, question_group
 from programs.tasks.base import SPLITS, Score, Task, exact_match, normalize_answer
 
 COLUMNS = ("question", "answer", "context", "subquestions", "id")
@@ -43,8 +42,8 @@ class JsonlTask(Task):
         path: str | Path,
         columns: str | Mapping[str, str] = "",
         seed: int = 0,
-        fractions: str | Sequence[float] | Mapping[str, float] = (0.7, 0.1, 0.2),
-        max_subquestions: int = 3,
+        fractions: Fractions = (0.7, 0.1, 0.2),
+        max_subquestions: int | None = 3,
         decomposer_sees_context: bool = True,
     ) -> None:
         self.path = Path(path)
@@ -52,7 +51,7 @@ class JsonlTask(Task):
             raise ValueError(f"There is no {self.path}; give task 'jsonl' the path of a JSONL file, or of a folder with train.jsonl.")
         self.columns = {**{name: name for name in COLUMNS}, **_parse_columns(columns)}
         self.seed = seed
-        self.fractions = _parse_fractions(fractions)
+        self.fractions = parse_fractions(fractions)
         self.max_subquestions = max_subquestions
         self.decomposer_sees_context = decomposer_sees_context
         self._splits: dict[str, list[dspy.Example]] = {}
@@ -87,21 +86,13 @@ class JsonlTask(Task):
         examples = self._read(file, f"{split}-")
         taken = {normalize_answer(example.question): name for name, split_examples in self._splits.items() for example in split_examples}
         for example in examples:
-            other = taken.get(_group(example))
+            other = taken.get(question_group(example))
             if other and other != split:
                 raise ValueError(f"{example.question!r} stands in {other}.jsonl and in {split}.jsonl of {self.path}; remove it from one.")
         return {split: examples}
 
     def _load_file(self) -> dict[str, list[dspy.Example]]:
-        groups: dict[str, list[dspy.Example]] = {}
-        for example in self._read(self.path, ""):
-            groups.setdefault(_group(example), []).append(example)
-        # Sorted, so that the split hangs on the questions and the seed, not on the order of lines.
-        keys = sorted(groups, key=lambda key: hashlib.sha256(key.encode("utf-8", "replace")).digest())
-        random.Random(f"jsonl/{self.seed}").shuffle(keys)
-        ends = _ends(len(keys), [self.fractions[name] for name in SPLITS])
-        chosen = {name: keys[start:end] for name, start, end in zip(SPLITS, [0, *ends], ends, strict=False)}
-        return {name: [example for key in keys for example in groups[key]] for name, keys in chosen.items()}
+        return divide(self._read(self.path, ""), self.fractions, f"jsonl/{self.seed}")
 
     def _read(self, file: Path, prefix: str) -> list[dspy.Example]:
         examples: list[dspy.Example] = []
@@ -220,32 +211,3 @@ def _parse_columns(columns: str | Mapping[str, str]) -> dict[str, str]:
     if unknown:
         raise ValueError(f"columns: unknown name {unknown[0]!r}; expected some of {list(COLUMNS)}, each with your own after it.")
     return dict(columns)
-
-
-def _parse_fractions(fractions: str | Sequence[float] | Mapping[str, float]) -> dict[str, float]:
-    try:
-        if isinstance(fractions, Mapping):
-            parsed = {str(name): float(share) for name, share in fractions.items()}
-        else:
-            shares = fractions.split(",") if isinstance(fractions, str) else fractions
-            parsed = dict(zip(SPLITS, map(float, shares), strict=True))
-    except (TypeError, ValueError):
-        parsed = {}
-    whole = {name: parsed.get(name, 0.0) for name in SPLITS}
-    if set(parsed) - set(SPLITS) or abs(sum(whole.values()) - 1) > 1e-6 or min(whole.values()) < 0:
-        raise ValueError(f"fractions={fractions!r} must be the shares of {list(SPLITS)} and add up to 1, such as '0.7,0.1,0.2'.")
-    return whole
-
-
-def _ends(count: int, shares: Sequence[float]) -> list[int]:
-    """Where each split ends among `count` questions."""
-    ends, total = [], 0.0
-    for share in shares:
-        total += share
-        ends.append(round(total * count))
-    return ends
-
-
-def _group(example: dspy.Example) -> str:
-    """Questions that must stand in the same split; by context too, they could differ in a word of the passage alone."""
-    return normalize_answer(example.question) or str(example.question)

@@ -1,0 +1,164 @@
+"""Whether a short answer names the same person, place, number or date as the reference."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SHORT = 20
+"""Words up to which an answer may name the reference among others; of a longer one only the start counts."""
+
+_LEAD_IN = re.compile(r"\banswers?\s*[*\"')]{0,3}\s*(?::|is\b\s*:?)", re.IGNORECASE)
+_TOKEN = re.compile(r"(?<!\w)-?[0-9]+(?:[.,][0-9]+)*|[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+|[^\W_]")
+_APOSTROPHE = re.compile(r"(?<=\w)['’ʼ](?=\w)")
+_DASHES = str.maketrans(dict.fromkeys("−‐‑‒–—", "-") | {"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i"})
+_ARTICLES = frozenset(("a", "an", "the"))
+_SAME = {"bce": "bc", "ce": "ad"} | dict.fromkeys(("meter", "meters", "metre", "metres"), "m")
+_SAME |= dict.fromkeys(("kilometer", "kilometers", "kilometre", "kilometres"), "km")
+_SCALES = frozenset(("hundred", "thousand", "million", "billion", "trillion"))
+_MONTHS = "january february march april may june july august september october november december".split()
+_MONTH = {name[:length]: number for number, name in enumerate(_MONTHS, 1) for length in range(3, len(name) + 1)}
+_NAME = r"(?P<month>[a-z]{3,9})\.?"
+_DAY = r"(?P<day>[0-9]{1,2})(?:st|nd|rd|th)?"
+_FULL_YEAR = r"(?P<year>[0-9]{3,4})"
+_DATES = tuple(
+    re.compile(rf"(?<![\w-]){form}(?![\w-])")
+    for form in (
+        rf"{_DAY}[\s-]+(?:of\s+)?{_NAME},?[\s-]+(?:(?P<year>[0-9]{{3,4}})|'?(?P<short>[0-9]{{2}}))",
+        rf"{_NAME}[\s-]+(?:the\s+)?{_DAY}(?:,\s*|\s+){_FULL_YEAR}",
+        rf"{_FULL_YEAR}-(?P<month>[0-9]{{1,2}})-{_DAY}",
+    )
+)
+
+
+class Date(NamedTuple):
+    """A day. `short` if only the last two digits of the year are given."""
+
+    year: int
+    month: int
+    day: int
+    short: bool = False
+
+    def is_same(self, gold: Date) -> bool:
+        """Whether this is `gold`, whose short year may stand for 19xx or 20xx: a spreadsheet cut them so."""
+        years = {gold.year + 1900, gold.year + 2000} if gold.short and not self.short else {gold.year}
+        return self[1:3] == gold[1:3] and self.year in years and (gold.short or not self.short)
+
+
+class Match(NamedTuple):
+    """How an answer compares with one reference, each in [0, 1]."""
+
+    em: float
+    f1: float
+    accuracy: float
+
+
+def compare(answer: str, gold: str) -> Match:
+    """How `answer` compares with `gold`, after a lead-in such as "The answer is:" is dropped.
+
+    Case, articles, punctuation, diacritics, thousands commas, the form of a date, and metres for m make no difference.
+
+    em: All words are those of the reference, or both are the same date.
+    f1: Of the words, as SQuAD counts it (Rajpurkar et al. 2016, section 6.1); 1 where em is.
+    accuracy: em, or the words of the reference stand as one run in the answer: at its start, or anywhere if it has at most
+        `SHORT` words. A run does not count with an "or" elsewhere or a "not" before it, nor where the reference is a number
+        and another number is in the answer (but for the date around a year) or "million" follows. A date counts if it is the
+        only one of such an answer.
+    """
+    final = _final(answer)
+    words, wanted = tokens(final), tokens(gold)
+    date = _whole_date(gold)
+    em = words == wanted or (date is not None and _is_date(_whole_date(final), date))
+    accuracy = em or _names(words, wanted) or (date is not None and len(words) <= SHORT and _has_date(final, date))
+    if not accuracy and len(wanted) == 1 and wanted[0].isdigit():
+        accuracy = len(words) <= SHORT and _has_year(final, wanted[0])
+    return Match(float(em), 1.0 if em else _f1(words, wanted), float(accuracy))
+
+
+def tokens(text: str) -> list[str]:
+    """The words and numbers that count in a comparison; the text itself if it has none."""
+    folded = _fold(text)
+    found = [_SAME.get(word, word) for word in _TOKEN.findall(_APOSTROPHE.sub("", folded))]
+    found = [word.replace(",", "") if word[-1].isdigit() else word for word in found]
+    return [word for word in found if word not in _ARTICLES] or found or folded.split()
+
+
+def dates(text: str) -> list[Date]:
+    """The days that `text` names, in the forms "2 August 1776", "Aug 2nd, 1776", "1776-08-02" and "2-Aug-76"."""
+    return [date for date, _ in _dated(text)]
+
+
+def _dated(text: str) -> list[tuple[Date, tuple[int, int]]]:
+    folded = _fold(text)
+    return [(date, match.span()) for form in _DATES for match in form.finditer(folded) if (date := _date(match))]
+
+
+def _date(match: re.Match[str]) -> Date | None:
+    named = match.groupdict()
+    month = int(named["month"]) if named["month"].isdigit() else _MONTH.get(named["month"], 0)
+    day, short = int(named["day"]), named.get("short")
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    return Date(int(short or named["year"]), month, day, bool(short))
+
+
+def _whole_date(text: str) -> Date | None:
+    found = _dated(text)
+    if len(found) != 1:
+        return None
+    folded, (date, (start, end)) = _fold(text), found[0]
+    is_whole = re.fullmatch(r"\W*(?:on\W+)?(?:the\W+)?", folded[:start]) and not re.search(r"\w", folded[end:])
+    return date if is_whole else None
+
+
+def _is_date(date: Date | None, gold: Date) -> bool:
+    return date is not None and date.is_same(gold)
+
+
+def _has_date(text: str, gold: Date) -> bool:
+    found = dates(text)
+    return len(found) == 1 and found[0].is_same(gold) and not {"or", "not"} & set(tokens(text))
+
+
+def _has_year(text: str, year: str) -> bool:
+    """Whether the only numbers of `text` are those of one date in `year`."""
+    found = _dated(text)
+    if len(found) != 1 or str(found[0][0].year) != year:
+        return False
+    folded, (start, end) = _fold(text), found[0][1]
+    rest = folded[:start] + folded[end:]
+    return not re.search("[0-9]", rest) and not {"or", "not"} & set(tokens(rest))
+
+
+def _names(words: Sequence[str], wanted: Sequence[str]) -> bool:
+    length = len(wanted)
+    starts = range(max(len(words) - length + 1, 0)) if len(words) <= SHORT else range(1)
+    return any(list(words[i : i + length]) == list(wanted) and _is_meant(words[:i], words[i + length :], wanted) for i in starts)
+
+
+def _is_meant(before: Sequence[str], after: Sequence[str], wanted: Sequence[str]) -> bool:
+    if "or" in {*before, *after} or {"not", "never"} & set(before):
+        return False
+    if not (len(wanted) == 1 and wanted[0][-1].isdigit()):
+        return True
+    return not any(word[-1].isdigit() for word in (*before, *after)) and not (after and after[0] in _SCALES)
+
+
+def _f1(words: Sequence[str], wanted: Sequence[str]) -> float:
+    common = sum((Counter(words) & Counter(wanted)).values())
+    return 2 * common / (len(words) + len(wanted)) if common else 0.0
+
+
+def _final(answer: str) -> str:
+    """What follows the last lead-in, if anything does."""
+    answer = " ".join(answer.split())
+    rest = answer[max((match.end() for match in _LEAD_IN.finditer(answer)), default=0) :]
+    return rest if rest.strip() else answer
+
+
+def _fold(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.casefold()).translate(_DASHES)
+    return " ".join("".join(sign for sign in decomposed if not unicodedata.combining(sign)).casefold().split())

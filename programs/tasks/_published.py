@@ -1,0 +1,228 @@
+"""Tasks over published data sets: which rows make which split.
+
+Such a task is a `PublishedTask` with a `hub` and an `example`; see `bamboogle.py` for a short one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import dspy
+
+from programs.tasks._rows import (
+    READERS,
+    Hub,
+    Reader,
+    Row,
+    csv_rows,
+    file_rows,
+    find_files,
+    hub_rows,
+    read_json,
+    shown,
+    split_of,
+)
+from programs.tasks.base import SPLITS, Task, normalize_answer
+
+__all__ = [
+    "READERS",
+    "Fractions",
+    "Hub",
+    "PublishedTask",
+    "Reader",
+    "Row",
+    "csv_rows",
+    "divide",
+    "parse_fractions",
+    "question_group",
+    "read_json",
+    "shown",
+]
+
+HELD_OUT = 0.1
+_LONG = {"train": "training", "dev": "development", "test": "test"}
+
+Fractions = str | Sequence[float] | Mapping[str, float]
+
+
+def question_group(example: dspy.Example) -> str:
+    """Questions that must stand in the same split; by context too, they could differ in a word of the passage alone."""
+    return normalize_answer(example.question) or str(example.question)
+
+
+def parse_fractions(fractions: Fractions) -> dict[str, float]:
+    """The shares of train, dev and test, each in [0, 1].
+
+    Raises:
+        ValueError: They are no three numbers, or do not add up to 1.
+    """
+    try:
+        if isinstance(fractions, Mapping):
+            parsed = {str(name): float(share) for name, share in fractions.items()}
+        else:
+            shares = fractions.split(",") if isinstance(fractions, str) else fractions
+            parsed = dict(zip(SPLITS, map(float, shares), strict=True))
+    except (TypeError, ValueError):
+        parsed = {}
+    whole = {name: parsed.get(name, 0.0) for name in SPLITS}
+    # Written so that NaN fails too.
+    if set(parsed) - set(SPLITS) or not abs(sum(whole.values()) - 1) <= 1e-6 or min(whole.values()) < 0:
+        raise ValueError(f"fractions={fractions!r} must be the shares of {list(SPLITS)} and add up to 1, such as '0.7,0.1,0.2'.")
+    return whole
+
+
+def divide(
+    examples: Iterable[dspy.Example],
+    fractions: Mapping[str, float],
+    seed: str,
+    group: Callable[[dspy.Example], str] = question_group,
+) -> dict[str, list[dspy.Example]]:
+    """The examples by split, shuffled by `seed`; those of one group stay together, so the shares are of groups."""
+    groups: dict[str, list[dspy.Example]] = {}
+    for example in examples:
+        groups.setdefault(group(example), []).append(example)
+    # Sorted, so that the split hangs on the questions and the seed, not on the order of lines.
+    keys = sorted(groups, key=_digest)
+    random.Random(seed).shuffle(keys)
+    ends = _ends(len(keys), [fractions[name] for name in SPLITS])
+    chosen = {name: keys[start:end] for name, start, end in zip(SPLITS, [0, *ends], ends, strict=False)}
+    return {name: [example for key in keys for example in groups[key]] for name, keys in chosen.items()}
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "replace")).digest()
+
+
+def _share(key: str) -> float:
+    """Where `key` falls in [0, 1), evenly over many keys."""
+    return int.from_bytes(_digest(key)[:8], "big") / 2**64
+
+
+def _ends(count: int, shares: Sequence[float]) -> list[int]:
+    """Where each split ends among `count` questions."""
+    ends, total = [], 0.0
+    for share in shares:
+        total += share
+        ends.append(round(total * count))
+    return ends
+
+
+class PublishedTask(Task):
+    """A task over a published data set; a subclass has `name`, `summary`, `hub` and `example`.
+
+    The name of a local file says which split it serves: `train`, `dev`, `valid`, `validation` or `test` as a word of it. A
+    file whose name says none serves `test`. In a folder that has files with the task's name in theirs, only those count.
+    Where there is no `dev`, it is a seeded tenth of `train`, which then is without it.
+
+    Args:
+        path: A file (.jsonl, .json, .csv, .parquet), a folder, or several files joined by comma; the hub if None.
+        fractions: Divides all rows anew into train, dev and test: "0.7,0.1,0.2", a sequence or a dict.
+        seed: Another seed holds out, or divides, differently.
+        scoring: `strict`, or `lenient` for the rule of the paper's authors.
+        max_subquestions: The limit that the decomposer is told.
+
+    Raises:
+        ValueError: Nothing usable at `path`, fractions that do not add up to 1, or an unknown `scoring`.
+    """
+
+    hub: Hub
+    readers: ClassVar[Mapping[str, Reader]] = READERS
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        fractions: Fractions | None = None,
+        seed: int = 0,
+        scoring: Literal["strict", "lenient"] = "strict",
+        max_subquestions: int | None = 3,
+    ) -> None:
+        if scoring not in ("strict", "lenient"):
+            raise ValueError(f"scoring={scoring!r} of task {self.name!r} must be 'strict' or 'lenient'.")
+        self.path = path
+        self.fractions = None if fractions is None else parse_fractions(fractions)
+        self.seed = seed
+        self.scoring = scoring
+        self.max_subquestions = max_subquestions
+        self._files = None if path is None else self._by_split(path)
+        self._read: dict[str, list[dspy.Example]] = {}
+        self._splits: dict[str, list[dspy.Example]] = {}
+
+    @abstractmethod
+    def example(self, row: Row) -> dspy.Example:
+        """The example that `row` holds; raises `row.error(...)` if it does not fit."""
+
+    def group(self, example: dspy.Example) -> str:
+        """Examples of the same group never stand in two of the splits that are made here; by default, the same question."""
+        return question_group(example)
+
+    def select(self, files: list[Path]) -> list[Path]:
+        """Those of `files` that belong to this task's options."""
+        return files
+
+    def load(self, split: str, limit: int | None = None) -> list[dspy.Example]:
+        """The first `limit` examples of `split` (all, if None).
+
+        Raises:
+            ValueError: Unknown split, one that the data does not have, fewer than `limit` examples, a row that does not fit (by
+                file, row and field), or a download that failed.
+        """
+        self.check_split(split)
+        if split not in self._splits:
+            self._splits |= self._held_out(split) if self.fractions is None else self._divided(self.fractions)
+        found = self._splits[split]
+        if not found or (limit is not None and not 0 <= limit <= len(found)):
+            wanted = "at least 1" if limit is None else limit
+            raise ValueError(
+                f"Split {split!r} of {self._where()} has {len(found)} examples, and {wanted} were asked for; ask for fewer, add rows, "
+                "or change the fractions."
+            )
+        return found[:limit]
+
+    def _divided(self, fractions: Mapping[str, float]) -> dict[str, list[dspy.Example]]:
+        every = [example for split in self._there() for example in self._examples(split)]
+        return divide(every, fractions, f"{self.name}/{self.seed}", self.group)
+
+    def _held_out(self, split: str) -> dict[str, list[dspy.Example]]:
+        there = self._there()
+        if split in there and (split == "test" or "dev" in there):
+            return {split: self._examples(split)}
+        if split == "test" or "train" not in there:
+            raise ValueError(
+                f"{self._where()} holds no {_LONG[split]} split, only {', '.join(there)}; for a split of your own, "
+                "fractions='0.7,0.1,0.2' divides its rows into train, dev and test."
+            )
+        parts: dict[str, list[dspy.Example]] = {"train": [], "dev": []}
+        for example in self._examples("train"):
+            parts["dev" if _share(f"{self.name}/{self.seed}/{self.group(example)}") < HELD_OUT else "train"].append(example)
+        return parts
+
+    def _there(self) -> list[str]:
+        return [split for split in SPLITS if split in (self.hub.splits if self._files is None else self._files)]
+
+    def _where(self) -> str:
+        return self.hub.name if self.path is None else str(self.path)
+
+    def _examples(self, split: str) -> list[dspy.Example]:
+        if split not in self._read:
+            self._read[split] = [self.example(row) for row in self._rows(split)]
+        return self._read[split]
+
+    def _rows(self, split: str) -> Iterator[Row]:
+        rows = hub_rows(self.hub, split) if self._files is None else file_rows(self._files[split], self.readers)
+        for index, (source, place, fields) in enumerate(rows):
+            if not isinstance(fields, Mapping):
+                raise ValueError(f"{source}, row {place}: found {shown(fields)}; expected an object with named fields.")
+            yield Row(f"{split}-{index}", source, place, fields)
+
+    def _by_split(self, path: str | Path) -> dict[str, list[Path]]:
+        files: dict[str, list[Path]] = {}
+        for file in self.select(find_files(path, self.name, self.readers)):
+            files.setdefault(split_of(file) or "test", []).append(file)
+        if not files:
+            raise ValueError(f"{path} holds no file that task {self.name!r} can take with these options; name the file itself.")
+        return files

@@ -1,0 +1,232 @@
+"""Rows of published data sets as they are: from the Hugging Face hub, or from files of your own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SPLIT_WORDS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+
+Reader = Callable[[Path], Iterable[tuple[int | str, Any]]]
+"""Place and fields of each row of a file; a ValueError if it cannot be read."""
+
+
+class Hub(NamedTuple):
+    """A data set of the hub.
+
+    Attributes:
+        name: As `datasets.load_dataset` takes it: "openai/gsm8k".
+        splits: The hub's split behind each of ours; those without one are left out.
+        config: Of a set with several: "main".
+    """
+
+    name: str
+    splits: Mapping[str, str]
+    config: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, which knows where it stands and so how to complain.
+
+    Attributes:
+        id: Split and index, such as "train-12", the same on each load of the same data; for data without an id of its own.
+        source: The file, or the data set of the hub.
+        place: The row's number as an editor shows it, or what else finds it in `source`.
+        fields: The columns.
+    """
+
+    id: str
+    source: str
+    place: int | str
+    fields: Mapping[str, Any]
+
+    def text(self, field: str, like: str) -> str:
+        """The text in `field`, which may be empty.
+
+        Args:
+            field: The column.
+            like: A valid one, for the message.
+
+        Raises:
+            ValueError: The column is missing, or holds something else.
+        """
+        if field not in self.fields:
+            raise self.error(field, f"no such field among {sorted(map(str, self.fields))}", f"a text, such as {like!r}")
+        value = self.fields[field]
+        if not isinstance(value, str):
+            raise self.error(field, shown(value), f"a text, such as {like!r}")
+        return value
+
+    def question(self, field: str, like: str) -> str:
+        """As `text`, without white space at the ends; a ValueError if nothing is left."""
+        text = self.text(field, like).strip()
+        if not text:
+            raise self.error(field, "an empty text", f"a question, such as {like!r}")
+        return text
+
+    def error(self, field: str, found: str, expected: str) -> ValueError:
+        """The complaint, to be raised: `raise row.error("answer", "3", "a text, such as '#### 3'")`."""
+        return ValueError(f"{self.source}, row {self.place}, field {field!r}: found {found}; expected {expected}.")
+
+
+def hub_rows(hub: Hub, split: str) -> Iterator[tuple[str, int, Any]]:
+    """Source, row number and fields of each row of our `split`.
+
+    Raises:
+        ValueError: The download failed; names the data set, the cause and the next step.
+    """
+    source = f"{hub.name}{f' ({hub.config})' if hub.config else ''}, split {hub.splits[split]}"
+    try:
+        # Here, as it takes seconds, and no other task needs it.
+        import datasets
+
+        rows = datasets.load_dataset(hub.name, hub.config, split=hub.splits[split])
+    except Exception as error:
+        # The library raises a dozen unrelated kinds for a missing network, a proxy, a full disk or a bad cache.
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ValueError(
+            f"The data set {source} could not be loaded from the Hugging Face hub ({cause}). Check the network, or give a file or folder "
+            "that you downloaded before: --task.path FILE."
+        ) from error
+    for number, fields in enumerate(rows, 1):
+        yield source, number, fields
+
+
+def file_rows(files: Iterable[Path], readers: Mapping[str, Reader]) -> Iterator[tuple[str, int | str, Any]]:
+    """Source, place and fields of each row of `files`, by the reader of their extension.
+
+    Raises:
+        ValueError: A file that cannot be read or holds no row.
+    """
+    for file in files:
+        empty = True
+        for place, fields in readers[file.suffix.lower()](file):
+            empty = False
+            yield str(file), place, fields
+        if empty:
+            raise ValueError(f"{file} is empty; expected one row a question.")
+
+
+def find_files(path: str | Path, task: str, readers: Mapping[str, Reader]) -> list[Path]:
+    """The files that `path` stands for: itself, its parts at commas, or what lies in the folder.
+
+    Raises:
+        ValueError: Nothing there, or an extension that has no reader.
+    """
+    if not str(path).strip():
+        raise ValueError(f"path={path!r} of task {task!r} names nothing; give a file or folder, or leave it out for the hub's data.")
+    parts = [Path(path)] if Path(path).exists() else [Path(part.strip()) for part in str(path).split(",") if part.strip()]
+    files = [file for part in parts or [Path(path)] for file in (_in_folder(part, task, readers) if part.is_dir() else [part])]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"There is no {file}; give task {task!r} the path of a file or folder, or no path for the hub's data.")
+        if file.suffix.lower() not in readers:
+            raise ValueError(f"{file} has the extension {file.suffix!r}; task {task!r} reads {', '.join(sorted(readers))}.")
+    return files
+
+
+def _in_folder(folder: Path, task: str, readers: Mapping[str, Reader]) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.suffix.lower() in readers)
+    if not files:
+        raise ValueError(f"The folder {folder} holds no file that task {task!r} reads; expected some of {', '.join(sorted(readers))}.")
+    return [file for file in files if task in file.stem.lower()] or files
+
+
+def split_of(file: Path) -> str | None:
+    """The split that the file's name says, or None.
+
+    Raises:
+        ValueError: It says two.
+    """
+    said = {SPLIT_WORDS[word] for word in re.split(r"[^a-z0-9]+", file.stem.lower()) if word in SPLIT_WORDS}
+    if len(said) > 1:
+        raise ValueError(f"The name of {file} says two splits, {' and '.join(sorted(said))}; name it by one.")
+    return said.pop() if said else None
+
+
+def read_text(file: Path, mend: Callable[[bytes], bytes] | None = None) -> str:
+    """The file's text, without a byte order mark and mended by `mend`; a ValueError if it is no UTF-8 or cannot be read."""
+    try:
+        content = file.read_bytes()
+        return (mend(content) if mend else content).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8.") from error
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds; None if it is empty. A ValueError names the line of a syntax error."""
+    text = read_text(file)
+    return _parse_json(f"{file}", text) if text.strip() else None
+
+
+def _parse_json(where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) and error.lineno > 1 else ""
+        raise ValueError(f"{where}{line}: not JSON ({getattr(error, 'msg', 'nested too deeply, or a number too long')}).") from error
+
+
+def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    rows = read_json(file)
+    if rows is not None and not isinstance(rows, list):
+        raise ValueError(f"{file}: found {shown(rows)}; expected a list of objects, one a question.")
+    yield from enumerate(rows or [], 1)
+
+
+def _jsonl_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(read_text(file).split("\n"), 1):
+        if line.strip():
+            yield number, _parse_json(f"{file}, row {number}", line)
+
+
+def csv_rows(file: Path, mend: Callable[[bytes], bytes] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a CSV file with a header, numbered as a spreadsheet numbers them.
+
+    Args:
+        file: Read as UTF-8.
+        mend: Changes the bytes beforehand, for a published file that is known to be broken.
+
+    Raises:
+        ValueError: No UTF-8, no CSV, or a row with more columns than the header.
+    """
+    rows = csv.DictReader(io.StringIO(read_text(file, mend), newline=""))
+    try:
+        for number, row in enumerate(rows, 2):
+            surplus = row.pop(None, None)
+            if any(surplus or []):
+                raise ValueError(
+                    f"{file}, row {number}: {shown(surplus)} stands beyond the header's columns; quote texts that hold commas."
+                )
+            yield number, row
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {rows.line_num}: not CSV ({error}).") from error
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    # The library below `datasets`, without the copy that `datasets` would write to its cache.
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(file).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{file} cannot be read as Parquet: {error}.") from error
+    yield from enumerate(rows, 1)
+
+
+def shown(value: Any) -> str:
+    """A value in a message, cut at 80 characters."""
+    return json.dumps(value, ensure_ascii=False, default=str)[:80]
+
+
+READERS: dict[str, Reader] = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": csv_rows, ".parquet": _parquet_rows}

@@ -1,0 +1,107 @@
+"""GSM8K (Cobbe et al. 2021): grade school arithmetic in words; the paper's first benchmark."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import dspy
+
+from programs.tasks._answers import answer_text, reply_text
+from programs.tasks._numbers import final_number, number
+from programs.tasks._published import Fractions, Hub, PublishedTask, Row
+from programs.tasks.base import Score
+
+_LIKE_QUESTION = "How many eggs does Janet sell?"
+_LIKE_ANSWER = "She sells 16 - 3 - 4 = 9 eggs.\\n#### 9"
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+_DECIMAL = re.compile(r"(?<=[0-9])\.[0-9]+\Z")
+
+
+class GSM8K(PublishedTask):
+    """Word problems whose answer is a number; no context.
+
+    An example has `answer` (the text after `####`, without thousands commas; empty if a row has none, which is then
+    unscored) and `solution` (the steps, without the calculator's `<<...>>`); of the socratic rows, `subquestions` too.
+
+    Scoring:
+        strict: The final number of the answer equals the reference, exactly; see `programs.tasks._numbers.final_number`.
+        lenient: The rule of the paper's authors; see `lenient`.
+
+    Args:
+        path: See `PublishedTask`. Files named `socratic` are taken if `config` is that.
+        config: `main`, or `socratic` for reference subquestions.
+        fractions: See `PublishedTask`.
+        seed: See `PublishedTask`.
+        scoring: `strict` or `lenient`.
+        max_subquestions: The limit that the decomposer is told; 3 in the paper (section 3).
+    """
+
+    name = "gsm8k"
+    summary = "GSM8K: word problems whose answer is a number; from the hub, or --task.path FILE"
+    typical_characters = 240
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        config: Literal["main", "socratic"] = "main",
+        fractions: Fractions | None = None,
+        seed: int = 0,
+        scoring: Literal["strict", "lenient"] = "strict",
+        max_subquestions: int | None = 3,
+    ) -> None:
+        if config not in ("main", "socratic"):
+            raise ValueError(f"config={config!r} of task 'gsm8k' must be 'main' or 'socratic'.")
+        self.config = config
+        self.hub = Hub("openai/gsm8k", {"train": "train", "test": "test"}, config)
+        super().__init__(path, fractions, seed, scoring, max_subquestions)
+
+    def select(self, files: list[Path]) -> list[Path]:
+        """The socratic files or the others, by `config`; for socratic all, if no name says it."""
+        socratic = [file for file in files if "socratic" in file.stem.lower()]
+        if self.config == "socratic":
+            return socratic or files
+        if files and len(socratic) == len(files):
+            raise ValueError(f"{files[0]} holds socratic rows by its name; add config='socratic' (--task.config socratic) to read it.")
+        return [file for file in files if file not in socratic]
+
+    def example(self, row: Row) -> dspy.Example:
+        """The problem; its answer is what follows the last `####`."""
+        text = row.text("answer", _LIKE_ANSWER)
+        steps, _, final = text.rpartition("####") if "####" in text else (text, "", "")
+        lines = [line.partition(" ** ") for line in steps.splitlines() if line.strip()]
+        fields: dict[str, Any] = {
+            "id": row.id,
+            "context": "",
+            "question": row.question("question", _LIKE_QUESTION),
+            "answer": final.replace(",", "").strip(),
+            "solution": _CALCULATOR.sub("", "\n".join(step or head for head, _, step in lines)),
+        }
+        subquestions = [head.strip() for head, sign, _ in lines if sign]
+        if subquestions:
+            fields["subquestions"] = subquestions
+        return dspy.Example(**fields).with_inputs("context", "question")
+
+    def score(self, example: dspy.Example, prediction: Any) -> Score:
+        """1.0 or 0.0 by the rule in `scoring`; unscored if the reference is empty or no number."""
+        gold = str(example.get("answer") or "")
+        wanted = number(gold)
+        if wanted is None:
+            return Score.unscored(f"the reference answer {gold[:80]!r} is no number" if gold.strip() else "the reference answer is empty")
+        if self.scoring == "lenient":
+            return Score(float(lenient(reply_text(prediction), gold)))
+        found = final_number(answer_text(prediction))
+        return Score(0.0, "no marked final answer") if found is None else Score(float(found == wanted))
+
+
+def lenient(reply: str, gold: str) -> bool:
+    """Whether the paper's authors take `reply` for right (arXiv 2402.15000; `evaluation_gsm8k.py` of their code).
+
+    A word anywhere in the reply decides that equals the reference, with or without thousands commas, after `$` and one
+    full stop at its end are gone, or whose integer part does: 3.75 passes for 3.
+    """
+    gold = gold.replace(",", "").strip()
+    wanted = {gold, f"{int(gold):,}"} if re.fullmatch(r"-?[0-9]{1,100}", gold) else {gold}
+    words = (word.removesuffix(".") for word in reply.replace("$", "").split())
+    return any(word in wanted or _DECIMAL.sub("", word) in wanted for word in words)

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from programs.tasks._numbers import final_number
+from programs.tasks.base import load_task, overlapping, task_names
+from programs.tasks.gsm8k import GSM8K, lenient
+
+
+def gold(answer: Any) -> dspy.Example:
+    return dspy.Example(question="q", context="", answer=answer)
+
+
+def value(answer: Any, wanted: str, scoring: Any = "strict", **fields: Any) -> float:
+    return GSM8K(scoring=scoring).score(gold(wanted), dspy.Prediction(answer=answer, **fields)).value
+
+
+def test_the_samples_of_the_published_set(benchmark_data: Path) -> None:
+    task = load_task("gsm8k", path=benchmark_data)
+    splits = {split: task.load(split) for split in ("train", "dev", "test")}
+    assert len(splits["train"]) + len(splits["dev"]) == 500 and len(splits["test"]) == 200
+    assert 25 <= len(splits["dev"]) <= 80 and overlapping(splits) == []
+    first = splits["test"][0]
+    assert first.question.startswith("Janet’s ducks lay 16 eggs") and first.answer == "18" and "subquestions" not in first
+    assert first.solution == "Janet sells 16 - 3 - 4 = 9 duck eggs a day.\nShe makes 9 * 2 = $18 every day at the farmer’s market."
+    assert (first.id, first.context, set(first.inputs().keys())) == ("test-0", "", {"context", "question"})
+    assert "gsm8k" in task_names()
+
+
+def test_socratic_rows_have_subquestions_and_the_same_answers(benchmark_data: Path) -> None:
+    main = load_task("gsm8k", path=benchmark_data).load("test")
+    task = load_task("gsm8k", path=benchmark_data, config="socratic")
+    socratic = task.load("test")
+    assert [(e.id, e.question, e.answer) for e in socratic] == [(e.id, e.question, e.answer) for e in main]
+    assert socratic[0].subquestions == ["How many eggs does Janet sell?", "How much does Janet make at the farmers' market?"]
+    assert socratic[0].solution == main[0].solution
+    assert all(e.subquestions and not any("**" in s for s in [*e.subquestions, e.solution]) for e in socratic)
+    with pytest.raises(ValueError, match="holds no training split, only test"):
+        task.load("train")
+    with pytest.raises(ValueError, match="add config='socratic'"):
+        load_task("gsm8k", path=benchmark_data / "gsm8k_socratic_test_200.jsonl")
+    assert len(load_task("gsm8k", path=benchmark_data / "gsm8k_test_200.jsonl", config="socratic").load("test")) == 200
+
+
+@pytest.mark.parametrize("scoring", ["strict", "lenient"])
+def test_every_reference_gets_full_marks_and_the_next_one_none(benchmark_data: Path, scoring: str) -> None:
+    task = load_task("gsm8k", path=benchmark_data, scoring=scoring)
+    examples = [*task.load("test"), *task.load("train")]
+    for example in examples:
+        for form in ("{}", "The answer is: ${}.", "{} "):
+            assert task.score(example, dspy.Prediction(answer=form.format(example.answer))).value == 1
+        assert task.score(example, dspy.Prediction(answer=f"{int(example.answer):,}.00")).value == 1
+        assert task.score(example, dspy.Prediction(answer=str(int(example.answer) + 1))).value == 0
+
+
+def test_the_published_solutions_are_read_as_replies(benchmark_data: Path) -> None:
+    lines = (benchmark_data / "gsm8k_test_200.jsonl").read_text().splitlines()
+    task = load_task("gsm8k", path=benchmark_data)
+    for line, example in zip(lines, task.load("test"), strict=True):
+        assert task.score(example, dspy.Prediction(answer=json.loads(line)["answer"])).value == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        ("18", "18"), ("18.0", "18"), ("18.", "18"), (" 18\n", "18"), (18, "18"), (18.0, "18"), (0.5, "1/2"), ("+18", "18"),
+        ("1/2", "0.5"), ("2 1/2", "2.5"), ("2½", "2.5"), ("½", "0.5"), ("1 / 2", "0.5"), (".5", "0.5"), ("18 1/2 feet", "18.5"),
+        ("1,234", "1234"), ("1,234,567.50", "1234567.5"), ("1234", "1,234"), ("2 thousand", "2000"), ("5k", "5000"), ("1e3", "1000"),
+        ("$18", "18"), ("€18", "18"), ("£18.00", "18"), ("18 dollars", "18"), ("18€", "18"), ("USD 18", "18"), ("US$18", "18"),
+        ("$ 18", "18"), ("18%", "18"), ("18 %", "18"), ("18 percent", "18"), ("18 eggs", "18"), ("18eggs", "18"), ("5km", "5"),
+        ("18 m²", "18"), ("18 m2", "18"), ("-3", "-3"), ("−3", "-3"), ("–3", "-3"), ("-$5", "-5"), ("$-5", "-5"), ("-½", "-0.5"),
+        ("the answer is -5", "-5"), ("Answer — 18", "18"), ("**18**", "18"), ("(18)", "18"), ("`18`", "18"), ("_18_", "18"),
+        ("'18'", "18"), ('"18"', "18"), ("18!", "18"), ("- 18", "18"), (r"\boxed{18}", "18"), (r"$\boxed{\$18}$", "18"),
+        (r"\(\frac{5}{2}\)", "2.5"), (r"-\frac{1}{2}", "-0.5"), (r"\boxed{18\text{ eggs}}", "18"), ("9 * 2 = 18", "18"),
+        ("9 * 2 = $18 a day.", "18"), ("The answer is: 9 * 2 = 18", "18"), ("The answer is x = 18.", "18"),
+        ("She has 3 and 4.\n#### 7", "7"), ("First 3. The answer is 7. That leaves 5.", "7"), ("**Answer:** 7", "7"),
+        ("Answer is 5\nAnswer is 6", "6"), ("The answer is:18", "18"), ("The final answer is therefore about 18 eggs. Of 20.", "18"),
+        ("١٢", "12"), ("１８", "18"), ("Janet makes $18 every day.", "18"), ("The answer is 18 per day for 7 days", "18"),
+    ],
+)  # fmt: skip
+def test_right(answer: Any, wanted: str) -> None:
+    assert value(answer, wanted) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        ("3.75", "3"), ("18.5", "18"), ("18.000000000000000001", "18"), ("0.3333", "1/3"), ("180", "18"), ("-18", "18"),
+        ("18 million", "18"), ("There are 3 cats. So the answer is: 7", "3"), ("First 3, then 4", "3"), ("First 3, then 4", "4"),
+        ("3 or 4", "3"), ("3 to 4", "3"), ("The answer is 3 or 4", "3"), ("The answer is 3 eggs or 4", "3"),
+        ("The answer is 3 - 4", "3"), ("the answer is not 18", "18"), ("It isn't 18", "18"), ("3 + 3", "3"), ("16 - 3", "3"),
+        ("9 * 2 = 18 and then 3", "3"), ("1,23", "1"), ("3:30", "3"), ("3/4/2020", "3"), ("1/2/3", "3"), ("1.2.3", "3"), ("5²", "5"),
+        ("x18", "18"), ("1/0", "1"), 
+        (r"\frac{1}{x}", "1"), (r"\sqrt{4}", "4"),
+        ("nan", "1"), ("inf", "1"), ("1e400", "1"), ("", "0"), (None, "0"), (True, "1"), (["18"], "18"),
+        ({"answer": 18}, "18"), (float("nan"), "1"), (float("inf"), "1"), ("none", "0"), ("$18 and 50 cents", "18"),
+        ("word " * 20 + "18", "18"),
+    ],
+)  # fmt: skip
+def test_wrong(answer: Any, wanted: str) -> None:
+    score = GSM8K().score(gold(wanted), dspy.Prediction(answer=answer))
+    assert score.value == 0
+    assert (final_number(answer if isinstance(answer, str) else "x") is None) == (
+        score.detail == "no marked final answer"
+    ) or answer is True
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "strict", "lenient"),
+    [
+        ("There are 3 cats. So the answer is: 7", "3", 0, 1), ("3.75", "3", 0, 1), ("5.5", "5", 0, 1), ("-3", "-3", 1, 1),
+        ("$1,234.", "1234", 1, 1), ("**18**", "18", 1, 0), ("(18)", "18", 1, 0), ("18!", "18", 1, 0), ("18,", "18", 1, 0),
+        ("18%", "18", 1, 0), ("'18'", "18", 1, 0), ("18/2", "18", 0, 0), ("The answer is:18", "18", 1, 0), ("", "18", 0, 0),
+        ("3.5", "3.5", 1, 1), ("7 8 9", "8", 0, 1), ("18..", "18", 1, 0),
+    ],
+)  # fmt: skip
+def test_the_rule_of_the_authors(answer: str, wanted: str, strict: int, lenient: int) -> None:
+    assert (value(answer, wanted), value(answer, wanted, "lenient")) == (strict, lenient)
+
+
+def test_a_number_too_long_to_write_is_no_answer() -> None:
+    assert value(10**5000, "1") == value(10**5000, "1", "lenient") == 0
+
+
+def test_the_lenient_rule_reads_the_whole_reply() -> None:
+    for fields in ({"reasoning": "So 9 are left."}, {"sub_answers": ["9 eggs", "18"]}):
+        assert (value("18", "9", **fields), value("18", "9", "lenient", **fields)) == (0, 1)
+
+
+@pytest.mark.parametrize("scoring", ["strict", "lenient"])
+@pytest.mark.parametrize("answer", ["", " ", None, "many", "1/0", "3 or 4"])
+def test_without_a_number_as_reference_nothing_is_scored(scoring: Any, answer: Any) -> None:
+    score = GSM8K(scoring=scoring).score(gold(answer), dspy.Prediction(answer=answer))
+    assert score.is_unscored and score.detail.startswith("the reference answer")
+
+
+def test_rows_without_the_mark_load_and_broken_rows_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "gsm8k_test.jsonl"
+    path.write_text('{"question": "How many?", "answer": "No mark: 3"}\n')
+    (example,) = GSM8K(path=path).load("test")
+    assert (example.answer, example.solution) == ("", "No mark: 3")
+    for row, message in [
+        ('{"question": "How many?", "answer": 3}', r"gsm8k_test\.jsonl, row 1, field 'answer': found 3; expected a text, such as .*#### 9"),
+        ('{"question": "How many?"}', r"row 1, field 'answer': found no such field"),
+        ('{"question": "", "answer": "#### 3"}', r"row 1, field 'question': found an empty text"),
+    ]:
+        path.write_text(row)
+        with pytest.raises(ValueError, match=message):
+            GSM8K(path=path).load("test")
+    with pytest.raises(ValueError, match=r"config='both' of task 'gsm8k' must be 'main' or 'socratic'"):
+        GSM8K(config="both")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"config='both'"):
+        load_task("gsm8k", config="both")
+
+
+class Broken:
+    @property
+    def answer(self) -> str:
+        raise RuntimeError("no answer")
+
+
+PIECES = [
+    "18",
+    "-3",
+    "1/2",
+    "1,234",
+    "$",
+    "%",
+    "####",
+    "\\boxed{",
+    "}",
+    "answer is",
+    "=",
+    "*",
+    "\\frac{1}{0}",
+    "½",
+    "²",
+    "١",
+    " ",
+    "\n",
+    ".",
+    "e9",
+    "k",
+    "or",
+]
+TEXTS = st.text() | st.lists(st.sampled_from(PIECES)).map("".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXTS | st.none() | st.integers() | st.floats() | st.lists(st.text()), TEXTS)
+def test_no_answer_makes_the_scorers_fail(answer: Any, wanted: str) -> None:
+    for task in (GSM8K(), GSM8K(scoring="lenient")):
+        for prediction in (dspy.Prediction(answer=answer), dspy.Prediction(), answer, None, Broken()):
+            score = task.score(gold(wanted), prediction)
+            assert score.is_unscored or score.value in (0.0, 1.0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(PIECES)), st.sampled_from([" ", "\n", "\t\r\n ", "\u00a0", "\u2003"]))
+def test_case_and_white_space_make_no_difference(pieces: list[str], space: str) -> None:
+    plain = " ".join(pieces)
+    for other in (plain.upper(), plain.title(), space + plain + space, space.join(plain.split(" "))):
+        assert final_number(other) == final_number(plain)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.decimals(-(10**12), 10**12, allow_nan=False, places=3))
+def test_every_number_equals_itself_in_every_form(number: Any) -> None:
+    exact = Fraction(number)
+    fraction = f"{exact.numerator}/{exact.denominator}"
+    for form in (
+        f"{number:f}",
+        f"{number:,f}",
+        f"${number:,f}.",
+        fraction,
+        f"The answer is: **{number:,f}** eggs, not 3.",
+        f"1 + 1 = {number:f}",
+    ):
+        assert final_number(form) == exact
+    assert value(f"{number:f}", fraction) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "9" * 10**6,
+        "1 " * 10**5,
+        "1,234," * 10**5,
+        "1/" * 10**5,
+        "answer" + " " * 10**6,
+        "answer is " * 10**5,
+        "\\frac{" * 10**5,
+        "\\text{" * 10**5,
+        "=" * 10**6,
+        "-" * 10**6,
+        "½" * 10**5,
+        "3." * 10**5,
+        "$ " * 10**5,
+    ],
+    ids=lambda text: text[:8].strip(),
+)
+def test_a_huge_answer_takes_no_time(answer: str) -> None:
+    started = time.process_time()
+    assert value(answer, "18") == 0
+    assert not lenient(answer, "18")
+    assert time.process_time() - started < 10

@@ -127,6 +127,10 @@ class CostConfig(_Section):
 
     local_usd_per_hour: float | None = Field(None, ge=0)
     """Dollars an hour of this machine; without it local calls have no price."""
+    local_calls_per_second: float = Field(4.0, gt=0)
+    """Of a local model, for plans: by default the embedded ones on two cores."""
+    trained_tokens_per_second: float = Field(150.0, gt=0)
+    """Of a training, for plans; likewise."""
 
 
 ABLATIONS = ("rows", "limit", "screening", "method", "format", "few-shot")

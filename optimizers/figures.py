@@ -17,34 +17,36 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_WIDTH = 6.4
-_INK, _FAINT = "#222222", "#d9d9d9"
+WIDTH = 6.4
+INK, FAINT = "#222222", "#d9d9d9"
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B")
 _STAGES = ("decompose", "solve")
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 11.0,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
     # A dollar sign in a model's name is not mathematics.
     "text.parse_math": False,
 }
 
 
-def _styled(draw: Callable[P, R]) -> Callable[P, R]:
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """`draw` with the style of the reports, whatever style the caller has."""
+
     @functools.wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> R:
+    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
         import matplotlib
 
         with matplotlib.rc_context(_STYLE):
             return draw(*args, **kwargs)
 
-    return styled
+    return inside
 
 
-@_styled
+@styled
 def accuracy_figure(conditions: Mapping[str, Mapping[str, Any]]) -> Figure | None:
     """Score and 95 % interval of each condition, a row each in the order given.
 
@@ -54,19 +56,19 @@ def accuracy_figure(conditions: Mapping[str, Mapping[str, Any]]) -> Figure | Non
     rows = [(name, value) for name, value in conditions.items() if is_number(value.get("score"))]
     if not rows:
         return None
-    figure, axes = _canvas(0.42 * len(rows) + 1.0)
+    figure, axes = canvas(0.42 * len(rows) + 1.0)
     for y, (_, condition) in enumerate(rows):
         score, (low, high) = 100 * condition["score"], interval_of(condition)
         if is_number(low) and is_number(high):
-            axes.plot([100 * low, 100 * high], [y, y], color=_COLOURS[0], linewidth=2.2, solid_capstyle="butt")
-        axes.plot(score, y, "o", color=_COLOURS[0], markersize=7)
+            axes.plot([100 * low, 100 * high], [y, y], color=COLOURS[0], linewidth=2.2, solid_capstyle="butt")
+        axes.plot(score, y, "o", color=COLOURS[0], markersize=7)
         axes.text(103, y, f"{score:.1f}%", va="center", ha="left")
-    _rows_axis(axes, [name for name, _ in rows])
+    rows_axis(axes, [name for name, _ in rows])
     axes.set(xlim=(0, 101), xlabel="score on the test questions, %; bar: 95% interval")
     return figure
 
 
-@_styled
+@styled
 def token_figure(conditions: Mapping[str, Mapping[str, Any]]) -> Figure | None:
     """Tokens a test question, stacked by stage, input and output apart.
 
@@ -82,13 +84,13 @@ def token_figure(conditions: Mapping[str, Mapping[str, Any]]) -> Figure | None:
         for side in ("input", "output"):
             counts = [number(stages_of(c).get(stage, {}).get(f"{side}_tokens")) / c["n"] for c in rows.values()]
             segments[f"{stage}: {side}"] = counts
-    figure, axes = _canvas(0.45 * len(rows) + 1.5)
-    _stacked(axes, list(rows), segments, shades=2)
+    figure, axes = canvas(0.45 * len(rows) + 1.5)
+    stacked_bars(axes, list(rows), segments, shades=2)
     axes.set_xlabel("tokens a question")
     return figure
 
 
-@_styled
+@styled
 def rows_figure(policies: Mapping[str, Mapping[str, float]]) -> Figure | None:
     """Training rows by screening policy: kept, and dropped by reason.
 
@@ -98,13 +100,13 @@ def rows_figure(policies: Mapping[str, Mapping[str, float]]) -> Figure | None:
     if not any(sum(fates.values()) for fates in policies.values()):
         return None
     fates = dict.fromkeys(fate for counts in policies.values() for fate in counts)
-    figure, axes = _canvas(0.45 * len(policies) + 1.5)
-    _stacked(axes, list(policies), {fate: [counts.get(fate, 0) for counts in policies.values()] for fate in fates})
+    figure, axes = canvas(0.45 * len(policies) + 1.5)
+    stacked_bars(axes, list(policies), {fate: [counts.get(fate, 0) for counts in policies.values()] for fate in fates})
     axes.set_xlabel("questions")
     return figure
 
 
-@_styled
+@styled
 def training_figure(progress: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure | None:
     """Loss against step, one colour a student; the loss on held-out rows dashed, where it was measured.
 
@@ -115,20 +117,20 @@ def training_figure(progress: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figu
     curves = {name: curve for name, curve in curves.items() if curve["loss"][0] or curve["eval_loss"][0]}
     if not curves:
         return None
-    figure, axes = _canvas(3.6)
+    figure, axes = canvas(3.6)
     for index, (name, curve) in enumerate(curves.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         for key, form, label in (("loss", "-", name), ("eval_loss", "--o", f"{name}, held out")):
             if curve[key][0]:
                 single = "o" if len(curve[key][0]) == 1 and key == "loss" else ""
                 axes.plot(*curve[key], form + single, color=colour, markersize=4, linewidth=1.6, label=label)
     axes.set(xlabel="training step", ylabel="loss", ylim=(0, None))
-    axes.grid(axis="y", color=_FAINT, linewidth=0.8)
-    _legend(figure, len(axes.get_legend_handles_labels()[0]))
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    legend_below(figure, len(axes.get_legend_handles_labels()[0]))
     return figure
 
 
-@_styled
+@styled
 def png(figure: Figure) -> bytes:
     """`figure` as PNG at 180 dots an inch, drawn by Agg whatever backend is in use."""
     import io
@@ -171,41 +173,43 @@ def _curve(records: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float],
     return steps, [points[step] for step in steps]
 
 
-def _canvas(height: float) -> tuple[Figure, Axes]:
+def canvas(height: float) -> tuple[Figure, Axes]:
+    """An empty figure of the reports' width with one plot; `height` in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _rows_axis(axes: Axes, names: Sequence[str]) -> None:
+def rows_axis(axes: Axes, names: Sequence[str]) -> None:
     """Names on the left, the first on top."""
     axes.set_yticks(range(len(names)), list(names))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.grid(axis="x", color=_FAINT, linewidth=0.8)
+    axes.grid(axis="x", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _stacked(axes: Axes, names: Sequence[str], segments: Mapping[str, Sequence[float]], shades: int = 1) -> None:
+def stacked_bars(axes: Axes, names: Sequence[str], segments: Mapping[str, Sequence[float]], shades: int = 1) -> None:
     """Horizontal stacked bars; with `shades`, as many segments in a row share one colour, the last the strongest."""
     left = [0.0] * len(names)
     for index, (label, widths) in enumerate(segments.items()):
         strength = 1.0 if shades == 1 else 0.45 + 0.55 * (index % shades) / (shades - 1)
-        colour = _on_white(_COLOURS[index // shades % len(_COLOURS)], strength)
+        colour = _on_white(COLOURS[index // shades % len(COLOURS)], strength)
         axes.barh(range(len(names)), widths, left=left, height=0.62, color=colour, label=label.replace("_", " "))
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for y, total in enumerate(left):
         axes.annotate(f"{total:,.0f}", (total, y), xytext=(5, 0), textcoords="offset points", va="center")
-    _rows_axis(axes, names)
+    rows_axis(axes, names)
     axes.set_xlim(0, (max(left) or 1) * 1.14)
-    _legend(axes.figure, len(segments))
+    legend_below(axes.figure, len(segments))
 
 
-def _legend(figure: Any, entries: int) -> None:
+def legend_below(figure: Any, entries: int) -> None:
+    """A legend under all plots."""
     figure.legend(loc="outside lower center", ncols=min(entries, 2 if entries % 3 else 3), frameon=False)
 
 

@@ -98,7 +98,18 @@ def _notes(grid: Grid, train: str) -> Path:
 
 
 def _task(grid: Grid, named: NamedTask) -> dict[str, Any]:
-    leaks = [{"train_task": train, **leak._asdict()} for train, found in named.leaks.items() for leak in found]
+    leaks = [
+        {
+            "train_task": train,
+            "train": leak.train_id,
+            "test": leak.test_id,
+            "kind": leak.kind,
+            "share": leak.share,
+            "question": leak.test_question,
+        }
+        for train, found in named.leaks.items()
+        for leak in found
+    ]
     return {
         "task": named.config.task.name,
         "options": named.config.task.options(),
@@ -107,7 +118,7 @@ def _task(grid: Grid, named: NamedTask) -> dict[str, Any]:
         "measure": named.task.measure,
         "scoring": named.task.scoring,
         "leaks": leaks,
-        "kept_out": len({leak["test_id"] for leak in leaks}),
+        "kept_out": len({leak["test"] for leak in leaks}),
     }
 
 
@@ -279,4 +290,6 @@ def _variance(measured: list[Measured]) -> Iterator[dict[str, Any]]:
         if one.cell.variant.seeds is not None:
             groups[one.cell.train, one.cell.test, one.name][one.cell.variant.seeds] = one.scores
     for (train, test, condition), scores in groups.items():
-        yield {"train": train, "test": test, "condition": condition, **variance_components(scores).to_dict()}
+        found = variance_components(scores).to_dict()
+        points = {f"{factor}_sd": value for factor, value in found.pop("sd").items()}
+        yield {"train": train, "test": test, "condition": condition, **found, **points}

@@ -24,11 +24,9 @@ from programs.tasks.base import load_task
 _TOKENS_A_CHARACTER = 0.25
 _CALL_TOKENS = 20
 _OUTPUT_TOKENS = {"decompose": 40, "solve": 60, "answer": 10, "reason": 80}
-_LOCAL_CALLS_PER_SECOND = 4.0
 _API_SECONDS_A_CALL = 2.0
-_TRAINED_TOKENS_PER_SECOND = 150.0
 _PROBED = 20
-_ASSUMED_CHARACTERS = 600
+_QUESTION_CHARACTERS = 100
 _SUMMED = ("calls", "input_tokens", "output_tokens", "minutes")
 
 
@@ -47,8 +45,9 @@ class Step(NamedTuple):
 def plan_steps(config: RunConfig) -> list[Step]:
     """The LM calls and trainings that a run from nothing would make, at most: what agrees between conditions is asked once.
 
-    Tokens are estimated from the first questions at four characters a token, minutes from rules of thumb for two
-    cores (or for an API's `threads`): they tell hours from minutes, nothing finer.
+    Tokens are estimated from the first questions (from typical lengths, where they would have to be downloaded) at four
+    characters a token, minutes from the speeds under `cost` (or from an API's `threads`): they tell hours from minutes,
+    nothing finer.
     """
     planner = _Planner(config)
     conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
@@ -100,13 +99,12 @@ class _Planner:
         self.prices = Prices(config.cost.local_usd_per_hour)
         task = load_task(config.task.name, **config.task.options())
         self.sees_context = task.decomposer_sees_context
-        self.at_hand = True
-        try:
-            self.examples = task.load("train" if config.data.train and not prefix else "test", _PROBED)
-        except ValueError:
-            # Without its data a plan is still better than none: it says that the lengths are assumed.
-            self.at_hand = False
-            self.examples = [dspy.Example(context="", question="?" * _ASSUMED_CHARACTERS)]
+        # A plan downloads nothing.
+        self.at_hand = task.typical_characters is None or task.path is not None
+        split, count = ("train", config.data.train) if config.data.train and not prefix else ("test", config.data.test)
+        size = task.typical_characters or 0
+        assumed = [dspy.Example(context="?" * max(0, size - _QUESTION_CHARACTERS), question="?" * min(size, _QUESTION_CHARACTERS))]
+        self.examples = task.load(split, min(_PROBED, count)) if self.at_hand else assumed
 
     def prompt_tokens(self, stage: str) -> int:
         signature = {"decompose": Decompose, "solve": Solve}.get(stage, Answer)
@@ -124,10 +122,9 @@ class _Planner:
         tokens_in, tokens_out = self.prompt_tokens(stage) * count, _OUTPUT_TOKENS[stage] * count
         local = model.model.startswith(LOCAL_PREFIXES)
         threads = self.config.labelling.threads if name.startswith("label") else self.config.evaluation.threads
-        seconds = count / _LOCAL_CALLS_PER_SECOND if local else count * _API_SECONDS_A_CALL / threads
+        seconds = count / self.config.cost.local_calls_per_second if local else count * _API_SECONDS_A_CALL / threads
         usd = self.prices.usd(model.model, tokens_in, tokens_out, seconds)
-        place = f"{self.prefix}{name}" + ("" if self.at_hand else " (lengths assumed)")
-        return Step(place, model.model, count, tokens_in, tokens_out, usd, seconds / 60)
+        return Step(f"{self.prefix}{name}", model.model, count, tokens_in, tokens_out, usd, seconds / 60)
 
     def labelling(self, students: list[str]) -> list[Step]:
         count = self.config.data.train * self.config.labelling.samples
@@ -139,7 +136,7 @@ class _Planner:
         stages = ["reason" if stage.startswith("answer") else stage for stage in recipe.stages]
         a_row = sum(self.prompt_tokens(stage) + _OUTPUT_TOKENS[stage] for stage in stages)
         tokens = a_row * (config.screening.max_rows or config.data.train) * config.training.epochs
-        seconds = tokens / _TRAINED_TOKENS_PER_SECOND
+        seconds = tokens / config.cost.trained_tokens_per_second
         usd = self.prices.usd("local/student", 0, 0, seconds)
         return Step(f"{self.prefix}train {student}", self.roles["student0"].model, 0, round(tokens), 0, usd, seconds / 60)
 

@@ -11,7 +11,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,17 @@ def write_report(run_dir: Path) -> list[Path]:
     """
     run_dir = Path(run_dir)
     contents = sections(read_run(run_dir))
+    written = write_sections(run_dir, contents)
+    for name in set(FIGURES) - {path.name for path in written}:
+        (run_dir / "figures" / name).unlink(missing_ok=True)
+    return written
+
+
+def write_sections(run_dir: Path, contents: Sequence[Section]) -> list[Path]:
+    """Write `contents` as `report.md`, `report.html` and `figures/*.png` into `run_dir`; returns these files.
+
+    Files are replaced whole, so a reader never sees half of one.
+    """
     pictures = {block.name: block.data for section in contents for block in section.blocks if isinstance(block, Picture)}
     title = f"Report of {run_dir.resolve().name}"
     written = [run_dir / "report.md", run_dir / "report.html", *(run_dir / "figures" / name for name in pictures)]
@@ -48,8 +59,6 @@ def write_report(run_dir: Path) -> list[Path]:
     _write(written[1], page(title, contents).encode("utf-8", "replace"))
     for name, data in pictures.items():
         _write(run_dir / "figures" / name, data)
-    for name in set(FIGURES) - pictures.keys():
-        (run_dir / "figures" / name).unlink(missing_ok=True)
     return written
 
 
@@ -67,15 +76,20 @@ def read_run(run_dir: Path) -> RunFiles:
         )
     config = run_dir / "config.toml"
     return RunFiles(
-        metrics=_metrics(run_dir / "metrics.json"),
+        metrics=metrics_of(run_dir / "metrics.json"),
         config=config.read_text(encoding="utf-8") if config.is_file() else "",
-        predictions={path.stem: _lines(path) for path in sorted(run_dir.glob("predictions/*.jsonl"))},
-        rows=_lines(run_dir / "rows.jsonl"),
-        progress={path.parent.name: _lines(path) for path in sorted(run_dir.glob("student/*/progress.jsonl"))},
+        predictions={path.stem: lines_of(path) for path in sorted(run_dir.glob("predictions/*.jsonl"))},
+        rows=lines_of(run_dir / "rows.jsonl"),
+        progress={path.parent.name: lines_of(path) for path in sorted(run_dir.glob("student/*/progress.jsonl"))},
     )
 
 
-def _metrics(path: Path) -> dict[str, Any]:
+def metrics_of(path: Path) -> dict[str, Any]:
+    """What `metrics.json` holds; empty if it is not there.
+
+    Raises:
+        ValueError: It is no JSON, or of another schema.
+    """
     if not path.is_file():
         return {}
     try:
@@ -88,7 +102,7 @@ def _metrics(path: Path) -> dict[str, Any]:
     return metrics
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def lines_of(path: Path) -> list[dict[str, Any]]:
     """Records of a JSONL file; none if it is not there. A killed run leaves half a last line, which is passed over."""
     if not path.is_file():
         return []
@@ -144,9 +158,9 @@ def _block(block: Block) -> str:
             return _table(block)
         case Picture(name, alt):
             return f"![{_escape(alt)}](figures/{name})"
-        case Code(title, text):
+        case Code(title, text, language):
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-            return f"{title}:\n\n{fence}toml\n{text.rstrip()}\n{fence}"
+            return f"{title}:\n\n{fence}{language}\n{text.rstrip()}\n{fence}"
         case Question():
             return _question(block)
 

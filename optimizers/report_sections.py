@@ -99,10 +99,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Code:
-    """Text as it is, under a title."""
+    """Text as it is, under a title; `language` marks its fence in markdown."""
 
     title: str
     text: str
+    language: str = "toml"
     kind: str = "code"
 
 
@@ -161,7 +162,8 @@ def sections(run: RunFiles) -> list[Section]:
     ]
 
 
-def _missing(text: str) -> Text:
+def missing_text(text: str) -> Text:
+    """What a file does not hold, said as such."""
     return Text(text, "missing")
 
 
@@ -173,12 +175,12 @@ def _headlines(run: RunFiles) -> list[Block]:
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This run is incomplete: {run.metrics['incomplete']} {_CONTINUE}", "warning"))
     if number(run.metrics.get("overlap")) > 0:
-        shared = f"{_count(run.metrics['overlap'])} questions stand both in training and in test data"
+        shared = f"{count_text(run.metrics['overlap'])} questions stand both in training and in test data"
         blocks.append(Text(f"{shared}, so scores of trained students are too high.", "warning"))
     if run.conditions:
         blocks.append(Bullets([_teacher_line(run), *_single_stage_line(run), *_student_lines(run)]))
     else:
-        blocks.append(_missing(f"No condition has been evaluated, so there is no result yet. {_CONTINUE}"))
+        blocks.append(missing_text(f"No condition has been evaluated, so there is no result yet. {_CONTINUE}"))
     if run.metrics.get("task") == "multihop":
         text = (
             "This is the embedded setting: it shows the machinery with real models on synthetic questions. It does not reproduce the "
@@ -230,8 +232,8 @@ def _difference_sentence(run: RunFiles, name: str) -> list[str]:
         return ["Its difference from the teacher was not tested."]
     delta, p = found["delta"], found.get("p_holm", found.get("p"))
     size = f"{abs(100 * delta):.1f} points {'more' if delta > 0 else 'less'} than the teacher" if delta else "the score of the teacher"
-    text = f"That is {size} on the {_count(found.get('n'))} questions scored in both"
-    text += f" (95% interval of the difference {_points_interval(found)}; p = {_p(p)}{' after Holm' if 'p_holm' in found else ''})"
+    text = f"That is {size} on the {count_text(found.get('n'))} questions scored in both"
+    text += f" (95% interval of the difference {points_interval(found)}; p = {p_text(p)}{' after Holm' if 'p_holm' in found else ''})"
     if not is_number(p):
         return [f"{text}."]
     meaning = "chance alone hardly explains it" if p < 0.05 else "these questions do not show a difference, which is no proof of equality"
@@ -240,20 +242,24 @@ def _difference_sentence(run: RunFiles, name: str) -> list[str]:
 
 def _comparison(run: RunFiles, a: str, b: str) -> Mapping[str, Any] | None:
     """The comparison of `a` with `b`, turned round if the run holds the reverse."""
-    for record in run.records("comparisons"):
-        if (record.get("a"), record.get("b")) == (a, b):
-            return record
-        if (record.get("a"), record.get("b")) == (b, a) and is_number(record.get("delta")):
-            low, high = interval_of(record)
-            bounds = [-high, -low] if is_number(low) and is_number(high) else None
-            return {**record, "a": a, "b": b, "delta": -record["delta"], "ci95": bounds}
-    return None
+    return next((found for record in run.records("comparisons") if (found := oriented(record, a, b))), None)
+
+
+def oriented(record: Mapping[str, Any], a: str, b: str) -> Mapping[str, Any] | None:
+    """The comparison `record` as one of `a` with `b`, turned round if it is the reverse; None if it is of others."""
+    if (record.get("a"), record.get("b")) == (a, b):
+        return record
+    if (record.get("a"), record.get("b")) != (b, a) or not is_number(record.get("delta")):
+        return None
+    low, high = interval_of(record)
+    bounds = [-high, -low] if is_number(low) and is_number(high) else None
+    return {**record, "a": a, "b": b, "delta": -record["delta"], "ci95": bounds}
 
 
 def _retention_lines(run: RunFiles, name: str) -> list[str]:
     for record in run.records("retention"):
         if (record.get("a"), record.get("b")) == (name, REFERENCE) and is_number(record.get("ratio")):
-            return [f"The student keeps {_percent(record['ratio'])} of the teacher's score (95% interval {_percent_interval(record)})."]
+            return [f"The student keeps {percent(record['ratio'])} of the teacher's score (95% interval {percent_interval(record)})."]
     return ["How much of the teacher's score the student keeps was not computed."]
 
 
@@ -289,7 +295,7 @@ def _saving(conditions: Mapping[str, Mapping[str, Any]], name: str) -> dict[str,
 
 def _amount(key: str, value: float) -> str:
     if key == "usd":
-        return _usd(value)
+        return usd_text(value)
     label = "teacher calls" if key == "calls" else key.replace("_", " ")
     return f"{value:,.0f} {label}"
 
@@ -303,28 +309,34 @@ def _setting(run: RunFiles) -> list[Block]:
     models = run.part("models")
     facts |= {f"{role.capitalize()} model": models.get(role) for role in dict.fromkeys(["teacher", "student", "solver", *models])}
     facts |= {"Seed": metrics.get("seed"), "Code (commit)": metrics.get("commit"), "Command": metrics.get("command")}
-    facts |= {"Versions": metrics.get("versions"), "Machine": _machine(run.part("machine")), "Time": _duration(metrics.get("seconds"))}
+    facts |= {
+        "Versions": metrics.get("versions"),
+        "Machine": machine_text(run.part("machine")),
+        "Time": duration_text(metrics.get("seconds")),
+    }
     facts["Overlap of training and test"] = _overlap(metrics.get("overlap"))
-    blocks: list[Block] = [Table(["", ""], [[name, _plain_value(value)] for name, value in facts.items()], frozenset({0, 1}))]
-    blocks.append(Code("config.toml", run.config) if run.config else _missing("config.toml is missing from the run folder."))
+    blocks: list[Block] = [Table(["", ""], [[name, plain_value(value)] for name, value in facts.items()], frozenset({0, 1}))]
+    blocks.append(Code("config.toml", run.config) if run.config else missing_text("config.toml is missing from the run folder."))
     return blocks
 
 
 def _overlap(overlap: Any) -> str | None:
     if not is_number(overlap):
         return None
-    return "none (checked)" if overlap == 0 else f"{_count(overlap)} questions"
+    return "none (checked)" if overlap == 0 else f"{count_text(overlap)} questions"
 
 
-def _machine(machine: Mapping[str, Any]) -> str | None:
+def machine_text(machine: Mapping[str, Any]) -> str | None:
+    """The machine in one line; None where nothing was recorded."""
     parts = [str(machine["cpu"])] if machine.get("cpu") else []
-    parts += [f"{_plain_value(machine['cores'])} cores"] if machine.get("cores") else []
+    parts += [f"{plain_value(machine['cores'])} cores"] if machine.get("cores") else []
     parts += [f"{machine['memory_gib']:.0f} GiB of memory"] if is_number(machine.get("memory_gib")) else []
-    parts += [f"{key}: {_plain_value(value)}" for key, value in machine.items() if key not in ("cpu", "cores", "memory_gib")]
+    parts += [f"{key}: {plain_value(value)}" for key, value in machine.items() if key not in ("cpu", "cores", "memory_gib")]
     return ", ".join(parts) or None
 
 
-def _plain_value(value: Any) -> str:
+def plain_value(value: Any) -> str:
+    """A fact as text; `not recorded` where there is none."""
     if value is None or value in ("", {}):
         return "not recorded"
     if isinstance(value, Mapping):
@@ -337,7 +349,7 @@ def _plain_value(value: Any) -> str:
 
 def _scores(run: RunFiles) -> list[Block]:
     if not run.conditions:
-        return [_missing(f"No condition has been evaluated. {_CONTINUE}")]
+        return [missing_text(f"No condition has been evaluated. {_CONTINUE}")]
     states = list(dict.fromkeys([*_STATES, *(state for c in run.conditions.values() for state in c.get("states") or {})]))
     columns = [
         "Condition",
@@ -355,7 +367,7 @@ def _scores(run: RunFiles) -> list[Block]:
         f"The columns {', '.join(state.replace('_', ' ') for state in states)} count what came of the decomposition; failed questions "
         "gave no answer at all."
     )
-    picture = _picture(
+    picture = picture_or_text(
         "accuracy.png", figures.accuracy_figure(run.conditions), _score_alt(run.conditions), "No condition has a score to draw."
     )
     return [Text(text), Table(columns, rows, frozenset({0, len(columns) - 1})), picture]
@@ -363,16 +375,19 @@ def _scores(run: RunFiles) -> list[Block]:
 
 def _score_row(condition: Mapping[str, Any], states: Iterable[str]) -> list[str]:
     counted = condition.get("states") or {}
-    cells = [_percent(condition.get("score")), _percent_interval(condition), _count(condition.get("n")), _count(condition.get("scored"))]
+    cells = [
+        percent(condition.get("score")),
+        percent_interval(condition),
+        count_text(condition.get("n")),
+        count_text(condition.get("scored")),
+    ]
     # A program with one stage has no decomposition to count; zero would say that there was one.
-    cells += [_count(counted.get(state, 0)) if counted else "n/a" for state in states]
-    return [*cells, _count(condition.get("failed")), _reasons(condition.get("failures") or {})]
+    cells += [count_text(counted.get(state, 0)) if counted else "n/a" for state in states]
+    return [*cells, count_text(condition.get("failed")), reasons_text(condition.get("failures") or {})]
 
 
 def _score_alt(conditions: Mapping[str, Mapping[str, Any]]) -> str:
-    return "Score by condition: " + "; ".join(
-        f"{name} {_percent(c.get('score'))} ({_percent_interval(c)})" for name, c in conditions.items()
-    )
+    return "Score by condition: " + "; ".join(f"{name} {percent(c.get('score'))} ({percent_interval(c)})" for name, c in conditions.items())
 
 
 def _comparisons(run: RunFiles) -> list[Block]:
@@ -386,18 +401,18 @@ def _comparisons(run: RunFiles) -> list[Block]:
         columns = ["A", "B", "Questions", "Delta, points", "95% interval", "p", "p after Holm", "A better", "B better"]
         blocks += [Text(text), Table(columns, [_comparison_row(record) for record in records], frozenset({0, 1}))]
     else:
-        blocks.append(_missing("No two conditions were compared in this run."))
+        blocks.append(missing_text("No two conditions were compared in this run."))
     if records := run.records("retention"):
         blocks.append(Text("Share of B's score that A keeps, on the same questions:"))
-        kept = [[str(r.get("a")), str(r.get("b")), _percent(r.get("ratio")), _percent_interval(r)] for r in records]
+        kept = [[str(r.get("a")), str(r.get("b")), percent(r.get("ratio")), percent_interval(r)] for r in records]
         blocks.append(Table(["A", "B", "Kept", "95% interval"], kept, frozenset({0, 1})))
     return blocks
 
 
 def _comparison_row(record: Mapping[str, Any]) -> list[str]:
     delta = f"{100 * record['delta']:+.1f}" if is_number(record.get("delta")) else "n/a"
-    tail = [_p(record.get("p")), _p(record.get("p_holm")), _count(record.get("wins")), _count(record.get("losses"))]
-    return [str(record.get("a")), str(record.get("b")), _count(record.get("n")), delta, _points_interval(record), *tail]
+    tail = [p_text(record.get("p")), p_text(record.get("p_holm")), count_text(record.get("wins")), count_text(record.get("losses"))]
+    return [str(record.get("a")), str(record.get("b")), count_text(record.get("n")), delta, points_interval(record), *tail]
 
 
 # Costs
@@ -408,23 +423,23 @@ def _costs(run: RunFiles) -> list[Block]:
     if labelling := run.part("labelling"):
         lines.insert(0, ["(labelling)", "teacher", *_usage_row(labelling)])
     if not lines:
-        return [_missing("No usage was recorded in this run.")]
+        return [missing_text("No usage was recorded in this run.")]
     text = (
         "Sums over all test questions of a condition. Local models cost seconds; dollars stand only where a price is known "
         "('no price' elsewhere). Seconds add up over calls that ran side by side, so they can exceed the time on the clock."
     )
     columns = ["Condition", "Stage", "Calls", "From cache", "Input tokens", "Output tokens", "Seconds", "US dollars"]
     alt = "Tokens a test question by condition, stacked by stage; the numbers are in the table above."
-    picture = _picture(
+    picture = picture_or_text(
         "tokens.png", figures.token_figure(run.conditions), alt, "No tokens of a condition were counted, so there is no figure."
     )
     return [Text(text), Table(columns, lines, frozenset({0, 1})), picture]
 
 
 def _usage_row(usage: Mapping[str, Any]) -> list[str]:
-    counts = [_count(usage.get(key)) for key in ("calls", "cache_hits", "input_tokens", "output_tokens")]
+    counts = [count_text(usage.get(key)) for key in ("calls", "cache_hits", "input_tokens", "output_tokens")]
     seconds = f"{usage['seconds']:,.1f}" if is_number(usage.get("seconds")) else "n/a"
-    return [*counts, seconds, _usd(usage.get("usd"))]
+    return [*counts, seconds, usd_text(usage.get("usd"))]
 
 
 # Rows and training
@@ -433,17 +448,22 @@ def _usage_row(usage: Mapping[str, Any]) -> list[str]:
 def _rows(run: RunFiles) -> list[Block]:
     policies = policies_of(run)
     if not policies:
-        return [_missing("No question was labelled or screened in this run.")]
+        return [missing_text("No question was labelled or screened in this run.")]
     lines = [
-        [policy, _count(sum(fates.values())), _count(fates.get("kept")), _reasons({k: v for k, v in fates.items() if k != "kept"})]
+        [
+            policy,
+            count_text(sum(fates.values())),
+            count_text(fates.get("kept")),
+            reasons_text({k: v for k, v in fates.items() if k != "kept"}),
+        ]
         for policy, fates in policies.items()
     ]
     text = "Of the questions that the teacher labelled, what each screening policy kept as training rows, and why it dropped the others."
     labelling = run.part("labelling")
     if is_number(labelling.get("failed")):
-        text += f" The teacher failed on {_count(labelling['failed'])} of {_count(labelling.get('calls'))} calls."
+        text += f" The teacher failed on {count_text(labelling['failed'])} of {count_text(labelling.get('calls'))} calls."
     alt = "Training rows kept and dropped by policy; the numbers are in the table above."
-    picture = _picture("rows.png", figures.rows_figure(policies), alt, "There are no rows to draw.")
+    picture = picture_or_text("rows.png", figures.rows_figure(policies), alt, "There are no rows to draw.")
     return [Text(text), Table(["Policy", "Questions", "Kept", "Dropped"], lines, frozenset({0, 3})), picture]
 
 
@@ -472,9 +492,9 @@ def _training(run: RunFiles) -> list[Block]:
         columns = ["Student", "Rows", "Tokens", "Steps", "Seconds", "Final loss", "Model"]
         blocks.append(Table(columns, [[name, *_training_row(value)] for name, value in trained.items()], frozenset({0, 6})))
     else:
-        blocks.append(_missing("metrics.json records no finished training in this run."))
+        blocks.append(missing_text("metrics.json records no finished training in this run."))
     alt = f"Training loss against step for {', '.join(run.progress) or 'no student'}; dashed on held-out rows."
-    picture = _picture(
+    picture = picture_or_text(
         "training.png", figures.training_figure(run.progress), alt, "No loss was logged (student/*/progress.jsonl), so there is no curve."
     )
     return [*blocks, picture]
@@ -483,29 +503,38 @@ def _training(run: RunFiles) -> list[Block]:
 def _training_row(value: Mapping[str, Any]) -> list[str]:
     seconds = f"{value['seconds']:,.0f}" if is_number(value.get("seconds")) else "n/a"
     loss = f"{value['final_loss']:.4f}" if is_number(value.get("final_loss")) else "n/a"
-    return [*(_count(value.get(key)) for key in ("rows", "tokens", "steps")), seconds, loss, _plain_value(value.get("model"))]
+    return [*(count_text(value.get(key)) for key in ("rows", "tokens", "steps")), seconds, loss, plain_value(value.get("model"))]
 
 
-def _picture(name: str, figure: Figure | None, alt: str, missing: str) -> Picture | Text:
-    return _missing(missing) if figure is None else Picture(name, alt, figures.png(figure))
+def picture_or_text(name: str, figure: Figure | None, alt: str, missing: str) -> Picture | Text:
+    """`figure` as PNG, or `missing` where there was nothing to draw."""
+    return missing_text(missing) if figure is None else Picture(name, alt, figures.png(figure))
 
 
 # Questions side by side
 
 
 def _questions(run: RunFiles) -> list[Block]:
-    shown = _shown_conditions(run)
-    answered = {name: {str(line.get("id")): line for line in run.predictions[name]} for name in shown}
+    return question_blocks({name: run.predictions[name] for name in _shown_conditions(run)})
+
+
+def question_blocks(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Block]:
+    """Up to `QUESTIONS_SHOWN` questions that all conditions answered, half of them with different verdicts if there are such.
+
+    Args:
+        predictions: Lines of `predictions/*.jsonl` by condition, in the order to be shown.
+    """
+    answered = {name: {str(line.get("id")): line for line in lines} for name, lines in predictions.items()}
     common = [key for key in next(iter(answered.values()), {}) if all(key in lines for lines in answered.values())]
     if not common:
-        return [_missing("No test question has a prediction in every condition that would stand here (predictions/*.jsonl).")]
+        return [missing_text("No test question has a prediction in every condition that would stand here (predictions/*.jsonl).")]
     chosen, disagreeing = _choose(common, answered)
-    text = f"{len(chosen)} of {_count(len(common))} test questions, the same at every run."
-    if len(shown) > 1:
+    text = f"{len(chosen)} of {count_text(len(common))} test questions, the same at every run."
+    if len(answered) > 1:
         text += (
             f" These conditions disagree on {disagreeing} of those shown; such questions are picked on purpose, so read no rates off them."
         )
-    return [Text(text), *(_question([(name, answered[name][key]) for name in shown]) for key in chosen)]
+    return [Text(text), *(question_block([(name, answered[name][key]) for name in answered]) for key in chosen)]
 
 
 def _shown_conditions(run: RunFiles) -> list[str]:
@@ -517,7 +546,7 @@ def _shown_conditions(run: RunFiles) -> list[str]:
 
 def _choose(common: Sequence[str], answered: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[list[str], int]:
     """Question ids in test order, half of them with verdicts that differ as far as there are such; and how many differ."""
-    split = [key for key in common if len({_verdict(lines[key]) for lines in answered.values()}) > 1]
+    split = [key for key in common if len({verdict(lines[key]) for lines in answered.values()}) > 1]
     same = [key for key in common if key not in set(split)]
     from_split = min(len(split), max(QUESTIONS_SHOWN // 2, QUESTIONS_SHOWN - len(same)))
     picked = {*_spread(split, from_split), *_spread(same, QUESTIONS_SHOWN - from_split)}
@@ -530,18 +559,19 @@ def _spread(items: Sequence[str], count: int) -> list[str]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def _question(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> Question:
+def question_block(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> Question:
+    """One question from its line in each condition."""
     first = lines[0][1]
     replies = [_reply(name, line) for name, line in lines]
-    return Question(_text(first.get("question")), _text(first.get("context")), _text(first.get("gold")), replies)
+    return Question(text_of(first.get("question")), text_of(first.get("context")), text_of(first.get("gold")), replies)
 
 
 def _reply(name: str, line: Mapping[str, Any]) -> Reply:
     # Answers beyond the subquestions are shown too: a solver that writes too many is worth seeing.
     pairs = zip_longest(line.get("subquestions") or [], line.get("sub_answers") or [], fillvalue="")
-    steps = [(_text(step), _text(answer)) for step, answer in pairs]
-    answer = _text(line.get("answer")) or "(no answer)"
-    return Reply(name, _verdict(line), steps, answer, _remarks(line))
+    steps = [(text_of(step), text_of(answer)) for step, answer in pairs]
+    answer = text_of(line.get("answer")) or "(no answer)"
+    return Reply(name, verdict(line), steps, answer, _remarks(line))
 
 
 def _remarks(line: Mapping[str, Any]) -> list[str]:
@@ -549,18 +579,19 @@ def _remarks(line: Mapping[str, Any]) -> list[str]:
     if line.get("state") not in (None, "ok"):
         remarks.append(f"decomposition: {str(line['state']).replace('_', ' ')}")
     if not line.get("subquestions") and line.get("decomposition"):
-        remarks.append(f"the decomposer wrote: {_text(line['decomposition'])}")
-    return remarks + [f"{label}{_text(line[key])}" for key, label in (("detail", ""), ("error", "error: ")) if line.get(key)]
+        remarks.append(f"the decomposer wrote: {text_of(line['decomposition'])}")
+    return remarks + [f"{label}{text_of(line[key])}" for key, label in (("detail", ""), ("error", "error: ")) if line.get(key)]
 
 
-def _verdict(line: Mapping[str, Any]) -> str:
+def verdict(line: Mapping[str, Any]) -> str:
+    """`right`, `wrong`, `partly right` or `unscored`."""
     score = line.get("score")
     if score is None or not is_number(score):
         return "unscored"
     return "wrong" if score == 0 else "right" if score == 1 else "partly right"
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """`value` as text; a very long one is cut, and says so."""
     text = "" if value is None else str(value) if not isinstance(value, list) else ", ".join(map(str, value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [and {len(text) - _LONGEST:,} more characters]"
@@ -571,34 +602,40 @@ def _text(value: Any) -> str:
 
 def _score_with_interval(condition: Mapping[str, Any]) -> str:
     scored = condition.get("scored", condition.get("n"))
-    return f"{_percent(condition.get('score'))} (95% interval {_percent_interval(condition)}, {_count(scored)} questions)"
+    return f"{percent(condition.get('score'))} (95% interval {percent_interval(condition)}, {count_text(scored)} questions)"
 
 
-def _percent(value: Any) -> str:
+def percent(value: Any) -> str:
+    """A share as `93.1%`."""
     return f"{100 * value:.1f}%" if is_number(value) else "n/a"
 
 
-def _percent_interval(record: Mapping[str, Any]) -> str:
+def percent_interval(record: Mapping[str, Any]) -> str:
+    """`ci95` of a score."""
     low, high = interval_of(record)
-    return f"{_percent(low)} to {_percent(high)}" if is_number(low) and is_number(high) else "n/a"
+    return f"{percent(low)} to {percent(high)}" if is_number(low) and is_number(high) else "n/a"
 
 
-def _points_interval(record: Mapping[str, Any]) -> str:
+def points_interval(record: Mapping[str, Any]) -> str:
+    """`ci95` of a difference of scores, in percentage points."""
     low, high = interval_of(record)
     return f"{100 * low:+.1f} to {100 * high:+.1f}" if is_number(low) and is_number(high) else "n/a"
 
 
-def _p(value: Any) -> str:
+def p_text(value: Any) -> str:
+    """A p value to four places."""
     if not is_number(value):
         return "n/a"
     return f"{value:.4f}" if value >= 0.0001 else "<0.0001"
 
 
-def _count(value: Any) -> str:
+def count_text(value: Any) -> str:
+    """A count with thousands set apart."""
     return f"{value:,.0f}" if is_number(value) else "n/a"
 
 
-def _usd(value: Any) -> str:
+def usd_text(value: Any) -> str:
+    """Dollars; `no price` where none is known."""
     if not is_number(value):
         return "no price"
     return (
@@ -606,7 +643,8 @@ def _usd(value: Any) -> str:
     )
 
 
-def _duration(seconds: Any) -> str | None:
+def duration_text(seconds: Any) -> str | None:
+    """Seconds in the unit that reads best."""
     if not is_number(seconds):
         return None
     if seconds < 120:
@@ -614,5 +652,6 @@ def _duration(seconds: Any) -> str | None:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _reasons(counts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{str(reason).replace('_', ' ')} {_count(count)}" for reason, count in counts.items() if number(count)) or "none"
+def reasons_text(counts: Mapping[str, Any]) -> str:
+    """Counts by reason, zeros left out."""
+    return ", ".join(f"{str(reason).replace('_', ' ')} {count_text(count)}" for reason, count in counts.items() if number(count)) or "none"

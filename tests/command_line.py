@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
 
 
 def command(*words, **environment):
@@ -25,3 +27,14 @@ def finish(process):
     output = process.communicate()[0]
     assert process.returncode == 0, output
     return output
+
+
+def wait_for(url, process):
+    for _ in range(600):
+        assert process.poll() is None, process.communicate()[0]
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"{url} did not come up")

@@ -7,12 +7,11 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from command_line import command, finish
+from command_line import command, finish, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SMALL = ["--data.train", "16", "--data.test", "6", "--screening.min_rows", "4", "--training.epochs", "1", "--training.max_steps", "3",
@@ -129,17 +128,6 @@ def test_teacher_over_http_through_litellm(tmp_path, tiny):
     assert found["conditions"]["teacher+teacher"]["score"] > 0.5
     assert found["labelling"]["input_tokens"] > 0
     assert found["models"]["teacher"] == "openai/embedded/teacher"
-
-
-def wait_for(url, process):
-    for _ in range(600):
-        assert process.poll() is None, process.communicate()[0]
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"{url} did not come up")
 
 
 @pytest.mark.parametrize(

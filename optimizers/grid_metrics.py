@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
 REFERENCE = "teacher+teacher"
 """What every condition is compared with on the same test questions."""
-_BESIDE = {"S_D-R": "S_D-T", "S_E-R": "S_E-T", "S_E-A": "S_E-T", "S_E-A(direct)": "S_E-T(direct)"}
+_BESIDE = (
+    ("S_D-R", "S_D-T"),
+    ("S_E-R", "S_E-T"),
+    ("S_E-A", "S_E-T"),
+    ("S_E-T(direct)", "S_E-T"),
+    ("S_E-A(direct)", "S_E-A"),
+    ("S_E-A(direct)", "S_E-T(direct)"),
+    ("fewshot", "student0"),
+)
+"""Roles that differ in one thing."""
 
 
 @dataclass
@@ -53,6 +62,7 @@ class Measured:
             "test": self.cell.test,
             "condition": self.name,
             "student": value if kind == "student" else None,
+            "variant": variant.name,
             "seed": training,
             "data_seed": draw,
             "sampling_seed": sampling,
@@ -189,7 +199,12 @@ def _references(one: Measured, table: Table) -> Iterator[Measured]:
         names.append(f"student0+{solver}")
     if one.name in (REFERENCE, f"single-stage-cot@{PLAIN_STUDENT}"):
         names.append("single-stage-cot")
-    names += [one.name.replace(student, sibling) for student, sibling in _BESIDE.items() if student in (decomposer, solver)]
+    roles = (decomposer, solver)
+    for role, sibling in _BESIDE:
+        if role in roles:
+            names.append("+".join(sibling if one_role == role else one_role for one_role in roles))
+    if decomposer == solver and solver in DECOMPOSER_STUDENTS:
+        names.append(f"{decomposer}+student0")
     for name in dict.fromkeys(names):
         other = _beside(one, name, table)
         if other is not None and name != one.name:

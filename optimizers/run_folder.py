@@ -53,11 +53,17 @@ def _refuse_other(config: RunConfig, path: Path, experiment: bool) -> None:
         kinds = ("a run", "an experiment") if experiment else ("an experiment", "a run")
         raise ValueError(f"{path.parent} holds {kinds[0]}, not {kinds[1]}. Choose a new folder: --out {_free(path.parent)}")
     changed = [key for key in sorted({*before, *now} - _MAY_DIFFER - _GRID) if before.get(key) != now.get(key)]
-    # A task, solver or student that is new to an experiment changes nothing of what stands there.
-    changed = [key for key in changed if key in before or not key.startswith("experiment.")]
+    if experiment:
+        changed = [key for key in changed if not _stands_apart(key, key in before and key in now)]
     if changed:
         lines = "\n".join(f"  {key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in changed)
         raise ValueError(f"{path.parent} holds a run of another configuration:\n{lines}\nChoose a new folder: --out {_free(path.parent)}")
+
+
+def _stands_apart(key: str, on_both_sides: bool) -> bool:
+    """Whether a changed setting leaves all of an experiment's cells true: a part added or left out, more or fewer test questions."""
+    parts = key.split(".")
+    return parts[-2:] == ["data", "test"] or (parts[0] == "experiment" and (not on_both_sides or parts[1::2] == ["data", "test"]))
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -235,20 +235,22 @@ class Distillation:
 
 
 def _row_lines(student: str, distilled: Distilled, questions: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    rows: dict[tuple[str, int], dict[str, Any]] = {(row["id"], row["sample"]): row for found in distilled.rows.values() for row in found}
-    for decision in distilled.decisions:
-        row = rows.get((decision.example_id, decision.sample), {})
-        yield {
-            "id": decision.example_id,
-            "sample": decision.sample,
-            "question": questions[decision.example_id],
-            "student": student,
-            "policy": RECIPES[student].policy,
-            "kept": decision.kept,
-            "reason": decision.reason,
-            "messages": row.get("messages"),
-            **({"overwritten": True} if row.get("overwritten") else {}),
-        }
+    for target, found in distilled.rows.items():
+        rows = {(row["id"], row["sample"]): row for row in found}
+        for decision in distilled.decisions:
+            row = rows.get((decision.example_id, decision.sample), {})
+            yield {
+                "id": decision.example_id,
+                "sample": decision.sample,
+                "question": questions[decision.example_id],
+                "student": student,
+                "target": target,
+                "policy": RECIPES[student].policy,
+                "kept": decision.kept,
+                "reason": decision.reason,
+                "messages": row.get("messages"),
+                **({"overwritten": True} if row.get("overwritten") else {}),
+            }
 
 
 def noted_labelling(notes: Path) -> dict[str, Any]:

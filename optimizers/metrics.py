@@ -74,9 +74,11 @@ def provenance(config: RunConfig, folder: Path) -> dict[str, Any]:
 def labelling_of(labels: Path) -> dict[str, Any]:
     """What labelling cost, and how many rows each policy kept or dropped for what reason."""
     policies: dict[str, Any] = {}
-    student_of: dict[str, str] = {}
+    # Students of the same policy see the same samples: one of them stands for all.
+    counted: dict[str, tuple[str, str]] = {}
     for row in read_lines(labels / "rows.jsonl"):
-        if student_of.setdefault(row["policy"], row["student"]) != row["student"]:
+        made = (row["student"], row["target"])
+        if counted.setdefault(row["policy"], made) != made:
             continue
         entry = policies.setdefault(row["policy"], {"kept": 0, "dropped": Counter()})
         entry["kept"] += row["kept"]

@@ -140,7 +140,7 @@ def experiment(
         raise ValueError(f"Unknown stage {unknown[0]!r}; expected some of {list(GRID_STAGES)}, joined by commas.")
     result = _continuable(lambda show: run_experiment(config, show, chosen))
     if "report" in chosen:
-        out.print((result.folder / "report.md").read_text().split("\n## ")[1], markup=False, highlight=False)
+        out.print((result.folder / "report.md").read_text().split("\n## ")[1], markup=False, highlight=False, soft_wrap=True)
         out.print(f"Report: {result.folder / 'report.html'}", soft_wrap=True)
 
 

@@ -152,7 +152,7 @@ def _say_1(run: RunFiles, lines: Sequence[Line]) -> str:
 def stage_cost(cell: Cell, decomposing: bool) -> str:
     """Dollars over the test set where all prices are known, else tokens; says how many calls a cache answered."""
     usages = [usage for stage, usage in stages_of(cell).items() if (stage == "decompose") == decomposing]
-    if not usages:
+    if not any(number(usage.get("calls")) for usage in usages):
         return "-"
     prices = [usage.get("usd") for usage in usages]
     tokens = sum(number(usage.get("input_tokens")) + number(usage.get("output_tokens")) for usage in usages)

@@ -235,6 +235,9 @@ def _errors(measured: list[Measured], table: Table) -> Iterator[dict[str, Any]]:
             "solver": None if solver == "teacher" else _beside(one, f"{decomposer}+teacher", table),
             "both": _beside(one, f"{better}+teacher", table),
         }
+        # A repair that was not measured would pass for one that does not help.
+        if any(found is None for repair, found in repairs.items() if repair != "solver" or solver != "teacher"):
+            continue
         wrong = [question for question, score in one.scores.items() if score < 1]
         counts = dict.fromkeys(("decomposition", "solver", "either", "both", "neither"), 0)
         for question in wrong:

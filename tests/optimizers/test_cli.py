@@ -21,6 +21,12 @@ def test_dry_run_shows_the_plan_and_does_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_papers_recipe_is_planned_by_its_name(tmp_path):
+    output = invoke("experiment", "@", "paper", "--out", str(tmp_path / "run"), "--dry-run")
+    assert "gpt-4.1-mini" in output and "bamboogle, test" in output and "gsm8k: 1319, drop: 2000, bamboogle: 125" in output
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_plan_counts_calls_and_prices_an_api_teacher():
     config = load_config("embedded", {"teacher": "openai/gpt-4.1-mini", "data.train": 30, "data.test": 10, "labelling.samples": 2})
     steps = {step.name: step for step in plan_steps(config)}

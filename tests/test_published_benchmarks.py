@@ -38,14 +38,16 @@ def test_every_row_is_accounted_for(tmp_path, tiny, address, benchmark_data):
     assert metrics["labelling"]["gsm8k"]["questions"] == 6
     kept = metrics["labelling"]["gsm8k"]["by_policy"]["none"]
     assert kept["kept"] + sum(kept["dropped"].values()) == 6
+    # What a teacher out of its depth writes may leave too few rows to train on: then the student is skipped, with the reason.
+    skipped = {name.removeprefix("gsm8k/") for name in metrics["skipped"]}
     cells = {(cell["test"], cell["condition"]): cell for cell in metrics["cells"]}
     for task in TASKS:
-        for condition in CONDITIONS.split(","):
-            student = next((name for name in ("S_D-T", "S_E-A") if name in condition), None)
-            if f"gsm8k/{student}" in metrics["skipped"]:
-                continue
+        for condition in [name for name in CONDITIONS.split(",") if not skipped & set(name.split("+"))]:
             cell = cells[task, condition]
-            assert cell["n"] == 3 and cell["scored"] == 3 and cell["failed"] == 0
+            # A passage of DROP is longer than the tiny student's context: that is a failure with its reason, not a wrong answer.
+            too_long = 3 if task == "drop" and "S_" in condition else 0
+            assert (cell["n"], cell["scored"], cell["failed"]) == (3, 3 - too_long, too_long)
+            assert cell["failures"] == ({"ContextWindowExceededError": 3} if too_long else {})
     assert {metrics["tasks"][task]["measure"] for task in TASKS} == {"accuracy", "F1"}
     assert (out / "report.html").exists()
 

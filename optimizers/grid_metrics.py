@@ -228,7 +228,7 @@ def _errors(measured: list[Measured], table: Table) -> Iterator[dict[str, Any]]:
     for one in measured:
         decomposer, plus, solver = one.name.partition("+")
         better = next((name for name in ("reference", "teacher") if (one.cell.test, None, "", f"{name}+teacher") in table), None)
-        if not plus or decomposer == better or better is None or one.cell.variant.name:
+        if not plus or better is None or one.cell.variant.name or one.name == f"{better}+teacher":
             continue
         repairs = {
             "decomposition": _beside(one, f"{better}+{solver}", table) or _beside(one, f"teacher+{solver}", table),

@@ -130,8 +130,18 @@ class Run:
         return f"<p>Run in <code>{self.folder}</code></p><table><tr>{heads}</tr>{rows}</table>"
 
     def __repr__(self) -> str:
-        lines = [f"{r['condition']:<20} {r['score']:6.1%}  [{r['low']:.1%}, {r['high']:.1%}]  n={r['n']}" for r in self.table()]
+        lines = [
+            f"{r['condition']:<24} {r['score']:6.1%}  [{r['low']:.1%}, {r['high']:.1%}]  n={r['n']}  {_place(r)}".rstrip()
+            for r in self.table()
+        ]
         return "\n".join([f"Run({str(self.folder)!r})", *lines])
+
+
+def _place(row: dict[str, Any]) -> str:
+    """Where an experiment's cell was trained and tested; empty for a run."""
+    if "test" not in row:
+        return ""
+    return f"{row['train']} -> {row['test']}" if row["train"] else f"on {row['test']}"
 
 
 def _table_row(name: str, condition: dict[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,12 @@ def test_a_repair_that_was_not_measured_lays_no_blame():
     assert "joint+joint" not in faults(measured("reference+teacher", "xxx"), measured("joint+joint", "...", train="people"))
 
 
+def test_without_references_the_teachers_subquestions_are_the_better_ones():
+    found = faults(measured("teacher+teacher", "xx."), measured("teacher+S_E-T", "x..", train="people"))
+    assert set(found) == {"teacher+S_E-T"}
+    assert (found["teacher+S_E-T"]["solver"], found["teacher+S_E-T"]["neither"]) == (1, 1)
+
+
 def test_students_are_compared_with_the_teacher_the_untrained_and_their_sibling():
     cells = [measured("teacher+teacher", "xxxx"), measured("student0+teacher", "...."), measured("S_D-T+teacher", "xx..", train="people"),
              measured("S_D-R+teacher", "xxx.", train="people"), measured("S_D-R+teacher", "x...", train="books")]  # fmt: skip

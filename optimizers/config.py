@@ -168,7 +168,7 @@ class ExperimentConfig(_Section):
     """Seeds of the students' decoding at `sampling_temperature`; none decodes greedily, without variance."""
     sampling_temperature: float = Field(0.7, gt=0)
     seed_rows: int | None = Field(None, ge=2)
-    """Rows of a draw; by default half of `data.train`."""
+    """Rows of a draw; by default half of the smallest training task's questions."""
     variant_conditions: Names = ["S_D-R+teacher"]
     """What further students, seeds and ablations of the training are measured by."""
     near_duplicates: float = Field(0.5, gt=0, le=1)

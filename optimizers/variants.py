@@ -101,7 +101,8 @@ def _seeds(config: RunConfig, conditions: tuple[str, ...]) -> Iterator[Variant]:
     experiment = config.experiment
     if not (experiment.data_seeds or experiment.training_seeds or experiment.sampling_seeds):
         return
-    rows = experiment.seed_rows or max(2, config.data.train // 2)
+    sizes = [experiment.data.get(name, {}).get("train", config.data.train) for name in experiment.train or [config.task.name]]
+    rows = experiment.seed_rows or max(2, min(sizes) // 2)
     for draw in [0, *experiment.data_seeds]:
         for training in [0, *experiment.training_seeds]:
             settings = {"screening": {"max_rows": rows, "row_seed": draw}, "training": {"seed": config.seed + training}}

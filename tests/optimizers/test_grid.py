@@ -56,6 +56,7 @@ def test_every_ablation_makes_variants_with_settings_of_their_own(tmp_path):
     assert found["format=chat"].apply(base).student.adapter == "chat"
     seeds = [variant for variant in found.values() if variant.seeds]
     assert len(seeds) == 3 * 2 * 2
+    assert {variant.settings["screening"]["max_rows"] for variant in seeds} == {3}  # half of the 6 questions of each task
     assert len({variant.students_name for variant in seeds}) == 3 * 2
     assert found["rows=3"].ablation == "rows=3" and found["student=small"].ablation is None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from optimizers.finetune.jobs import TrainingError
 from optimizers.grid_metrics import build_grid_metrics
 from optimizers.jsonlines import write_json
 from optimizers.leakage import Leak, find_leaks, keep_out
-from optimizers.main_job import add_seconds, logging_to
+from optimizers.main_job import logging_to, timed
 from optimizers.run_folder import Run, open_folder
 from optimizers.traces import Journal, journaled
 from optimizers.variants import Variant, variants
@@ -268,7 +267,6 @@ def run_experiment(config: RunConfig, progress: Progress | None = None, stages: 
     grid = Grid(RunConfig.model_validate(config), progress)
     with logging_to(grid.folder / "log.txt"), recording(Ledger(grid.prices)):
         for stage in stages:
-            started = time.monotonic()
-            getattr(grid, stage)()
-            add_seconds(grid.folder, stage, time.monotonic() - started)
+            with timed(grid.folder, stage):
+                getattr(grid, stage)()
     return Run(grid.folder)

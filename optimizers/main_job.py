@@ -110,18 +110,23 @@ def run(config: RunConfig | dict[str, Any], progress: Progress | None = None, st
     job = MainJob(RunConfig.model_validate(config), progress)
     with logging_to(job.folder / "log.txt"), recording(Ledger(job.prices)):
         for stage in stages:
-            started = time.monotonic()
-            _log.info("%s: start", stage)
-            getattr(job, stage)()
-            add_seconds(job.folder, stage, time.monotonic() - started)
-            _log.info("%s: done in %.1f s", stage, time.monotonic() - started)
+            with timed(job.folder, stage):
+                getattr(job, stage)()
     return Run(job.folder)
 
 
-def add_seconds(folder: Path, stage: str, seconds: float) -> None:
-    """Keep the wall-clock time of each stage, over all the calls that it took."""
-    timings = read_json(folder / "timings.json")
-    write_json(folder / "timings.json", {**timings, stage: round(timings.get(stage, 0.0) + seconds, 2)})
+@contextlib.contextmanager
+def timed(folder: Path, stage: str) -> Iterator[None]:
+    """Add to the wall-clock time of a stage in `timings.json`, over all the calls that it took, stopped ones too."""
+    started = time.monotonic()
+    _log.info("%s: start", stage)
+    try:
+        yield
+    finally:
+        seconds = time.monotonic() - started
+        timings = read_json(folder / "timings.json")
+        write_json(folder / "timings.json", {**timings, stage: round(timings.get(stage, 0.0) + seconds, 2)})
+        _log.info("%s: ended after %.1f s", stage, seconds)
 
 
 @contextlib.contextmanager

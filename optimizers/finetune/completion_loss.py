@@ -12,18 +12,27 @@ import torch
 from torch.nn import functional
 from trl import SFTTrainer
 
+from optimizers.finetune.regularise import prompt_divergence
 from optimizers.finetune.sampler import BucketSampler
 
 
 class CompletionLossTrainer(SFTTrainer):
     """TRL's trainer with `completion_loss` in the place of its own loss, batches by length, and no token metrics."""
 
+    kl_weight = 0.0
+    """Of `prompt_divergence` in the training loss; dev losses are without it."""
+
     def _get_train_sampler(self, train_dataset: Any = None) -> BucketSampler:
         rows = train_dataset if train_dataset is not None else self.train_dataset
         return BucketSampler([len(ids) for ids in rows["input_ids"]], self.args.per_device_train_batch_size, self.args.seed)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        loss = completion_loss(self.accelerator.unwrap_model(model), inputs, num_items_in_batch)
+        plain = self.accelerator.unwrap_model(model)
+        loss = completion_loss(plain, inputs, num_items_in_batch)
+        if self.kl_weight and model.training:
+            # Where transformers has the loss divided by the tokens of all accumulated batches, a mean is divided here.
+            batches = 1 if num_items_in_batch is None else self.current_gradient_accumulation_steps
+            loss = loss + self.kl_weight * prompt_divergence(plain, inputs) / batches
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class TrainingSpec(BaseModel):
@@ -34,6 +34,12 @@ class TrainingSpec(BaseModel):
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     lora_targets: str = "all-linear"
     """`all-linear`, or module names joined by commas."""
+    adapter_scale: float = Field(1.0, gt=0, le=1)
+    """The share of the change that is kept at the end: base + scale * (trained - base); dev losses are those before it."""
+    neftune_noise: float = Field(0.0, ge=0)
+    """Noise on the embeddings while training (NEFTune's alpha, Jain et al. 2023); 5 is usual, 0 is none."""
+    kl_weight: float = Field(0.0, ge=0)
+    """Weight of the divergence from the base on the rows' prompts, a second forward pass; with LoRA only."""
     max_length: int = Field(1024, ge=16)
     """Tokens; longer rows are left out and counted."""
     seed: int = 0
@@ -44,3 +50,11 @@ class TrainingSpec(BaseModel):
     """Steps between checkpoints (and dev losses): what a kill can cost."""
     save_dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the merged model on disk."""
+
+    @model_validator(mode="after")
+    def _has_a_base_beside_it(self) -> TrainingSpec:
+        if self.kl_weight and self.method != "lora":
+            raise ValueError(
+                f"kl_weight={self.kl_weight} needs method 'lora', whose adapter can be taken off; set it to 0, or use adapter_scale"
+            )
+        return self

@@ -130,7 +130,7 @@ def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: 
     on_cpu = device_and_dtype(spec.device)[0] == "cpu"
     model = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.float32)
     model.config.use_cache = False
-    trainer = (CompletionLossTrainer if on_cpu else SFTTrainer)(
+    trainer = (CompletionLossTrainer if on_cpu or spec.kl_weight else SFTTrainer)(
         model=model,
         args=_sft_config(folder, spec, dev is not None),
         train_dataset=train,
@@ -138,6 +138,7 @@ def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: 
         processing_class=tokenizer,
         peft_config=_lora(spec) if spec.method == "lora" else None,
     )
+    trainer.kl_weight = spec.kl_weight
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in {"PrinterCallback", "ProgressCallback", "RichProgressCallback"}:
             trainer.remove_callback(callback)
@@ -186,6 +187,7 @@ def _sft_config(folder: Path, spec: TrainingSpec, evaluate: bool) -> Any:
         load_best_model_at_end=evaluate,
         metric_for_best_model="eval_loss" if evaluate else None,
         greater_is_better=False if evaluate else None,
+        neftune_noise_alpha=spec.neftune_noise or None,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=device != "cpu",
@@ -215,9 +217,12 @@ def _save(folder: Path, spec: TrainingSpec, trainer: Any, tokenizer: Any) -> Non
     """Write the merged model, and for LoRA the adapter beside it, so that no reader needs peft or half the speed."""
     import torch
 
+    from optimizers.finetune.regularise import scale_towards_base
+
     for left in ("adapter", "model", "model.partial"):  # of a process that was killed right here
         shutil.rmtree(folder / left, ignore_errors=True)
     model = trainer.accelerator.unwrap_model(trainer.model)
+    scale_towards_base(model, spec)
     if spec.method == "lora":
         model.save_pretrained(folder / "adapter")
         model = model.merge_and_unload()

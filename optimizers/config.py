@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +16,7 @@ from optimizers.finetune.spec import TrainingSpec
 from programs.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS, SOLVERS
 from programs.lms.catalog import is_local
 from programs.tasks.base import task_class
+from programs.tasks.mixture import Mixture, parse_parts
 
 
 def _split(value: Any) -> Any:
@@ -47,6 +48,15 @@ class TaskConfig(BaseModel):
     def options(self) -> dict[str, Any]:
         """What `load_task` takes beside the name."""
         return dict(self.model_extra or {})
+
+    def with_parts_of(self, tasks: Mapping[str, TaskConfig]) -> TaskConfig:
+        """The same task; of a mixture, parts that bear the name of one of `tasks` are that one, with its options."""
+        parts = self.options().get("parts")
+        if self.name != Mixture.name or not parts:
+            return self
+        found = parse_parts(parts)
+        named = {name: tasks[part["name"]].model_dump() for name, part in found.items() if len(part) == 1 and part["name"] in tasks}
+        return TaskConfig.model_validate({**self.model_dump(), "parts": found | named})
 
 
 class ModelConfig(_Section):
@@ -232,6 +242,13 @@ class RunConfig(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     cost: CostConfig = CostConfig()
     experiment: ExperimentConfig = ExperimentConfig()
+
+    @model_validator(mode="after")
+    def _with_named_parts(self) -> RunConfig:
+        tasks = self.experiment.tasks
+        self.task = self.task.with_parts_of(tasks)
+        self.experiment.tasks = {name: task.with_parts_of(tasks) for name, task in tasks.items()}
+        return self
 
     def conditions(self) -> list[str]:
         """What is compared; with a solver of its own and no conditions given, the students work for that solver."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from optimizers.augment import AugmentSpec
 from optimizers.finetune.spec import TrainingSpec
 from programs.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS, SOLVERS
 from programs.lms.catalog import is_local
@@ -238,6 +239,7 @@ class RunConfig(_Section):
     data: DataConfig = DataConfig()
     labelling: LabellingConfig = LabellingConfig()
     screening: ScreeningConfig = ScreeningConfig()
+    augment: AugmentSpec = AugmentSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationConfig = EvaluationConfig()
     cost: CostConfig = CostConfig()

@@ -10,11 +10,13 @@ from typing import Any
 import dspy
 from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
+from optimizers.augment import AugmentSpec, augment
 from optimizers.finetune.jobs import Progress, train
 from optimizers.finetune.provider import TRLProvider, base_folder
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.journal import digest
 from optimizers.screening import Decision, Policy, count_drops, screen
+from optimizers.slots import Labelled
 from optimizers.traces import Call, Collected, Limits, Sample, collect, example_key
 from programs.adapter import adapter_by_name, adapter_name
 from programs.lms.artifacts import Artifact, home
@@ -36,7 +38,8 @@ class Distilled:
 
     Attributes:
         artifacts: Predictor name -> the model that was trained for it.
-        rows: Predictor name -> training rows (`id` and `messages`).
+        rows: Predictor name -> training rows (`id` and `messages`); those that no teacher wrote bear their `origin`, and
+            stand behind the others.
         decisions: One per (example, sample): kept, or the reason why not.
         collected: The teacher's samples and what they cost.
     """
@@ -72,6 +75,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         joint: One model for all targets, trained on the rows of all, in place of one a target.
         rewrite: `rewrite(outputs, example) -> outputs`: the target to learn in place of the teacher's outputs.
         max_rows: Rows to train on at most, drawn by `row_seed`; None takes all.
+        augment: Further rows for decomposers, made from those that were drawn; None or the default makes none.
         threads: Teacher calls at a time.
         limits: Where labelling stops.
         artifact_names: Predictor name -> folder name of its artifact; that of the first target, where `joint`.
@@ -100,6 +104,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         rewrite: Rewrite | None = None,
         max_rows: int | None = None,
         row_seed: int = 0,
+        augment: AugmentSpec | None = None,
         progress: Callable[[str, int, int, str], None] | None = None,
     ) -> None:
         super().__init__(train_kwargs=(training or TrainingSpec()).model_dump(exclude={"base"}))
@@ -116,6 +121,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         self.student_folder = student_folder or self.folder / "student"
         self.joint, self.rewrite = joint, rewrite
         self.max_rows, self.row_seed = max_rows, row_seed
+        self.augment = augment or AugmentSpec()
         self.progress = progress
 
     def compile(
@@ -170,6 +176,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         rows = self._rows(student, targets, collected, decisions, {example_key(example): example for example in trainset})
         if split == "train":
             rows = {name: self._drawn(found) for name, found in rows.items()}
+            rows = {name: [*found, *self._further_rows(student, targets[name], collected, found, name)] for name, found in rows.items()}
         return Distilled(rows=rows, decisions=decisions, collected=collected)
 
     def _drawn(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -189,6 +196,8 @@ class BootstrapDistill(FinetuneTeleprompter):
         missing = [name for name in chosen if name not in dict(teacher.named_predictors())]
         if missing:
             raise ValueError(f"The teacher has no predictor {missing[0]!r}; its predictors must bear the student's names.")
+        if self.augment.is_on and not any(_decomposes(named[name]) for name in chosen):
+            raise ValueError(f"augment= is for predictors of question -> subquestions, and none of {chosen} is one; leave it out.")
         return {name: named[name] for name in chosen}
 
     def _collect(self, teacher: dspy.Module, examples: list[dspy.Example], split: str) -> Collected:
@@ -241,6 +250,23 @@ class BootstrapDistill(FinetuneTeleprompter):
         changed = "answer" in outputs and normalize_answer(str(outputs["answer"])) != normalize_answer(str(target["answer"]))
         return {**row, "overwritten": True} if changed else row
 
+    def _further_rows(
+        self, student: dspy.Module, predictor: dspy.Predict, collected: Collected, rows: list[dict[str, Any]], name: str
+    ) -> list[dict[str, Any]]:
+        """Rows made from these by `augment`, where the predictor decomposes; marked with `origin`, `question` and `sources`."""
+        if not (self.augment.is_on and _decomposes(predictor)):
+            return []
+        samples = [collected.get_sample(row["id"], row["sample"]) for row in rows]
+        calls = {(sample.example_id, sample.sample): _call_of(sample, name) for sample in samples}
+        limits = {call.inputs.get("max_subquestions") for call in calls.values()}
+        further = []
+        for made, origin in augment([_labelled(sample, name) for sample in samples], self.augment, next(iter(limits), None)):
+            inputs = {**calls[made.sources[0], made.sample].inputs, "question": made.question, "context": made.context}
+            outputs = {"subquestions": list(made.subquestions) or [NO_DECOMPOSITION]}
+            row = {"id": made.id, "sample": made.sample, "messages": self._messages(student, predictor, inputs, outputs)}
+            further.append({**row, "origin": origin, "question": made.question, "sources": list(made.sources)})
+        return further
+
     def _messages(
         self, student: dspy.Module, predictor: dspy.Predict, inputs: dict[str, Any], outputs: dict[str, Any]
     ) -> list[dict[str, str]]:
@@ -255,6 +281,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         return adapter_name(dspy.settings.adapter) if dspy.settings.adapter else "chat"
 
     def _check(self, name: str, rows: list[dict[str, Any]], decisions: list[Decision]) -> None:
+        rows = teachers_own(rows)
         if len(rows) >= self.min_rows:
             return
         dropped = ", ".join(f"{count} {reason}" for reason, count in count_drops(decisions).items()) or "none dropped"
@@ -296,6 +323,11 @@ class BootstrapDistill(FinetuneTeleprompter):
         return compiled
 
 
+def teachers_own(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that the teacher wrote, without those that were made from them."""
+    return [row for row in rows if "origin" not in row]
+
+
 def two_stage(
     task: Task, decomposer: dspy.LM | None, solver: dspy.LM | None, adapters: dict[str, dspy.Adapter | str] | None = None
 ) -> TwoStage:
@@ -318,3 +350,21 @@ def _clean_outputs(outputs: dict[str, Any], sample: Sample) -> dict[str, Any]:
     if "subquestions" not in outputs or "state" not in sample.prediction:
         return outputs
     return {**outputs, "subquestions": sample.prediction["subquestions"] or [NO_DECOMPOSITION]}
+
+
+def _decomposes(predictor: dspy.Predict) -> bool:
+    return "question" in predictor.signature.input_fields and "subquestions" in predictor.signature.output_fields
+
+
+def _call_of(sample: Sample, predictor: str) -> Call:
+    return next(call for call in sample.calls if call.predictor == predictor)
+
+
+def _labelled(sample: Sample, predictor: str) -> Labelled:
+    """What `augment` sees of a teacher's run."""
+    call = _call_of(sample, predictor)
+    lines = _clean_outputs(call.outputs, sample)["subquestions"]
+    subquestions = () if lines == [NO_DECOMPOSITION] else tuple(lines)
+    answers = tuple(map(str, sample.prediction.get("sub_answers") or ()))
+    context = call.inputs.get("context") or ""
+    return Labelled(sample.example_id, sample.sample, call.inputs["question"], subquestions, answers, context)

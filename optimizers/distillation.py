@@ -12,9 +12,10 @@ from typing import Any
 
 import dspy
 
+from optimizers.augment import check_augment
 from optimizers.cast import Cast, decompose_demos, slug
 from optimizers.config import DataConfig, RunConfig, TaskConfig
-from optimizers.distill import BootstrapDistill, Distilled
+from optimizers.distill import BootstrapDistill, Distilled, teachers_own
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.jsonlines import read_json, write_json
 from optimizers.students import RECIPES, StudentRecipe
@@ -91,6 +92,9 @@ class Distillation:
         students: Of `STUDENTS`.
         notes: Folder of `labelling.json` and `rows.jsonl`, which are this configuration's own; `labels` by default.
         progress: See `Progress`.
+
+    Raises:
+        ValueError: Rows are to be made that the task cannot have; see `check_augment`.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class Distillation:
         self.config, self.cast, self.task, self.splits = config, cast, task, splits
         self.labels, self.students, self.progress = labels, students, progress
         self.notes = notes or labels
+        check_augment(config.augment, task)
 
     def label(self) -> None:
         """Run the teachers on the training questions: `traces.jsonl`, `samples.jsonl`, `labelling.json`."""
@@ -150,7 +155,7 @@ class Distillation:
     def screen(self) -> dict[str, Distilled]:
         """Rows of every student under its policy, kept or with the reason why not: `rows.jsonl`."""
         plain = {name: self._prepare(name) for name in self.students if not RECIPES[name].matched}
-        fewest = min((len(rows) for distilled in plain.values() for rows in distilled.rows.values()), default=None)
+        fewest = min((len(teachers_own(rows)) for distilled in plain.values() for rows in distilled.rows.values()), default=None)
         matched = {name: self._prepare(name, fewest) for name in self.students if RECIPES[name].matched}
         prepared = {name: (plain | matched)[name] for name in self.students}
         self._write_rows(prepared)
@@ -220,6 +225,8 @@ class Distillation:
             rewrite=recipe.rewrite,
             max_rows=max_rows,
             row_seed=screening.row_seed,
+            # Students of equal numbers of rows are told apart by their stage alone.
+            augment=None if recipe.matched or "decompose" not in recipe.stages else self.config.augment,
             progress=self.progress,
         )
 
@@ -251,6 +258,8 @@ def _row_lines(student: str, distilled: Distilled, questions: Mapping[str, str])
                 "messages": row.get("messages"),
                 **({"overwritten": True} if row.get("overwritten") else {}),
             }
+        made = {"student": student, "target": target, "policy": RECIPES[student].policy, "kept": True, "reason": None}
+        yield from ({**row, **made} for row in found if "origin" in row)
 
 
 def noted_labelling(notes: Path) -> dict[str, Any]:

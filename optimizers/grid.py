@@ -15,6 +15,7 @@ from pathlib import Path
 
 import dspy
 
+from optimizers.augment import check_augment
 from optimizers.cast import Cast
 from optimizers.config import RunConfig
 from optimizers.distill import TooFewRowsError
@@ -113,6 +114,8 @@ class Grid:
     def _task(self, name: str) -> NamedTask:
         config = configured_for(self.config, name)
         task = load_task(config.task.name, **task_options(config.task, config.seed))
+        if name in self.train:
+            check_augment(config.augment, task)
         wanted = {split: count for split, count in config.data.model_dump().items() if count and self._is_used(name, split)}
         return NamedTask(name, config, task, {split: task.load(split, count) for split, count in wanted.items()}, {})
 

@@ -81,6 +81,9 @@ def labelling_of(labels: Path) -> dict[str, Any]:
         if counted.setdefault(row["policy"], made) != made:
             continue
         entry = policies.setdefault(row["policy"], {"kept": 0, "dropped": Counter()})
+        if row.get("origin"):
+            entry.setdefault("augmented", Counter())[row["origin"]] += 1
+            continue
         entry["kept"] += row["kept"]
         if not row["kept"]:
             entry["dropped"][row["reason"]] += 1

@@ -1,0 +1,404 @@
+"""What makes a student carry over to another domain and to longer chains: one change at a time, paired, over seeds.
+
+    python benchmarks/carry_over.py @ embedded --out runs/carry_over
+    python benchmarks/carry_over.py @ embedded --out runs/carry_over --arms-only plain,compose,neftune --seeds 0,1,2
+    python benchmarks/carry_over.py --list
+
+Every arm trains the recipe's decomposer on the same number of teacher questions, `--rows`, of the first task of
+`experiment.train`, and is tested on all of `experiment.test` with the teacher as solver, beside the teacher on the same
+questions. A seed stands for other teacher questions and another order of training; the test questions are always the same.
+The same command continues: a label, a student or an answer that is on file is never made again. One at a time in a folder.
+
+Arms of your own: `--arms FILE.toml` in place of the built-in ones; `plain` is always there.
+
+    [arms.slow.training]            # any section of a run's configuration
+    epochs = 8
+    learning_rate = 3e-4
+    [arms.both]
+    task = "both"                   # one of [experiment.tasks], or a table such as {name = "mixture", parts = ["people", "books"]}
+    [arms.unscreened]
+    student = "S_D-T"               # in place of S_D-R
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import random
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dspy
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from optimizers.cast import Cast
+from optimizers.cli import parse_settings
+from optimizers.config import RunConfig, TaskConfig, load_config
+from optimizers.distill import TooFewRowsError
+from optimizers.distillation import Distillation, configured_for, noted_labelling, task_options
+from optimizers.evaluation import evaluate
+from optimizers.finetune.jobs import TrainingError
+from optimizers.jsonlines import read_json, read_lines, write_json
+from optimizers.leakage import find_leaks
+from optimizers.main_job import logging_to
+from optimizers.metrics import labelling_of, provenance, trained
+from optimizers.progress import ProgressDisplay
+from optimizers.run_folder import open_folder
+from optimizers.traces import Journal, journaled
+from optimizers.variants import Variant
+from programs.conditions import DECOMPOSER_STUDENTS, parse_condition
+from programs.lms.engine import unload
+from programs.lms.ledger import Ledger, Prices, recording
+from programs.tasks.base import Task, load_task
+
+PLAIN, REFERENCE = "plain", "teacher+teacher"
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to make the student.
+
+    Attributes:
+        name: Of its folders and in the tables.
+        settings: Section -> key -> value, over the recipe's.
+        task: What it is trained on: a name of [experiment.tasks], or a task's options; None for the recipe's.
+        student: One of the decomposers; `S_D-R` is screened by the teacher's success, `S_D-T` is not.
+    """
+
+    name: str
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    task: str | dict[str, Any] | None = None
+    student: str = "S_D-R"
+
+    def to_dict(self) -> dict[str, Any]:
+        rest = {"task": self.task, "student": self.student}
+        return {**self.settings, **{key: value for key, value in rest.items() if value not in (None, "S_D-R")}}
+
+    def config(self, base: RunConfig, seed: int) -> RunConfig:
+        """The configuration of one seed; refuses what is no setting."""
+        unknown = [section for section in self.settings if section not in RunConfig.model_fields]
+        if unknown:
+            raise ValueError(f"Arm {self.name!r}: unknown section {unknown[0]!r}; expected some of {sorted(RunConfig.model_fields)}.")
+        drawn = {"training": {"seed": seed}, "screening": {"row_seed": seed}, "augment": {"seed": seed}}
+        settings = {name: {**drawn.get(name, {}), **self.settings.get(name, {})} for name in {**drawn, **self.settings}}
+        try:
+            config = Variant(self.name, settings).apply(base).model_copy(update={"seed": seed})
+        except ValueError as error:
+            raise ValueError(f"Arm {self.name!r}: {error}") from error
+        return config.model_copy(update={"task": self._task(base)})
+
+    def _task(self, base: RunConfig) -> TaskConfig:
+        if isinstance(self.task, str):
+            return base.experiment.task(self.task, base.task)
+        return TaskConfig.model_validate(self.task).with_parts_of(base.experiment.tasks) if self.task else base.task
+
+
+def builtin_arms(config: RunConfig) -> list[Arm]:
+    """One change each; those that change nothing of this recipe are left out."""
+    training = config.training
+    alpha = training.lora_alpha / training.lora_rank
+    arms = [Arm(PLAIN)]
+    arms += [Arm(f"epochs={count}", {"training": {"epochs": float(count)}}) for count in (1, 2, 4)]
+    arms += [Arm(f"rate x{factor}", {"training": {"learning_rate": factor * training.learning_rate}}) for factor in (0.3, 2)]
+    arms += [Arm(f"rank={rank}", {"training": {"lora_rank": rank, "lora_alpha": max(1, round(alpha * rank))}}) for rank in (4, 16, 64)]
+    arms += [
+        Arm("adapter_scale=0.7", {"training": {"adapter_scale": 0.7}}),
+        Arm("neftune=5", {"training": {"neftune_noise": 5.0}}),
+        Arm("kl=0.1", {"training": {"kl_weight": 0.1}}),
+        Arm("mask_entities", {"augment": {"mask_entities": 1}}),
+        Arm("mask_synthetic", {"augment": {"mask_entities": 1, "names": "synthetic"}}),
+        Arm("compose", {"augment": {"compose": 1.0}}),
+        Arm("samples=4", {"labelling": {"samples": 4, "temperature": config.labelling.temperature or 0.7}, "screening": {"keep": "all"}}),
+        Arm("unscreened", student="S_D-T"),
+    ]
+    if len(config.experiment.train) > 1:
+        arms.append(Arm("mixture", task={"name": "mixture", "parts": list(config.experiment.train)}))
+    same = arms[0].config(config, 0)
+    return [arm for arm in arms if arm.name == PLAIN or arm.student != "S_D-R" or arm.config(config, 0) != same]
+
+
+def read_arms(path: Path) -> list[Arm]:
+    """The arms of a TOML file, behind `plain`."""
+    try:
+        tables = tomllib.loads(path.read_text())["arms"]
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise ValueError(f"{path} is no file of arms ({error!r}); see --help for what one looks like.") from error
+    arms = {PLAIN: Arm(PLAIN)}
+    for name, table in tables.items():
+        rest = {key: value for key, value in table.items() if key not in ("task", "student")}
+        if not all(isinstance(values, dict) for values in rest.values()):
+            raise ValueError(f"Arm {name!r} of {path} must hold tables of settings, such as [arms.{name}.training], task and student.")
+        arms[name] = Arm(name, rest, table.get("task"), table.get("student", "S_D-R"))
+    return list(arms.values())
+
+
+class Study:
+    """All arms and seeds in one folder.
+
+    Args:
+        config: The recipe with the experiment's tasks; `out` is the folder.
+        arms: `plain` among them.
+        seeds: From 0 on.
+
+    Raises:
+        ValueError: Before any work: an arm that cannot be, or a folder of another study.
+    """
+
+    def __init__(self, config: RunConfig, arms: list[Arm], seeds: list[int]) -> None:
+        config = configured_for(config, (config.experiment.train or [config.task.name])[0])
+        self.config, self.arms, self.seeds, self.folder = config, arms, seeds, Path(config.out)
+        _check(arms)
+        self.tests = {name: self._test(name) for name in config.experiment.test or [config.task.name]}
+        self.configs = {(arm.name, seed): arm.config(config, seed) for arm in arms for seed in seeds}
+        # Seeds draw questions from one split, as another seed of a task may divide the same questions otherwise.
+        self.tasks = {arm.name: _task_of(self.configs[arm.name, seeds[0]].task, config.seed) for arm in arms}
+        self._drawn: dict[tuple[str, int], dict[str, list[dspy.Example]]] = {}
+        for arm in arms:
+            for seed in seeds:
+                self._cast(arm, seed)
+                self._distillation(arm, seed)
+        self._open()
+
+    def _test(self, name: str) -> tuple[Task, list[dspy.Example]]:
+        config = configured_for(self.config, name)
+        task = _task_of(config.task, config.seed)
+        return task, task.load("test", config.data.test)
+
+    def _open(self) -> None:
+        known = read_json(self.folder / "arms.json")
+        for arm in self.arms:
+            if known.get(arm.name, arm.to_dict()) != arm.to_dict():
+                raise ValueError(
+                    f"{self.folder} has an arm {arm.name!r} of other settings: {known[arm.name]}. Rename it, or take another --out."
+                )
+        # What seeds and arms share; their own settings stand in arms.json.
+        open_folder(self.config, experiment=True)
+        write_json(self.folder / "arms.json", {**known, **{arm.name: arm.to_dict() for arm in self.arms}})
+
+    @functools.cached_property
+    def leaked(self) -> set[tuple[str, str]]:
+        """Test questions that stand in the training questions of any arm and seed, by test: they count for none."""
+        trained_on = {id(splits): splits["train"] for splits in (self._splits(arm, seed) for arm, seed in self.cells())}
+        share = self.config.experiment.near_duplicates
+        return {
+            (name, leak.test_id)
+            for train in trained_on.values()
+            for name, (_, examples) in self.tests.items()
+            for leak in find_leaks(train, examples, share=share)
+        }
+
+    def _splits(self, arm: Arm, seed: int) -> dict[str, list[dspy.Example]]:
+        """Questions of a seed; arms of the same task have the same ones."""
+        key, task, data = (self._labels_of(arm), seed), self.tasks[arm.name], self.config.data
+        if key not in self._drawn:
+            dev = {"dev": task.load("dev", data.dev)} if data.dev else {}
+            self._drawn[key] = {"train": drawn(task, data.train, seed), **dev}
+        return self._drawn[key]
+
+    def _labels_of(self, arm: Arm) -> str:
+        """Folder of the labels that arms of the same training task share."""
+        name = self.tasks[arm.name].name
+        return name if arm.task is None else arm.task if isinstance(arm.task, str) else f"{name} of {arm.name}"
+
+    def _cast(self, arm: Arm, seed: int) -> Cast:
+        return Cast(self.configs[arm.name, seed], self.folder / "students" / arm.name / f"seed-{seed}")
+
+    def _distillation(self, arm: Arm, seed: int, show: Any = None) -> Distillation:
+        options: dict[str, Any] = {"progress": lambda stage, *rest: show(f"{stage} {arm.name} {seed}", *rest)} if show else {}
+        return Distillation(
+            self.configs[arm.name, seed],
+            self._cast(arm, seed),
+            self.tasks[arm.name],
+            self._splits(arm, seed),
+            labels=self.folder / "labels" / self._labels_of(arm),
+            notes=self.folder / "notes" / arm.name / f"seed-{seed}",
+            students=[arm.student],
+            **options,
+        )
+
+    def predictions(self, test: str, arm: Arm | None = None, seed: int = 0) -> Path:
+        """The file of an arm's answers under a seed; the teacher's without an arm."""
+        folder = self.folder / "predictions" / test
+        return folder / arm.name / f"seed-{seed}.jsonl" if arm else folder / f"{REFERENCE}.jsonl"
+
+    def note(self, arm: Arm, seed: int) -> Path:
+        """What is known of a student, once it is trained and tested."""
+        return self.folder / "notes" / arm.name / f"seed-{seed}" / "student.json"
+
+    def scores(self, test: str, arm: Arm | None = None, seed: int = 0) -> dict[str, float]:
+        """Score by question, of those that are asked and did not leak."""
+        wanted = {example.id for example in self.tests[test][1] if (test, example.id) not in self.leaked}
+        lines = read_lines(self.predictions(test, arm, seed))
+        return {line["id"]: line["score"] for line in lines if line["id"] in wanted and line["score"] is not None}
+
+    def is_done(self, arm: Arm, seed: int) -> bool:
+        """Whether a student has answered all test questions."""
+        return self.note(arm, seed).exists() and all(
+            {example.id for example in examples}
+            <= {line["id"] for line in read_lines(self.predictions(name, arm, seed)) if line["score"] is not None or not line["error"]}
+            for name, (_, examples) in self.tests.items()
+        )
+
+    def cells(self) -> Iterator[tuple[Arm, int]]:
+        """Seed by seed, so that a study that is stopped has whole comparisons."""
+        return ((arm, seed) for seed in self.seeds for arm in self.arms)
+
+    def run(self, show: Any, keep: bool = True) -> None:
+        """Do what is missing.
+
+        Args:
+            show: Called with (stage, done, total, note).
+            keep: Keep the students' weights once they are tested.
+        """
+        with contextlib.closing(Journal(self.folder / "predictions" / "calls.jsonl")) as journal:
+            self._evaluate(None, 0, journal, show)
+            missing = [cell for cell in self.cells() if not self.is_done(*cell)]
+            done, started, skipped = len(list(self.cells())) - len(missing), time.monotonic(), {}
+            for number, (arm, seed) in enumerate(missing, 1):
+                try:
+                    self._cell(arm, seed, journal, show, keep)
+                except (TooFewRowsError, TrainingError) as error:
+                    console.print(f"{arm.name}, seed {seed}: {error}", markup=False)
+                    skipped[f"{arm.name}, seed {seed}"] = str(error)
+                left = (time.monotonic() - started) / number * (len(missing) - number)
+                show("study", done + number, done + len(missing), f"{arm.name}, seed {seed}")
+                self._say(arm, seed, f"{done + number}/{done + len(missing)}, about {left / 60:.0f} min left")
+            write_json(self.folder / "skipped.json", skipped)
+
+    def _say(self, arm: Arm, seed: int, place: str) -> None:
+        found = {name: list(self.scores(name, arm, seed).values()) for name in self.tests}
+        line = ", ".join(f"{name} {sum(values) / len(values):.1%}" for name, values in found.items() if values)
+        console.print(f"[{place}] {arm.name}, seed {seed}: {line or 'no student'}", markup=False, highlight=False, soft_wrap=True)
+
+    def _cell(self, arm: Arm, seed: int, journal: Journal, show: Any, keep: bool) -> None:
+        distillation = self._distillation(arm, seed, show)
+        distillation.label()
+        distillation.train(arm.student, distillation.screen()[arm.student])
+        self._evaluate(arm, seed, journal, show)
+        known = trained(distillation)[arm.student]
+        unload(known["model"])
+        made = labelling_of(distillation.notes)["by_policy"].values()
+        augmented = next(iter(made), {}).get("augmented", {})
+        write_json(self.note(arm, seed), {**known, "augmented": augmented, "labelling": noted_labelling(distillation.notes)})
+        if not keep:
+            shutil.rmtree(distillation.cast.folder_of(arm.student))
+
+    def _evaluate(self, arm: Arm | None, seed: int, journal: Journal, show: Any) -> None:
+        config = self.configs[arm.name, seed] if arm else self.config
+        cast = self._cast(arm, seed) if arm else Cast(config, self.folder / "students")
+        condition = parse_condition(f"{arm.student}+teacher" if arm else REFERENCE)
+        for name, (task, examples) in self.tests.items():
+            evaluate(
+                cast.program(condition, task, examples, functools.partial(journaled, journal=journal)),
+                task,
+                examples,
+                out=self.predictions(name, arm, seed),
+                threads=config.evaluation.threads,
+                progress=functools.partial(show, f"test {name} {arm.name if arm else REFERENCE} {seed}"),
+            )
+
+
+def drawn(task: Task, count: int, seed: int) -> list[dspy.Example]:
+    """The questions of a seed: another stretch of the training split, or a draw where it is too short for that."""
+    try:
+        return task.load("train", (seed + 1) * count)[seed * count :]
+    except ValueError:
+        everything = task.load("train")
+        if len(everything) < count:
+            raise
+        return random.Random(f"carry-over/{seed}").sample(everything, count)
+
+
+def _task_of(task: TaskConfig, seed: int) -> Task:
+    return load_task(task.name, **task_options(task, seed))
+
+
+def _check(arms: Iterable[Arm]) -> None:
+    for arm in arms:
+        if arm.student not in DECOMPOSER_STUDENTS:
+            raise ValueError(f"Arm {arm.name!r}: unknown student {arm.student!r}; expected one of {list(DECOMPOSER_STUDENTS)}.")
+        if not arm.name.strip() or set(arm.name) & set('/\\:*?"<>|') or arm.name.startswith("."):
+            raise ValueError(f"Arm {arm.name!r}: a name that a folder can have, please.")
+
+
+def _chosen(arms: list[Arm], only: str) -> list[Arm]:
+    wanted = [name.strip() for name in only.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in {arm.name for arm in arms}]
+    if unknown:
+        raise ValueError(f"Unknown arm {unknown[0]!r}; there are {[arm.name for arm in arms]}.")
+    return [arm for arm in arms if not wanted or arm.name in (PLAIN, *wanted)]
+
+
+def _seeds(text: str) -> list[int]:
+    if not all(part.strip().isdecimal() for part in text.split(",")):
+        raise ValueError(f"--seeds {text!r} must be whole numbers from 0 on, joined by commas.")
+    return sorted({int(part) for part in text.split(",")})
+
+
+def _options() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--arms", type=Path, help="TOML file of arms, in place of the built-in ones")
+    parser.add_argument("--arms-only", default="", help="names of arms, joined by commas; plain is always there")
+    parser.add_argument("--seeds", default="0,1,2", help="joined by commas (default 0,1,2)")
+    parser.add_argument("--rows", type=int, help="teacher questions of every arm (default: data.train of the recipe)")
+    parser.add_argument("--test", type=int, help="questions of every test task (default: those of the recipe)")
+    parser.add_argument("--discard-students", action="store_true", help="remove each student's weights once it is tested")
+    parser.add_argument("--list", action="store_true", help="print the arms as TOML, and do nothing")
+    parser.epilog = "All other words are a recipe and settings, as of `divide-or-conquer run`; --out says where."
+    return parser.parse_known_args()
+
+
+def configured(options: argparse.Namespace, words: list[str]) -> RunConfig:
+    """The recipe with the sizes of the study."""
+    recipe, overrides = parse_settings(words)
+    config = load_config(recipe or "embedded", {"out": "runs/carry_over", **overrides})
+    experiment = config.experiment
+    sizes: Mapping[str, int | None] = {"train": options.rows or config.data.train, "test": options.test}
+    names = [*experiment.train, *experiment.test, config.task.name]
+    data = {name: {**experiment.data.get(name, {}), **{key: size for key, size in sizes.items() if size}} for name in names}
+    # The plain recipe is that of `run`, without what an experiment changes to fit in more students.
+    changed = {**experiment.model_dump(), "data": data, "training": {}}
+    return RunConfig.model_validate({**config.model_dump(), "experiment": changed})
+
+
+def main() -> None:
+    from carry_over_report import write_report
+
+    options, words = _options()
+    config = configured(options, words)
+    arms = _chosen(read_arms(options.arms) if options.arms else builtin_arms(config), options.arms_only)
+    if options.list:
+        import tomli_w
+
+        print(tomli_w.dumps({"arms": {arm.name: arm.to_dict() for arm in arms}}))
+        return
+    study = Study(config, arms, _seeds(options.seeds))
+    stopped = False
+    with logging_to(study.folder / "log.txt"), recording(Ledger(Prices(config.cost.local_usd_per_hour))):
+        try:
+            with ProgressDisplay(console) as display:
+                study.run(display.update, keep=not options.discard_students)
+        except KeyboardInterrupt:
+            stopped = True
+    print(write_report(study, provenance(config, study.folder)))
+    if stopped:
+        console.print("Stopped. What is finished is kept: the same command continues.")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, RuntimeError) as error:
+        console.print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)

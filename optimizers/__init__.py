@@ -15,20 +15,36 @@ if TYPE_CHECKING:
     from optimizers.grid import run_experiment
     from optimizers.main_job import run
     from optimizers.run_folder import Run
+    from optimizers.studies import study
+    from optimizers.study_report import StudyResult
     from optimizers.traces import Limits
 
-__all__ = ["BootstrapDistill", "Limits", "Run", "RunConfig", "TRLProvider", "TrainingSpec", "load_config", "run", "run_experiment"]
+__all__ = [
+    "BootstrapDistill",
+    "Limits",
+    "Run",
+    "RunConfig",
+    "StudyResult",
+    "TRLProvider",
+    "TrainingSpec",
+    "load_config",
+    "run",
+    "run_experiment",
+    "study",
+]
 
 _HOMES = {
     "BootstrapDistill": "optimizers.distill",
     "Limits": "optimizers.traces",
     "Run": "optimizers.run_folder",
     "RunConfig": "optimizers.config",
+    "StudyResult": "optimizers.study_report",
     "TRLProvider": "optimizers.finetune.provider",
     "TrainingSpec": "optimizers.finetune.spec",
     "load_config": "optimizers.config",
     "run": "optimizers.main_job",
     "run_experiment": "optimizers.grid",
+    "study": "optimizers.studies",
 }
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,7 +15,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from optimizers.config import RunConfig
-    from optimizers.run_folder import Run
+
+T = TypeVar("T")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,7 +90,7 @@ def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run:
         console.print(f"Done: {result.folder}")
 
 
-def _continuable(job: Callable[[Callable[[str, int, int, str], None]], Run]) -> Run:
+def _continuable(job: Callable[[Callable[[str, int, int, str], None]], T]) -> T:
     """Do a long job with its progress on the screen; Ctrl-C leaves a hint."""
     from optimizers.progress import ProgressDisplay
 
@@ -142,6 +143,25 @@ def experiment(
     if "report" in chosen:
         out.print((result.folder / "report.md").read_text().split("\n## ")[1], markup=False, highlight=False, soft_wrap=True)
         out.print(f"Report: {result.folder / 'report.html'}", soft_wrap=True)
+
+
+@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+def study(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print dimensions, trials and expected minutes; do nothing.")] = False,
+) -> None:
+    """Find the recipe: Optuna over the settings that '[study.space]' names. The same command continues a study, or joins it."""
+    config = _config(context)
+    if dry_run:
+        from optimizers.study_plan import study_plan
+
+        out.print(study_plan(config))
+        return
+    from optimizers.studies import study as run_study
+
+    result = _continuable(lambda show: run_study(config, show))
+    out.print((result.folder / "study.md").read_text(), markup=False, highlight=False, soft_wrap=True)
+    out.print(f"Best configuration: {result.best_config}" if result.best else "No trial has a score.", soft_wrap=True)
 
 
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from optimizers.augment import AugmentSpec
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.study_config import StudyConfig
 from programs.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS, SOLVERS
 from programs.lms.catalog import is_local
 from programs.tasks.base import task_class
@@ -244,6 +245,7 @@ class RunConfig(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     cost: CostConfig = CostConfig()
     experiment: ExperimentConfig = ExperimentConfig()
+    study: StudyConfig = StudyConfig()
 
     @model_validator(mode="after")
     def _with_named_parts(self) -> RunConfig:
@@ -259,7 +261,7 @@ class RunConfig(_Section):
 
     def to_toml(self, experiment: bool = False) -> str:
         """TOML that `load_config` reads back to the same configuration, with the section of the grid or without."""
-        left_out: dict[str, Any] = {"training": {"base"}} if experiment else {"training": {"base"}, "experiment": True}
+        left_out: dict[str, Any] = {"training": {"base"}, "study": True, **({} if experiment else {"experiment": True})}
         return tomli_w.dumps(self.model_dump(exclude_none=True, exclude=left_out))
 
 

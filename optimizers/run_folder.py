@@ -11,7 +11,7 @@ from optimizers.config import RunConfig
 from optimizers.finetune.jobs import read_progress
 from optimizers.jsonlines import read_lines
 
-_MAY_DIFFER = {
+MAY_DIFFER = {
     "out",
     *(f"cost.{key}" for key in ("local_usd_per_hour", "local_calls_per_second", "trained_tokens_per_second")),
     *(f"labelling.{key}" for key in ("threads", "max_calls", "max_tokens", "max_usd", "failure_share", "partial")),
@@ -48,11 +48,11 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
 
 
 def _refuse_other(config: RunConfig, path: Path, experiment: bool) -> None:
-    before, now = (_flat(tomllib.loads(text)) for text in (path.read_text(), config.to_toml(experiment)))
+    before, now = (flat(tomllib.loads(text)) for text in (path.read_text(), config.to_toml(experiment)))
     if ("experiment.conditions" in before) != experiment:
         kinds = ("a run", "an experiment") if experiment else ("an experiment", "a run")
         raise ValueError(f"{path.parent} holds {kinds[0]}, not {kinds[1]}. Choose a new folder: --out {_free(path.parent)}")
-    changed = [key for key in sorted({*before, *now} - _MAY_DIFFER - _GRID) if before.get(key) != now.get(key)]
+    changed = [key for key in sorted({*before, *now} - MAY_DIFFER - _GRID) if before.get(key) != now.get(key)]
     if experiment:
         changed = [key for key in changed if not _stands_apart(key, key in before and key in now)]
     if changed:
@@ -66,11 +66,12 @@ def _stands_apart(key: str, on_both_sides: bool) -> bool:
     return parts[-2:] == ["data", "test"] or (parts[0] == "experiment" and (not on_both_sides or parts[1::2] == ["data", "test"]))
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys."""
+    found: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
 
 
 def _free(folder: Path) -> Path:

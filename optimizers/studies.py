@@ -26,7 +26,7 @@ from optimizers.main_job import logging_to
 from optimizers.study_config import studied_students
 from optimizers.study_report import StudyResult, write_study
 from optimizers.study_space import Space
-from optimizers.study_storage import open_study
+from optimizers.study_storage import claims, open_study
 from optimizers.study_trial import TrialDistillation
 from optimizers.study_worker import Worker, show
 from programs.lms.devices import usable_cores
@@ -77,10 +77,7 @@ class StudyJob:
         self.space = Space(config)
         self.task = load_task(config.task.name, **task_options(config.task, config.seed))
         self.splits = load_splits(self.task, config.data)
-        for dimension in self.space.dimensions:
-            if dimension.key.endswith(".model"):
-                for value in dimension.values or []:
-                    Cast(self.space.apply({dimension.key: value}), self.folder / "none")
+        self._check_models()
         self._check_price(Cast(config, self.folder / "none"))
         if (self.folder / "config.toml").exists():
             raise ValueError(f"{self.folder} holds a run or an experiment, not a study. Choose another folder: --out {self.folder}-study")
@@ -95,7 +92,8 @@ class StudyJob:
             try:
                 reason = self._work()
             finally:
-                result = write_study(self.study, self.config, self.space, reason)
+                with claims(self.folder):
+                    result = write_study(self.study, self.config, self.space, reason)
         return result
 
     def label(self) -> None:
@@ -119,6 +117,14 @@ class StudyJob:
             return worker.run()
         _Pool(self, deadline).run()
         return worker.spent() or worker.run()
+
+    def _check_models(self) -> None:
+        for dimension in self.space.dimensions:
+            for value in dimension.values or [] if dimension.key.endswith(".model") else []:
+                try:
+                    Cast(self.space.apply({dimension.key: value}), self.folder / "none")
+                except ValueError as error:
+                    raise ValueError(f"study.space: {dimension.key} cannot be {value!r}: {error}") from error
 
     def _check_price(self, cast: Cast) -> None:
         if self.config.study.max_usd is None:

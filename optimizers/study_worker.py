@@ -97,10 +97,10 @@ class Worker:
         with claims(self.folder):
             mend(self.study, self._deaths)
             trials = self.study.get_trials(deepcopy=False)
-            waiting = any(trial.state == TrialState.WAITING for trial in trials)
-            if not waiting and len(firsts(trials)) >= self.config.study.trials:
+            number = next((trial.number for trial in trials if trial.state == TrialState.WAITING), len(trials))
+            if number == len(trials) and len(firsts(trials)) >= self.config.study.trials:
                 return None
-            seed = self.config.study.seed + 1000 * len(trials)
+            seed = self.config.study.seed + 1000 * number
             self.study.sampler = sampler(self.config, seed)
             trial = self.study.ask(self.space.distributions)
             trial.set_user_attr(LEASE, sign_of_life(0))
@@ -225,6 +225,7 @@ def main(path: str, cores: str, deadline: str) -> int:
     from optimizers.main_job import logging_to
     from optimizers.progress import ProgressDisplay
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
     _end_with_parent()
     if hasattr(os, "sched_setaffinity"):
         # The trainer's process and every library's threads go by the cores that they may use.

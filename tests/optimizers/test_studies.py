@@ -6,11 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import optuna
 import pytest
 from command_line import command, finish
+from scripted import two_stage_rule
 
 from optimizers import RunConfig, StudyResult, load_config, run, study
 from optimizers.finetune.jobs import TrainingError
@@ -19,12 +22,13 @@ from optimizers.study_plan import study_plan
 from optimizers.study_space import Space
 from optimizers.study_storage import DIED, KIND, RETRY_OF
 from programs.lms import artifacts
+from programs.tasks.base import task_class
 
 LR = {"training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
 SPACE = {**LR, "training.lora_rank": {"choices": [2, 4]}}
 SMALL = {
     "task": {"name": "multihop", "schema": "people", "hops": "2"},
-    "teacher": {"model": "embedded/teacher", "max_tokens": 24},
+    "teacher": {"model": "openai/scripted", "adapter": "line"},
     "student": {"max_tokens": 4},
     "data": {"train": 12, "dev": 4, "test": 4},
     "screening": {"min_rows": 2},
@@ -33,14 +37,59 @@ SMALL = {
 }
 
 
+class _Teacher(BaseHTTPRequestHandler):
+    """An OpenAI-compatible teacher with two replies."""
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][-1]["content"]
+        message = {"role": "assistant", "content": two_stage_rule(asked)}
+        body = {"id": "1", "object": "chat.completion", "created": 0, "model": "scripted",
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}}  # fmt: skip
+        reply = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *words):
+        pass
+
+
 @pytest.fixture(scope="module")
 def labels(tiny, tmp_path_factory):
-    """Teacher traces that every study below shares: real ones, of the embedded teacher, made once."""
+    """Teacher traces that the studies below share, made once by a teacher behind an API; it is gone when the studies start."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Teacher)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    os.environ["OPENAI_API_KEY"] = "none"
+    SMALL["teacher"]["api_base"] = f"http://127.0.0.1:{server.server_port}/v1"
     folder = tmp_path_factory.mktemp("labels")
-    job = StudyJob(settings(f"local/{tiny.folder}", folder, SPACE, trials=1))
-    job.folder.mkdir(exist_ok=True)
+    job = StudyJob(settings(f"local/{tiny.folder}", folder, trials=1))
     job.label()
+    server.shutdown()
+    server.server_close()
     return folder / "labels"
+
+
+@pytest.fixture
+def quick(tiny, monkeypatch):
+    """Publishes the untrained model in a training's place, for what is not about training; lists what it was asked for."""
+    asked = []
+
+    def train(rows, spec, target, *, name, cancelled, **options):
+        asked.append(spec)
+        source = target.with_name("source")
+        shutil.copytree(tiny.folder, source, ignore=shutil.ignore_patterns("manifest.json"))
+        lines = [{"step": step, "steps": 2, "seconds": 0.5 * step, "loss": 1.0, "eval_loss": 1.0} for step in (1, 2)]
+        (source / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        metrics = {"seconds": 1.0 + len(asked), "rows": len(rows)}
+        return artifacts.publish(
+            source, target, name=name, adapter="line-terse", base="tiny", metrics=metrics, training={"save_steps": spec.save_steps}
+        )
+
+    monkeypatch.setattr("optimizers.study_trial.train", train)
+    return asked
 
 
 def settings(model, out, space=SPACE, **wanted):
@@ -98,7 +147,7 @@ def test_a_study_from_labels_to_a_config_that_run_takes(prepared):
     assert (result.folder / "study.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_optunas_own_plots_and_a_second_call_with_more_trials(prepared):
+def test_optunas_own_plots_and_a_second_call_with_more_trials(prepared, quick):
     before = study(prepared(trials=2))
     result = study(prepared(trials=4))
     assert len(result.trials) == 4
@@ -109,7 +158,7 @@ def test_optunas_own_plots_and_a_second_call_with_more_trials(prepared):
         assert plot(result.study()) is not None
 
 
-def test_a_study_of_that_name_with_other_dimensions_or_data_is_refused_with_the_difference(prepared):
+def test_a_study_of_that_name_with_other_dimensions_or_data_is_refused_with_the_difference(prepared, quick):
     study(prepared(trials=1))
     other = {**SPACE, "training.lora_rank": {"choices": [4, 8]}, "training.epochs": {"low": 1, "high": 4, "step": 1}}
     with pytest.raises(ValueError, match=r"'s?t?udy' exists with another definition(.|\n)*dimension training.epochs: none there(.|\n)*"
@@ -214,35 +263,24 @@ def test_a_trial_that_dies_is_retried_once_and_says_why(prepared, monkeypatch):
     assert "No trial has a score." in (result.folder / "study.md").read_text()
 
 
-def test_a_metric_that_raises_counts_as_wrong_and_is_shown(prepared, monkeypatch):
-    from programs.tasks.multihop import MultiHop
-
-    usual = MultiHop.score if "score" in vars(MultiHop) else None
-
+def test_a_metric_that_raises_counts_as_wrong_and_is_shown(prepared, quick, monkeypatch):
     def raising(self, example, prediction):
-        if example.id.startswith("people-dev") or "dev" in example.id:
-            raise KeyError("no unit")
-        return usual(self, example, prediction)
+        raise KeyError("no unit")
 
-    monkeypatch.setattr(MultiHop, "score", raising, raising=False)
+    monkeypatch.setattr(task_class("multihop"), "score", raising)
     result = study(prepared(trials=1))
     assert states(result) == ["complete"] and result.best["score"] == 0
     assert len(result.best["metric_errors"]) == 4
     assert "the metric raised KeyError: 'no unit'" in (result.folder / "study.md").read_text()
 
 
-def test_the_same_parameters_are_trained_once(prepared, monkeypatch):
-    from optimizers import study_trial
-
-    trainings = []
-    usual = study_trial.train
-    monkeypatch.setattr(study_trial, "train", lambda *args, **options: trainings.append(1) or usual(*args, **options))
+def test_the_same_parameters_are_trained_once(prepared, quick):
     result = study(prepared({"training.lora_rank": {"choices": [4, 2]}}, trials=5))
     assert states(result) == ["complete"] * 5
-    assert len(trainings) == len({trial["params"]["training.lora_rank"] for trial in result.trials}) == 2
+    assert len(quick) == len({trial["params"]["training.lora_rank"] for trial in result.trials}) == 2
 
 
-def test_a_spent_budget_returns_the_best_so_far(prepared):
+def test_a_spent_budget_returns_the_best_so_far(prepared, quick):
     config = prepared(trials=50, max_usd=1e-9)
     config = config.model_copy(update={"cost": config.cost.model_copy(update={"local_usd_per_hour": 1.0})})
     result = study(config)
@@ -269,7 +307,7 @@ def test_time_that_is_over_in_the_middle_of_a_training_loses_none_of_it(prepared
     assert steps.count(1) == 1 and steps[-1] >= reached
 
 
-def test_score_and_cost_make_a_pareto_front_and_all_of_it_is_kept(prepared):
+def test_score_and_cost_make_a_pareto_front_and_all_of_it_is_kept(prepared, quick):
     result = study(prepared(trials=3, objective="score,cost", pruner=None))
     front = result.found["best"]
     assert front and all(trial["cost"] > 0 for trial in result.trials) and result.found["cost_in"] == "seconds"

@@ -223,14 +223,24 @@ def test_settings_that_cannot_work_are_refused(wanted, message, tiny_model, tmp_
         study(given)
 
 
-def test_dimensions_from_the_command_line_and_unquoted_tables(tiny_model, tmp_path):
+def test_dimensions_from_the_command_line_and_unquoted_tables():
     text = "{ low = 1e-4, high = 1e-2, log = true }"
     config = load_config(None, {"study.space.training.learning_rate": text, "study.space.student": '{choices = ["embedded/base"]}'})
     space = Space(config)
     assert [str(dimension) for dimension in space.dimensions] == ["0.0001 to 0.01, log", "one of embedded/base"]
     assert space.apply({"student.model": "hf/a/b"}).student.model == "hf/a/b"
-    recipe = load_config("study", {"out": str(tmp_path / "s")})
-    assert study_plan(recipe) is not None and not (tmp_path / "s").exists()
+
+
+def test_a_plan_does_nothing(prepared, tmp_path):
+    from rich.console import Console
+
+    config = prepared(trials=7, workers=2)
+    shutil.rmtree(config.out)
+    console = Console(width=140, record=True)
+    console.print(study_plan(config))
+    shown = console.export_text()
+    assert "7 trials of 12 training and 4 dev questions" in shown and "0.0001 to 0.01, log" in shown and "Expected minutes" in shown
+    assert not (tmp_path / "s").exists()
 
 
 def test_labels_cover_the_largest_trial_and_every_teacher(tiny_model, tmp_path):
@@ -372,7 +382,7 @@ def trial_states(config):
     return [(trial.state.name, dict(trial.user_attrs)) for trial in optuna.load_study(study_name="study", storage=storage).trials]
 
 
-def until(condition, process, seconds=120):
+def until(condition, process, seconds=400):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, process.communicate()[0]

@@ -62,11 +62,12 @@ def labels(tiny, tmp_path_factory):
     """Teacher traces that the studies below share, made once by a teacher behind an API; it is gone when the studies start."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Teacher)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    os.environ["OPENAI_API_KEY"] = "none"
     SMALL["teacher"]["api_base"] = f"http://127.0.0.1:{server.server_port}/v1"
     folder = tmp_path_factory.mktemp("labels")
     job = StudyJob(settings(f"local/{tiny.folder}", folder, trials=1))
-    job.label()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_API_KEY", "none")
+        job.label()
     server.shutdown()
     server.server_close()
     return folder / "labels"
@@ -302,6 +303,7 @@ def test_a_spent_budget_returns_the_best_so_far(prepared, quick):
     assert len(more.trials) == 2 and more.complete
 
 
+@pytest.mark.slow
 def test_time_that_is_over_in_the_middle_of_a_training_loses_none_of_it(prepared):
     config = prepared(trials=2)
     slow = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 400})})
@@ -326,6 +328,7 @@ def test_score_and_cost_make_a_pareto_front_and_all_of_it_is_kept(prepared, quic
     assert "cost (seconds)" in (result.folder / "study.md").read_text()
 
 
+@pytest.mark.slow
 def test_median_pruning_stops_a_training_and_removes_its_work(prepared):
     """A hundred times the learning rate in the second trial: its dev loss is above the first one's at the first look."""
     space = {"training.learning_rate": {"choices": [1e-3, 10.0]}}
@@ -362,6 +365,7 @@ def test_wilcoxon_pruning_looks_at_questions_alone():
     assert made(50.0, []).should_prune() is True
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_trials_and_a_database_does_too(prepared, tmp_path):
     result = study(prepared(trials=4, workers=2, storage=f"sqlite:///{tmp_path / 'study.db'}"))
     assert states(result) == ["complete"] * 4
@@ -395,6 +399,7 @@ def until(condition, process, seconds=400):
     raise AssertionError("did not happen in time")
 
 
+@pytest.mark.slow
 def test_sigkill_of_a_study_loses_no_finished_trial(prepared, tmp_path):
     config = prepared(trials=3)
     process = started(config, tmp_path)
@@ -412,6 +417,7 @@ def test_sigkill_of_a_study_loses_no_finished_trial(prepared, tmp_path):
     assert retry["params"] == result.trials[1]["params"]
 
 
+@pytest.mark.slow
 def test_a_killed_workers_trial_is_taken_up_by_the_other_and_continues(prepared, tmp_path):
     """Two workers, one killed while it trains: the other makes all trials, that one from its checkpoint."""
     config = prepared(trials=3, workers=2, loss_checks=50)
@@ -435,6 +441,7 @@ def test_a_killed_workers_trial_is_taken_up_by_the_other_and_continues(prepared,
     assert [state for state, _ in found].count("COMPLETE") == 3
 
 
+@pytest.mark.slow
 def test_interrupt_gives_the_trial_back(prepared, tmp_path):
     config = prepared(trials=2)
     config = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 100})})

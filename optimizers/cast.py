@@ -49,6 +49,7 @@ class Cast:
         _check_keys(self.roles)
         for role in self.roles:
             self.model(role)
+        self.judge()
 
     def folder_of(self, student: str) -> Path:
         """The folder of a student's artifact."""
@@ -60,6 +61,14 @@ class Cast:
         if role not in self._models:
             self._models[role] = self._load(role)
         return self._models[role]
+
+    def judge(self) -> dspy.LM:
+        """The LM of the screening policy `judge`; the teacher's, unless the configuration names another."""
+        model = self.config.screening.judge
+        if model is None:
+            return self.model("teacher")
+        _check_keys({"screening.judge": model})
+        return make_lm(model.model, **model.options())
 
     def _load(self, role: str) -> dspy.LM:
         if role in STUDENTS:

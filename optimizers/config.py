@@ -27,6 +27,7 @@ def _split(value: Any) -> Any:
 
 
 Names = Annotated[list[str], BeforeValidator(_split)]
+AnswerFree = Literal["self_consistency", "agreement", "judge"]
 Numbers = Annotated[list[int], BeforeValidator(_split)]
 
 
@@ -117,8 +118,24 @@ class LabellingConfig(_Section):
 class ScreeningConfig(_Section):
     """Which teacher decompositions become rows."""
 
-    keep: Literal["first", "all"] = "first"
-    """With several samples: the first right one, or all distinct right ones."""
+    policy: Literal["none", "oracle"] | AnswerFree = "oracle"
+    """Of the students that are screened (S_D-R, S_E-R): by reference answers, or without; see docs/screening.md."""
+    votes: int = Field(5, ge=1)
+    """Samples that `self_consistency` takes of a solution, and `agreement` of a single-stage answer."""
+    share: float = Field(0.6, gt=0, le=1)
+    """Part of the votes that has to agree for `self_consistency`."""
+    temperature: float = Field(0.7, gt=0)
+    """Of the votes."""
+    single_stage: Literal["single-stage", "single-stage-cot", "single-stage-short"] = "single-stage"
+    """How `agreement` asks."""
+    judge: ModelConfig | None = None
+    """The model that judges for `judge`; the teacher, if not given."""
+    measure: Annotated[list[AnswerFree], BeforeValidator(_split)] = []
+    """Further policies to hold against the reference answers, for their calls' price; no student is trained on them."""
+    min_score: float = Field(1.0, ge=0, le=1)
+    """Score of an answer that counts as right, for tasks with part marks."""
+    keep: Literal["first", "all", "fewest"] = "first"
+    """With several samples: the first right one, all distinct right ones, or the right one with the fewest subquestions."""
     min_rows: int = Field(20, ge=1)
     """Fewer rows than this are not trained on."""
     max_rows: int | None = Field(None, ge=1)

@@ -15,7 +15,9 @@ from optimizers.finetune.jobs import Progress, train
 from optimizers.finetune.provider import TRLProvider, base_folder
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.journal import digest
-from optimizers.screening import Decision, Policy, count_drops, screen
+from optimizers.policies import Asking
+from optimizers.policies.asking import check_asking
+from optimizers.screening import Decision, Policy, count_drops, policy_by_name, screen
 from optimizers.slots import Labelled
 from optimizers.traces import Call, Collected, Limits, Sample, collect, example_key
 from programs.adapter import adapter_by_name, adapter_name
@@ -42,12 +44,14 @@ class Distilled:
             stand behind the others.
         decisions: One per (example, sample): kept, or the reason why not.
         collected: The teacher's samples and what they cost.
+        policy: What judged them; one that asks has its replies and their cost in `.asked`.
     """
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     collected: Collected | None = None
+    policy: Policy | None = None
 
 
 class BootstrapDistill(FinetuneTeleprompter):
@@ -62,9 +66,10 @@ class BootstrapDistill(FinetuneTeleprompter):
     Args:
         metric: `metric(example, prediction) -> float`; needed by the policy `oracle`.
         targets: Names of predictors to train (as in `named_predictors()`); by default those of the decomposer.
-        policy: `none` (S_D-T), `oracle` (S_D-R), or a `Policy`.
+        policy: `none` (S_D-T), `oracle` (S_D-R); without reference answers `self_consistency`, `agreement` or `judge`; or a
+            `Policy`, such as `optimizers.policies.SelfConsistency(votes=9)`.
         samples: Teacher samples a question.
-        keep: `first` right sample of a question, or `all` distinct right ones.
+        keep: `first` right sample of a question, `all` distinct right ones, or that with the `fewest` subquestions.
         temperature: Of the teacher's samples; needed if `samples` > 1.
         min_score: Metric value that counts as right.
         min_rows: Fewest rows to train on.
@@ -77,7 +82,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         max_rows: Rows to train on at most, drawn by `row_seed`; None takes all.
         augment: Further rows for decomposers, made from those that were drawn; None or the default makes none.
         threads: Teacher calls at a time.
-        limits: Where labelling stops.
+        limits: Where labelling and screening stop.
         artifact_names: Predictor name -> folder name of its artifact; that of the first target, where `joint`.
         progress: Called with (stage, done, total, note) while labelling and training.
     """
@@ -110,6 +115,8 @@ class BootstrapDistill(FinetuneTeleprompter):
         super().__init__(train_kwargs=(training or TrainingSpec()).model_dump(exclude={"base"}))
         if policy == "oracle" and metric is None:
             raise ValueError("policy='oracle' keeps what the metric calls right: pass metric=, for example task.metric.")
+        if isinstance(policy, str):
+            policy_by_name(policy, min_score)
         self.metric, self.policy, self.keep, self.min_score = metric, policy, keep, min_score
         self.targets = list(targets) if targets is not None else None
         self.samples, self.temperature, self.threads = samples, temperature, threads
@@ -171,13 +178,15 @@ class BootstrapDistill(FinetuneTeleprompter):
         """
         teacher = teacher or student
         targets = self._targets(student, teacher)
+        policy = policy_by_name(self.policy, self.min_score) if isinstance(self.policy, str) else self.policy
+        check_asking(policy, teacher, self.limits)
         collected = self._collect(teacher, trainset, split)
-        decisions = self._screen(collected, trainset)
+        decisions = self._screen(collected, trainset, policy, teacher, split)
         rows = self._rows(student, targets, collected, decisions, {example_key(example): example for example in trainset})
         if split == "train":
             rows = {name: self._drawn(found) for name, found in rows.items()}
             rows = {name: [*found, *self._further_rows(student, targets[name], collected, found, name)] for name, found in rows.items()}
-        return Distilled(rows=rows, decisions=decisions, collected=collected)
+        return Distilled(rows=rows, decisions=decisions, collected=collected, policy=policy)
 
     def _drawn(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """`max_rows` of the rows, in their order; fewer rows of the same seed are a part of more."""
@@ -200,11 +209,14 @@ class BootstrapDistill(FinetuneTeleprompter):
             raise ValueError(f"augment= is for predictors of question -> subquestions, and none of {chosen} is one; leave it out.")
         return {name: named[name] for name in chosen}
 
-    def _collect(self, teacher: dspy.Module, examples: list[dspy.Example], split: str) -> Collected:
+    def _calls_progress(self, stage: str) -> Callable[[int, int, int, float | None], None]:
         def report(done: int, total: int, failed: int, eta: float | None) -> None:
             if self.progress:
-                self.progress(f"label {split}", done, total, f"{failed} failed" if failed else "")
+                self.progress(stage, done, total, f"{failed} failed" if failed else "")
 
+        return report
+
+    def _collect(self, teacher: dspy.Module, examples: list[dspy.Example], split: str) -> Collected:
         return collect(
             teacher,
             examples,
@@ -213,11 +225,23 @@ class BootstrapDistill(FinetuneTeleprompter):
             temperature=self.temperature,
             threads=self.threads,
             limits=self.limits,
-            progress=report,
+            progress=self._calls_progress(f"label {split}"),
         )
 
-    def _screen(self, collected: Collected, examples: list[dspy.Example]) -> list[Decision]:
-        return screen(collected, examples, self.policy, score=self._score, keep=self.keep, min_score=self.min_score)
+    def _screen(
+        self, collected: Collected, examples: list[dspy.Example], policy: Policy, teacher: dspy.Module, split: str
+    ) -> list[Decision]:
+        # A metric says 0 both for wrong and for "cannot be judged"; a task's own score tells them apart.
+        task = getattr(self.metric, "__self__", None)
+        asking = Asking(
+            teacher,
+            self.folder,
+            threads=self.threads,
+            limits=self.limits,
+            score=task.score if isinstance(task, Task) else self._score,
+            progress=self._calls_progress(f"screen {split}"),
+        )
+        return screen(collected, examples, policy, score=self._score, keep=self.keep, min_score=self.min_score, asking=asking)
 
     def _score(self, example: dspy.Example, prediction: Any) -> Score:
         return Score(float(self.metric(example, prediction))) if self.metric else Score.unscored("no metric")

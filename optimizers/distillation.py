@@ -18,6 +18,9 @@ from optimizers.config import DataConfig, RunConfig, TaskConfig
 from optimizers.distill import BootstrapDistill, Distilled, teachers_own
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.jsonlines import read_json, write_json
+from optimizers.policies.asking import check_asking
+from optimizers.policies.configured import ANSWER_FREE, configured_policy, policy_name
+from optimizers.policies.measuring import write_measures
 from optimizers.students import RECIPES, StudentRecipe
 from optimizers.traces import Collected, Limits
 from programs.conditions import STUDENTS, Condition
@@ -34,7 +37,7 @@ DEMOS = 4
 
 
 class LabellingStoppedError(RuntimeError):
-    """A limit or too many failures ended labelling before its time; what was paid for is kept."""
+    """A limit or too many failures ended labelling or screening before its time; what was paid for is kept."""
 
 
 def no_progress(stage: str, done: int, total: int, note: str) -> None:
@@ -116,13 +119,14 @@ class Distillation:
 
     def label(self) -> None:
         """Run the teachers on the training questions: `traces.jsonl`, `samples.jsonl`, `labelling.json`."""
+        self._check_policies()
         # The two-stage teacher writes the few-shot demos too, so that it labels whatever students there are.
         collected = [self._labelled(RECIPES["S_D-T"])]
         if any(RECIPES[student].teacher != "two-stage" for student in self.students):
             collected.append(self._labelled(RECIPES["S_C-T"]))
         self._note_labelling(collected)
         for part in collected:
-            self._check_complete(part)
+            self._check_complete("Labelling", part)
 
     def _labelled(self, recipe: StudentRecipe) -> Collected:
         distilled = self._prepared(self._distiller("S_D-T", recipe), recipe)
@@ -144,11 +148,11 @@ class Distillation:
         self.notes.mkdir(parents=True, exist_ok=True)
         write_json(self.notes / "labelling.json", noted)
 
-    def _check_complete(self, collected: Collected) -> None:
-        if not collected.stopped or self.config.labelling.partial:
+    def _check_complete(self, stage: str, collected: Collected | None) -> None:
+        if collected is None or not collected.stopped or self.config.labelling.partial:
             return
         raise LabellingStoppedError(
-            f"Labelling stopped: {collected.stopped}. {collected.done} teacher runs are kept in {self.labels / 'samples.jsonl'}. The same "
+            f"{stage} stopped: {collected.stopped}. {collected.done} teacher runs are kept in {self.labels / 'samples.jsonl'}. The same "
             f"command continues once the cause is gone; to go on with what there is, add --labelling.partial true."
         )
 
@@ -159,7 +163,29 @@ class Distillation:
         matched = {name: self._prepare(name, fewest) for name in self.students if RECIPES[name].matched}
         prepared = {name: (plain | matched)[name] for name in self.students}
         self._write_rows(prepared)
+        self._measure()
         return prepared
+
+    def policy_of(self, student: str) -> str:
+        """The name of the policy that screens a student."""
+        return policy_name(RECIPES[student], self.config.screening)
+
+    def _policies(self) -> list[str]:
+        """The policies that screen the students, and those that are measured beside them."""
+        return list(dict.fromkeys([*map(self.policy_of, self.students), *self.config.screening.measure]))
+
+    def _check_policies(self) -> None:
+        """Refuse a policy that cannot work before the teacher is paid."""
+        teacher = self._programs(RECIPES["S_D-T"])[1]
+        for name in self._policies():
+            check_asking(configured_policy(name, self.config.screening, self.cast), teacher, self._limits())
+
+    def _measure(self) -> None:
+        """Hold the policies that see no reference answers against those that are there: `screening.json`."""
+        recipe, names = RECIPES["S_D-T"], self._policies()
+        if set(names) & set(ANSWER_FREE):
+            found = [self._prepared(self._distiller("S_D-T", recipe, policy=name), recipe) for name in dict.fromkeys(["none", *names])]
+            write_measures(self.notes, found, self.splits["train"], self.task, self.config.screening.min_score)
 
     def distill(self) -> dspy.Module | None:
         """Train every student that has no artifact yet; the program of the last, or None without students."""
@@ -195,7 +221,9 @@ class Distillation:
 
     def _prepared(self, distiller: BootstrapDistill, recipe: StudentRecipe) -> Distilled:
         student, teacher = self._programs(recipe)
-        return distiller.prepare(student, trainset=self.splits["train"], teacher=teacher)
+        distilled = distiller.prepare(student, trainset=self.splits["train"], teacher=teacher)
+        self._check_complete("Screening", getattr(distilled.policy, "asked", None))
+        return distilled
 
     def _programs(self, recipe: StudentRecipe) -> tuple[TwoStage | SingleStage, TwoStage | SingleStage]:
         """The program whose predictors are trained, on the untuned student, and the teacher's."""
@@ -204,21 +232,22 @@ class Distillation:
         solver = "student0" if "solve" in recipe.stages else "solver"
         return self.cast.two_stage(self.task, "student0", solver), self.cast.two_stage(self.task, "teacher", "teacher")
 
-    def _distiller(self, name: str, recipe: StudentRecipe, max_rows: int | None = None) -> BootstrapDistill:
+    def _distiller(self, name: str, recipe: StudentRecipe, max_rows: int | None = None, policy: str | None = None) -> BootstrapDistill:
         labelling, screening, training = self.config.labelling, self.config.screening, self.config.training
         return BootstrapDistill(
             metric=self.task.metric,
             targets=recipe.stages,
-            policy=recipe.policy,
+            policy=configured_policy(policy or policy_name(recipe, screening), screening, self.cast),
             samples=labelling.samples,
             keep=screening.keep,
+            min_score=screening.min_score,
             temperature=labelling.temperature,
             min_rows=min(screening.min_rows, max_rows or screening.min_rows),
             adapter=self.config.student.adapter,
             training=training.model_copy(update={"seed": training.seed or self.config.seed}),
             folder=self.labels,
             threads=labelling.threads,
-            limits=Limits(labelling.max_calls, labelling.max_tokens, labelling.max_usd, labelling.failure_share),
+            limits=self._limits(),
             artifact_names={recipe.stages[0]: slug(name)},
             student_folder=self.cast.folder_of(name).parent,
             joint=len(recipe.stages) > 1,
@@ -230,18 +259,22 @@ class Distillation:
             progress=self.progress,
         )
 
+    def _limits(self) -> Limits:
+        labelling = self.config.labelling
+        return Limits(labelling.max_calls, labelling.max_tokens, labelling.max_usd, labelling.failure_share)
+
     def _write_rows(self, prepared: Mapping[str, Distilled]) -> None:
         questions = {example.id: example.question for example in self.splits["train"]}
         self.notes.mkdir(parents=True, exist_ok=True)
         partial = self.notes / "rows.jsonl.partial"
         with partial.open("w") as file:
             for student, distilled in prepared.items():
-                for line in _row_lines(student, distilled, questions):
+                for line in _row_lines(student, self.policy_of(student), distilled, questions):
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
         os.replace(partial, self.notes / "rows.jsonl")
 
 
-def _row_lines(student: str, distilled: Distilled, questions: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _row_lines(student: str, policy: str, distilled: Distilled, questions: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for target, found in distilled.rows.items():
         rows = {(row["id"], row["sample"]): row for row in found}
         for decision in distilled.decisions:
@@ -252,7 +285,7 @@ def _row_lines(student: str, distilled: Distilled, questions: Mapping[str, str])
                 "question": questions[decision.example_id],
                 "student": student,
                 "target": target,
-                "policy": RECIPES[student].policy,
+                "policy": policy,
                 "kept": decision.kept,
                 "reason": decision.reason,
                 "messages": row.get("messages"),

@@ -50,6 +50,7 @@ from optimizers.report_sections import (
     reasons_text,
     usd_text,
 )
+from optimizers.screening_report import screening_sections
 
 _FIGURES = ("transfer.png", "learning.png", "errors-*.png", "costs-*.png")
 _LEAKS_SHOWN = 10
@@ -124,6 +125,7 @@ def sections(run: RunFiles) -> list[Section]:
         Section("What it says", _headlines(run)),
         Section("Setting", _setting(run)),
         Section("Labels and students", _students(run)),
+        *screening_sections(run),
         Section("Table 1: all conditions", tables.table_1(run)),
         Section("Table 3: other tasks", tables.table_3(run)),
         Section("Table 4: other solvers", tables.table_4(run)),

@@ -13,6 +13,7 @@ from optimizers.costs import break_even, cost_per_question, one_off_cost
 from optimizers.evaluation import summarise
 from optimizers.jsonlines import read_json, read_lines
 from optimizers.metrics import labelling_of, provenance, trained
+from optimizers.policies.measuring import read_measures, screening_cost
 from optimizers.statistics import holm, paired_comparison
 from optimizers.students import RECIPES
 from optimizers.variance import variance_components
@@ -82,6 +83,7 @@ def build_grid_metrics(grid: Grid) -> dict[str, Any]:
         "tasks": {name: _task(grid, named) for name, named in grid.tasks.items()},
         "models": {role: grid.cast(grid.train[0], grid.variants[0]).model(role).model for role in _roles(grid)},
         "labelling": {train: labelling_of(_notes(grid, train)) for train in grid.train},
+        "screening": list(_screening(grid)),
         "students": list(_students(grid)),
         "skipped": read_json(grid.folder / "skipped.json"),
         "cells": [{**m.identity(), **summarise(m.lines), "models": _models(grid, m.cell)} for m in measured],
@@ -148,10 +150,20 @@ def _students(grid: Grid) -> Iterator[dict[str, Any]]:
                 "data_seed": draw,
                 "ablation": variant.ablation,
                 "stages": list(recipe.stages),
-                "policy": recipe.policy,
+                "policy": distillation.policy_of(name),
                 "overwritten": overwritten.get(name, 0),
                 **found,
             }
+
+
+def _screening(grid: Grid) -> Iterator[dict[str, Any]]:
+    """The measured policies; variants that look at the same samples in the same way are told once."""
+    seen: list[Any] = []
+    for train, variant in grid.makings():
+        for record in read_measures(grid.distillation(train, variant).notes):
+            if (train, record) not in seen:
+                seen.append((train, record))
+                yield {"train": train, "variant": variant.students_name, **record}
 
 
 def _overwritten(notes: Path) -> dict[str, int]:
@@ -282,6 +294,8 @@ def _payback(grid: Grid, one: Measured, cost: Mapping[str, Any], teacher: Mappin
         return {}
     distillation = grid.distillation(one.cell.train, one.cell.variant)
     known, labelling = trained(distillation), labelling_of(distillation.notes)
+    policies = {distillation.policy_of(name) for name in one.cell.condition.students}
+    labelling |= (Usage.from_dict(labelling) + screening_cost(distillation.notes, policies)).to_dict()
     seconds = sum(known[name]["seconds"] for name in one.cell.condition.students if name in known)
     one_off = one_off_cost(labelling, seconds, prices=grid.prices)
     paid = break_even(cost, teacher, one_off)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from optimizers.distillation import noted_labelling
 from optimizers.evaluation import summarise
 from optimizers.jsonlines import read_json, read_lines
+from optimizers.policies.measuring import read_measures
 from optimizers.statistics import holm, paired_comparison, retention
 from programs.lms.artifacts import installed_versions, open_artifact
 from programs.lms.devices import usable_cores
@@ -47,6 +48,7 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         "models": {name: job.cast.model(role).model for name, role in _ROLES.items()},
         "overlap": 0,
         "labelling": labelling,
+        "screening": read_measures(folder),
         **({"incomplete": f"labelling stopped: {labelling['stopped']}"} if "stopped" in labelling else {}),
         "training": {"decompose": list(students.values())[-1]} if students else {},
         "students": students,
@@ -87,7 +89,8 @@ def labelling_of(labels: Path) -> dict[str, Any]:
         entry["kept"] += row["kept"]
         if not row["kept"]:
             entry["dropped"][row["reason"]] += 1
-    last = policies.get("oracle") or policies.get("none") or {"kept": 0, "dropped": {}}
+    screened = next((entry for policy, entry in policies.items() if policy != "none"), None)
+    last = screened or policies.get("none") or {"kept": 0, "dropped": {}}
     return {**noted_labelling(labels), **last, "by_policy": policies}
 
 

@@ -12,6 +12,8 @@ from rich.text import Text
 from optimizers.cast import roles_of
 from optimizers.config import RunConfig
 from optimizers.distillation import configured_for, students_of
+from optimizers.policies.configured import policy_name
+from optimizers.policies.judge import JudgeDecomposition
 from optimizers.statistics import questions_needed
 from optimizers.students import RECIPES
 from optimizers.variants import Variant, variants
@@ -23,7 +25,7 @@ from programs.tasks.base import load_task
 
 _TOKENS_A_CHARACTER = 0.25
 _CALL_TOKENS = 20
-_OUTPUT_TOKENS = {"decompose": 40, "solve": 60, "answer": 10, "reason": 80}
+_OUTPUT_TOKENS = {"decompose": 40, "solve": 60, "answer": 10, "reason": 80, "judge": 40}
 _API_SECONDS_A_CALL = 2.0
 _PROBED = 20
 _QUESTION_CHARACTERS = 100
@@ -51,7 +53,8 @@ def plan_steps(config: RunConfig) -> list[Step]:
     """
     planner = _Planner(config)
     conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
-    steps = [*planner.labelling(students_of(conditions)), *map(planner.training, students_of(conditions))]
+    students = students_of(conditions)
+    steps = [*planner.labelling(students), *planner.screening(students), *map(planner.training, students)]
     for condition in conditions:
         steps += planner.condition(condition)
     return steps
@@ -63,10 +66,11 @@ def grid_steps(config: RunConfig) -> list[Step]:
     train = experiment.train or [config.task.name]
     for name in train:
         planner = _Planner(configured_for(config, name), f"{name}, ")
+        made: set[Any] = set()
         for variant in variants(config):
             students = students_of(_conditions(config, variant))
             if variant.seeds is None or variant.seeds[2] in (0, *experiment.sampling_seeds[:1]):
-                steps += planner.labelling(students) if not variant.name else []
+                steps += _labelled(name, config, variant, students, made) if students or not variant.name else []
                 steps += [planner.training(f"{student} {variant.students_name}".strip()) for student in students]
     for name in experiment.test or train:
         planner = _Planner(configured_for(config, name), f"{name}, ")
@@ -74,6 +78,18 @@ def grid_steps(config: RunConfig) -> list[Step]:
             if variant.everywhere or name in train:
                 steps += _tested(planner, _conditions(config, variant), variant, 1 if not variant.everywhere else len(train))
     return steps
+
+
+def _labelled(train: str, config: RunConfig, variant: Variant, students: list[str], made: set[Any]) -> list[Step]:
+    """Labelling and screening of a variant, as far as no earlier one made the same calls; those are kept in `made`."""
+    config = variant.apply(configured_for(config, train))
+    samples = config.labelling.samples, config.labelling.temperature
+    policy = (*samples, config.screening.policy)
+    new = [key for key in (samples, policy) if key not in made]
+    made.update(new)
+    planner = _Planner(config, f"{train}, ") if new else None
+    labelling = planner.labelling(students) if planner and samples in new else []
+    return [*labelling, *(planner.screening(students) if planner and policy in new else [])]
 
 
 def _tested(planner: _Planner, conditions: list[Condition], variant: Variant, trainings: int) -> list[Step]:
@@ -95,7 +111,7 @@ def _conditions(config: RunConfig, variant: Variant) -> list[Condition]:
 class _Planner:
     def __init__(self, config: RunConfig, prefix: str = "") -> None:
         self.config, self.prefix = config, prefix
-        self.roles = roles_of(config)
+        self.roles = {**roles_of(config), "judge": config.screening.judge or config.teacher}
         self.prices = Prices(config.cost.local_usd_per_hour)
         task = load_task(config.task.name, **config.task.options())
         self.sees_context = task.decomposer_sees_context
@@ -107,7 +123,7 @@ class _Planner:
         self.examples = task.load(split, min(_PROBED, count)) if self.at_hand else assumed
 
     def prompt_tokens(self, stage: str) -> int:
-        signature = {"decompose": Decompose, "solve": Solve}.get(stage, Answer)
+        signature = {"decompose": Decompose, "solve": Solve, "judge": JudgeDecomposition}.get(stage, Answer)
         lengths = [self._characters(signature, example, stage) for example in self.examples]
         return round(sum(lengths) / len(lengths) * _TOKENS_A_CHARACTER) + _CALL_TOKENS
 
@@ -121,7 +137,7 @@ class _Planner:
         model = self.roles.get("student0" if role in (*STUDENTS, "fewshot") else role, self.config.teacher)
         tokens_in, tokens_out = self.prompt_tokens(stage) * count, _OUTPUT_TOKENS[stage] * count
         local = model.model.startswith(LOCAL_PREFIXES)
-        threads = self.config.labelling.threads if name.startswith("label") else self.config.evaluation.threads
+        threads = self.config.labelling.threads if name.startswith(("label", "screen")) else self.config.evaluation.threads
         seconds = count / self.config.cost.local_calls_per_second if local else count * _API_SECONDS_A_CALL / threads
         usd = self.prices.usd(model.model, tokens_in, tokens_out, seconds)
         return Step(f"{self.prefix}{name}", model.model, count, tokens_in, tokens_out, usd, seconds / 60)
@@ -130,6 +146,20 @@ class _Planner:
         count = self.config.data.train * self.config.labelling.samples
         stages = ["decompose", "solve", *(["reason"] if PLAIN_STUDENT in students else [])]
         return [self.calls(f"label: {stage}", "teacher", stage, count) for stage in stages]
+
+    def screening(self, students: list[str]) -> list[Step]:
+        """Calls of the policies that see no reference answers; the dev questions are screened like the others."""
+        config, screening = self.config, self.config.screening
+        questions = config.data.train + config.data.dev
+        samples = questions * config.labelling.samples
+        single = "reason" if screening.single_stage.endswith("-cot") else "answer"
+        asked = {
+            "self_consistency": ("teacher", "solve", samples * screening.votes),
+            "agreement": ("teacher", single, questions * screening.votes),
+            "judge": ("judge", "judge", samples),
+        }
+        policies = dict.fromkeys([*(policy_name(RECIPES[student], screening) for student in students), *screening.measure])
+        return [self.calls(f"screen: {policy}", *asked[policy]) for policy in policies if policy in asked]
 
     def training(self, student: str) -> Step:
         config, recipe = self.config, RECIPES[student.split()[0]]

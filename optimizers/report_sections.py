@@ -150,6 +150,8 @@ class Section:
 
 def sections(run: RunFiles) -> list[Section]:
     """The report of `run`, in reading order."""
+    from optimizers.screening_report import screening_sections
+
     return [
         Section("In short", _headlines(run)),
         Section("What was run", _setting(run)),
@@ -157,6 +159,7 @@ def sections(run: RunFiles) -> list[Section]:
         Section("Differences between conditions", _comparisons(run)),
         Section("Tokens, seconds and dollars", _costs(run)),
         Section("Training rows", _rows(run)),
+        *screening_sections(run),
         Section("Training", _training(run)),
         Section("Questions side by side", _questions(run)),
     ]

@@ -17,6 +17,7 @@ MAY_DIFFER = {
     *(f"labelling.{key}" for key in ("threads", "max_calls", "max_tokens", "max_usd", "failure_share", "partial")),
     *(f"evaluation.{key}" for key in ("threads", "conditions")),
     *(f"training.{key}" for key in ("threads", "save_steps", "device")),
+    "screening.measure",
 }
 """Settings that change how a run is done, not what comes out of the parts that stand already."""
 

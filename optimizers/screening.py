@@ -1,7 +1,8 @@
 """Which of the teacher's decompositions a student learns from. Every one that is left out has a reason.
 
 A policy is a small object that judges the samples of one example. `none` keeps what can be read (S_D-T in the paper),
-`oracle` what led the teacher itself to the right answer (S_D-R).
+`oracle` what led the teacher itself to the right answer (S_D-R). Without reference answers, `self_consistency`,
+`agreement` and `judge` ask LMs: see `optimizers.policies`.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import dspy
 
+from optimizers.policies import Agreement, Asking, AskingPolicy, Judge, SelfConsistency
 from optimizers.traces import UNPARSEABLE, Sample, example_key
 from programs.tasks.base import Score
 
-KEEP = ("first", "all")
+KEEP = ("first", "all", "fewest")
 
-WRONG_ANSWER, UNSCORED, DUPLICATE, NOT_FIRST = "wrong_answer", "unscored", "duplicate", "not_first"
+WRONG_ANSWER, UNSCORED, DUPLICATE = "wrong_answer", "unscored", "duplicate"
+NOT_FIRST, NOT_FEWEST = "not_first", "not_fewest"
+_PASSED_OVER = {"first": NOT_FIRST, "fewest": NOT_FEWEST}
 TEACHER_ERROR = "teacher_error:"
 """Start of the reason of a run that raised; the kind of error follows."""
 
@@ -53,6 +57,8 @@ class Decision:
 @runtime_checkable
 class Policy(Protocol):
     """Judges one readable sample by itself; `screen` sees to failed runs, duplicates and `keep`.
+
+    One that has to ask LMs first is an `AskingPolicy`: `screen` calls its `prepare` before the first `judge`.
 
     Attributes:
         name: What users type, and what reports show.
@@ -103,7 +109,13 @@ class KeepRight:
         return (None if given.value >= self.min_score else WRONG_ANSWER), given.value
 
 
-POLICIES: dict[str, Callable[[float], Policy]] = {"none": KeepReadable, "oracle": KeepRight}
+POLICIES: dict[str, Callable[[float], Policy]] = {
+    "none": KeepReadable,
+    "oracle": KeepRight,
+    "self_consistency": lambda min_score: SelfConsistency(),
+    "agreement": lambda min_score: Agreement(),
+    "judge": lambda min_score: Judge(),
+}
 
 
 def policy_by_name(name: str, min_score: float = 1.0) -> Policy:
@@ -138,6 +150,7 @@ def screen(
     keep: str = "first",
     min_score: float = 1.0,
     usable: Callable[[Sample], bool] = is_readable,
+    asking: Asking | None = None,
 ) -> list[Decision]:
     """Decide on every sample of every example.
 
@@ -146,17 +159,20 @@ def screen(
     Args:
         samples_by_example: Example id -> samples, as `collect` returns them, read one example at a time; or all samples.
         examples: With reference answers; an example without samples has no decisions.
-        policy: `none`, `oracle`, or an object of your own.
+        policy: One of `POLICIES`, or an object: one of them with other settings, such as `SelfConsistency(votes=9)`, or
+            your own.
         score: The task's `score`, called with the example and the teacher's prediction.
-        keep: `first` keeps the first sample that the policy keeps, `all` every distinct one.
+        keep: `first` keeps the first sample that the policy keeps, `all` every distinct one, `fewest` the first of those
+            with the fewest subquestions (`No decomposition` has none).
         min_score: What `oracle` calls right, in [0, 1] (default 1.0).
         usable: Whether a sample can be used at all; those that cannot are `unparseable`.
+        asking: For a policy that asks LMs: the teacher, and the folder for the calls.
 
     Returns:
         One decision a sample, in the order of the examples and of the sample numbers.
 
     Raises:
-        ValueError: Unknown policy or `keep`, or `min_score` outside 0 to 1.
+        ValueError: Unknown policy or `keep`, `min_score` outside 0 to 1, or a policy that asks without `asking`.
     """
     if keep not in KEEP:
         raise ValueError(f"Unknown keep={keep!r}; expected one of {list(KEEP)}.")
@@ -164,11 +180,26 @@ def screen(
         raise ValueError(f"min_score={min_score} must be between 0 and 1, as scores are.")
     judge = policy_by_name(policy, min_score) if isinstance(policy, str) else policy
     by_example = samples_by_example if isinstance(samples_by_example, Mapping) else _grouped(samples_by_example)
+    examples = list(examples)
     decisions: list[Decision] = []
+    if isinstance(judge, AskingPolicy):
+        if asking is None:
+            raise ValueError(f"policy={judge.name!r} asks LMs; pass asking=Asking(teacher, folder), with the teacher that was sampled.")
+        judge.prepare(readable(by_example, examples, usable), replace(asking, score=asking.score or score))
     for example in examples:
         samples = by_example.get(example_key(example), ())
         decisions += _decide(example, samples, judge, score, keep, usable)
     return decisions
+
+
+def readable(
+    by_example: Mapping[str, Sequence[Sample]], examples: Iterable[dspy.Example], usable: Callable[[Sample], bool] = is_readable
+) -> Iterator[tuple[dspy.Example, Sample]]:
+    """The samples that a policy judges, each with its example: all but failed and unreadable ones."""
+    for example in examples:
+        for sample in by_example.get(example_key(example), ()):
+            if not sample.error and usable(sample):
+                yield example, sample
 
 
 def _grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
@@ -181,14 +212,23 @@ def _grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
 def _decide(
     example: dspy.Example, samples: Sequence[Sample], policy: Policy, score: Scorer, keep: str, usable: Callable[[Sample], bool]
 ) -> Iterator[Decision]:
-    kept: set[Any] = set()
-    for sample in sorted(samples, key=lambda one: one.sample):
-        reason, value = _reason(example, sample, policy, score, usable)
+    ordered = sorted(samples, key=lambda one: one.sample)
+    judged = [_reason(example, sample, policy, score, usable) for sample in ordered]
+    good = [sample for sample, (reason, _) in zip(ordered, judged, strict=True) if reason is None]
+    chosen = None if keep == "all" or not good else min(good, key=_length) if keep == "fewest" else good[0]
+    seen: set[Any] = set()
+    for sample, (reason, value) in zip(ordered, judged, strict=True):
         if reason is None:
             key = decomposition_key(sample)
-            reason = DUPLICATE if key in kept else NOT_FIRST if kept and keep == "first" else None
-            kept.add(key)
+            passed_over = chosen is not None and sample is not chosen
+            reason = DUPLICATE if key in seen else _PASSED_OVER[keep] if passed_over else None
+            seen.add(key)
         yield Decision(sample.example_id, sample.sample, reason, sample.prediction.get("state") or "", value)
+
+
+def _length(sample: Sample) -> int:
+    """Subquestions of a sample; 0 for programs without."""
+    return len(sample.prediction.get("subquestions") or ())
 
 
 def _reason(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optimizers.config import ABLATIONS, RunConfig
+from optimizers.policies.configured import ANSWER_FREE
 
 _SAMPLES = 4
 _TEMPERATURE = 0.7
@@ -83,8 +84,11 @@ def _limits(config: RunConfig) -> Iterator[Settings]:
 
 def _screening(config: RunConfig) -> Iterator[Settings]:
     labelling = {"samples": _SAMPLES, "temperature": config.labelling.temperature or _TEMPERATURE}
-    for keep in ("first", "all"):
+    for keep in ("first", "all", "fewest"):
         yield f"screening={keep} of {_SAMPLES}", {"labelling": labelling, "screening": {"keep": keep}}
+    for policy in ("oracle", *ANSWER_FREE):
+        if policy != config.screening.policy:
+            yield f"screening={policy}", {"screening": {"policy": policy}}
 
 
 def _method(config: RunConfig) -> Iterator[Settings]:

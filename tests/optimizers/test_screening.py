@@ -100,8 +100,8 @@ def test_samples_may_come_as_a_plain_iterable_and_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"policy": "best"}, r"Unknown screening policy 'best'; expected one of \['none', 'oracle'\]"),
-        ({"keep": "some"}, r"Unknown keep='some'; expected one of \['first', 'all'\]"),
+        ({"policy": "best"}, r"Unknown screening policy 'best'; expected one of \['agreement', 'judge', 'none', 'oracle', 'self"),
+        ({"keep": "some"}, r"Unknown keep='some'; expected one of \['first', 'all', 'fewest'\]"),
         ({"min_score": 2}, "min_score=2 must be between 0 and 1"),
     ],
 )
@@ -125,4 +125,4 @@ def test_every_sample_has_one_decision_and_every_drop_a_reason(rows: list[tuple[
     kept = [d for d in decisions if d.kept]
     assert sum(count_drops(decisions).values()) + len(kept) == len(rows)
     possible = {line for answer, line, error in rows if error is None and (policy == "none" or answer == "Rome")}
-    assert len(kept) == (min(1, len(possible)) if keep == "first" else len(possible))
+    assert len(kept) == (len(possible) if keep == "all" else min(1, len(possible)))

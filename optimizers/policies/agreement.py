@@ -1,0 +1,68 @@
+"""`agreement`: keep what leads the teacher to the answer that most of its single-stage attempts give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dspy
+
+from optimizers.policies.asking import NOT_ASKED, VOTES_UNREADABLE, Asked, AskedPolicy, question_inputs
+from optimizers.policies.self_consistency import check_votes
+from optimizers.policies.votes import answer_of
+from optimizers.traces import Sample
+from programs.modules import SingleStage, module_lm
+
+NO_MAJORITY, DISAGREES = "no_majority", "disagrees_with_single_stage"
+
+
+class Agreement(AskedPolicy):
+    """The question is answered several times without a decomposition; the teacher's answer with one must be the majority's.
+
+    The majority is the most frequent answer of the votes that can be read. Reasons to drop: `disagrees_with_single_stage`,
+    `no_majority` (two answers lead), `votes_unreadable` (no vote had an answer), `not_asked` (calls that failed or were not
+    made could have changed the majority).
+
+    Args:
+        votes: Single-stage samples a question (m); all its decompositions share them.
+        temperature: Of these, above 0.
+        single_stage: The program that is asked; by default `SingleStage()` on the LM of the teacher's last stage.
+
+    Raises:
+        ValueError: A value out of range.
+    """
+
+    name = "agreement"
+
+    def __init__(self, votes: int = 5, temperature: float = 0.7, single_stage: SingleStage | None = None) -> None:
+        super().__init__()
+        check_votes(votes, temperature)
+        self.samples, self.temperature, self.single_stage = votes, temperature, single_stage
+
+    def program(self, teacher: dspy.Module) -> dspy.Module:
+        """The single stage."""
+        single = self.single_stage or _on_lm_of(teacher)
+        return Asked(single.answer, single.adapter_of("answer"))
+
+    def inputs(self, example: dspy.Example, sample: Sample) -> dict[str, Any]:
+        """The question alone."""
+        return question_inputs(example)
+
+    def judge(self, example: dspy.Example, sample: Sample, score: Callable[[], Any]) -> tuple[str | None, float | None]:
+        """See `Policy.judge`."""
+        votes = self.votes(example, sample)
+        if not votes.answers:
+            return (NOT_ASKED if votes.missing else VOTES_UNREADABLE), None
+        (first, most), *others = votes.ranking()
+        second = others[0][1] if others else 0
+        if most - second <= votes.missing:
+            return (NOT_ASKED if votes.missing else NO_MAJORITY), None
+        own = answer_of(sample.prediction)
+        return (None if own and votes.same(own, first) else DISAGREES), None
+
+
+def _on_lm_of(teacher: dspy.Module) -> SingleStage:
+    single, lm = SingleStage(), module_lm(getattr(teacher, "solve", teacher))
+    if lm is not None:
+        single.set_lm(lm)
+    return single

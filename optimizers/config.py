@@ -118,7 +118,7 @@ class LabellingConfig(_Section):
 class ScreeningConfig(_Section):
     """Which teacher decompositions become rows."""
 
-    policy: Literal["none", "oracle"] | AnswerFree = "oracle"
+    policy: Literal["none", "oracle", "self_consistency", "agreement", "judge"] = "oracle"
     """Of the students that are screened (S_D-R, S_E-R): by reference answers, or without; see docs/screening.md."""
     votes: int = Field(5, ge=1)
     """Samples that `self_consistency` takes of a solution, and `agreement` of a single-stage answer."""

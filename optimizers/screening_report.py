@@ -11,10 +11,11 @@ from optimizers.report_sections import RunFiles, Section, Table, Text, count_tex
 _TEXT = (
     "Each policy against the reference answers, on the same samples of the teacher, before duplicates go: precision is the share of "
     "right ones among those kept, recall the share kept of those that are right. The policies themselves saw no reference. 'none' keeps "
-    "all that can be read, so its precision is the teacher's own score."
+    "all that can be read, so its precision is the teacher's own score. Calls from cache were made before, in labelling or for another "
+    "sample."
 )
 _COLUMNS = ("Samples", "Kept", "Precision", "95% interval", "of", "Recall", "95% interval", "of")
-_COST = ("Calls", "Input tokens", "Output tokens", "Seconds", "US dollars", "Dropped")
+_COST = ("Calls", "From cache", "Input tokens", "Output tokens", "Seconds", "US dollars", "Dropped")
 
 
 def screening_sections(run: RunFiles) -> list[Section]:
@@ -41,6 +42,6 @@ def policy_row(record: Mapping[str, Any]) -> list[str]:
         share = record.get(key) or {}
         cells += [percent(share.get("estimate")), percent_interval(share), count_text(share.get("n"))]
     cost = record.get("cost") or {}
-    cells += [count_text(cost.get(key)) for key in ("calls", "input_tokens", "output_tokens")]
+    cells += [count_text(cost.get(key)) for key in ("calls", "cache_hits", "input_tokens", "output_tokens")]
     seconds = f"{cost['seconds']:,.1f}" if is_number(cost.get("seconds")) else "n/a"
     return [*cells, seconds, usd_text(cost.get("usd")), reasons_text(record.get("dropped") or {})]

@@ -13,20 +13,25 @@ if TYPE_CHECKING:
     from optimizers.finetune.provider import TRLProvider
     from optimizers.finetune.spec import TrainingSpec
     from optimizers.grid import run_experiment
+    from optimizers.improvement import Improvement, improve
     from optimizers.main_job import run
     from optimizers.run_folder import Run
     from optimizers.studies import study
     from optimizers.study_report import StudyResult
+    from optimizers.success import LearnFromSuccess
     from optimizers.traces import Limits
 
 __all__ = [
     "BootstrapDistill",
+    "Improvement",
+    "LearnFromSuccess",
     "Limits",
     "Run",
     "RunConfig",
     "StudyResult",
     "TRLProvider",
     "TrainingSpec",
+    "improve",
     "load_config",
     "run",
     "run_experiment",
@@ -35,12 +40,15 @@ __all__ = [
 
 _HOMES = {
     "BootstrapDistill": "optimizers.distill",
+    "Improvement": "optimizers.improvement",
+    "LearnFromSuccess": "optimizers.success",
     "Limits": "optimizers.traces",
     "Run": "optimizers.run_folder",
     "RunConfig": "optimizers.config",
     "StudyResult": "optimizers.study_report",
     "TRLProvider": "optimizers.finetune.provider",
     "TrainingSpec": "optimizers.finetune.spec",
+    "improve": "optimizers.improvement",
     "load_config": "optimizers.config",
     "run": "optimizers.main_job",
     "run_experiment": "optimizers.grid",

@@ -9,9 +9,10 @@ from pathlib import Path
 import dspy
 
 from optimizers.config import ModelConfig, RunConfig
-from optimizers.distill import two_stage
-from programs.conditions import INTERACTIVE, STUDENTS, Condition
+from optimizers.distill import feedback_two_stage, two_stage
+from programs.conditions import FEEDBACK, INTERACTIVE, STUDENTS, TRAINED, Condition
 from programs.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
+from programs.feedback import FeedbackTwoStage
 from programs.interactive import Interactive
 from programs.lms.artifacts import open_artifact, register
 from programs.lms.catalog import lm as make_lm
@@ -71,7 +72,7 @@ class Cast:
         return make_lm(model.model, **model.options())
 
     def _load(self, role: str) -> dspy.LM:
-        if role in STUDENTS:
+        if role in TRAINED:
             artifact = open_artifact(self.folder_of(role))
             register(artifact)
             return make_lm(artifact.model_string, **self.config.student.options())
@@ -88,6 +89,12 @@ class Cast:
         formats = {"decompose": self.format(decomposer), "solve": self.format(solver)}
         adapters = {stage: name for stage, name in formats.items() if name}
         return two_stage(task, wrap(self.model(decomposer)), wrap(self.model(solver)), adapters)
+
+    def feedback(self, task: Task, decomposer: str, solver: str, wrap: Wrap = lambda lm: lm) -> FeedbackTwoStage:
+        """As `two_stage`, with a decomposer that sees the solver's first attempt."""
+        formats = {"attempt": self.format(solver), "decompose": self.format(decomposer), "solve": self.format(solver)}
+        adapters: dict[str, dspy.Adapter | str] = {stage: name for stage, name in formats.items() if name}
+        return feedback_two_stage(task, wrap(self.model(decomposer)), wrap(self.model(solver)), adapters)
 
     def single_stage(self, form: str, role: str, wrap: Wrap = lambda lm: lm) -> SingleStage:
         """A `SingleStage` of one of the forms `single-stage`, `single-stage-cot`, `single-stage-short`."""
@@ -107,6 +114,9 @@ class Cast:
             return asking
         if condition.decomposer is None:
             return self.single_stage(condition.form, condition.solver, wrap)
+        if condition.with_feedback:
+            named = condition.decomposer
+            return self.feedback(task, named if named in TRAINED else named.removesuffix(FEEDBACK), condition.solver, wrap)
         source = condition.decomposer if condition.decomposer in {*self.roles, *STUDENTS, "fewshot"} else "teacher"
         program = self.two_stage(task, source, condition.solver, wrap)
         program.decompose = self._decomposer(condition.decomposer, program.decompose, examples)

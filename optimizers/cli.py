@@ -165,6 +165,16 @@ def study(
 
 
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+def improve(context: typer.Context) -> None:
+    """Let a run's student go on learning from what its own decompositions lead the solver to, in rounds; '[improve]' says how."""
+    config = _config(context)
+    from optimizers.improvement import improve as improve_student
+
+    result = _continuable(lambda show: improve_student(config, show))
+    out.print((result.folder / "improve.md").read_text(), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
 def label(context: typer.Context) -> None:
     """Only collect the teacher's decompositions and solutions."""
     _run(context, ("label",))

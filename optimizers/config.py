@@ -162,6 +162,88 @@ class CostConfig(_Section):
     """Of a training, for plans; likewise."""
 
 
+class PreferenceConfig(_Section):
+    """DPO; what is not here is as in `training`."""
+
+    beta: float = Field(0.1, gt=0)
+    """How dear it is to leave the student that a round starts from."""
+    learning_rate: float = Field(5e-5, gt=0)
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(4, ge=1)
+    """Pairs a step."""
+    pairs_per_question: int = Field(2, ge=1)
+
+
+class GroupRewardConfig(_Section):
+    """GRPO; what is not here is as in `training`."""
+
+    steps: int = Field(20, ge=1)
+    """A round."""
+    group_size: int = Field(4, ge=2)
+    """Decompositions a question."""
+    questions_per_step: int = Field(1, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    learning_rate: float = Field(1e-5, gt=0)
+    beta: float = Field(0.0, ge=0)
+    """Weight of the divergence from the student that a round starts from."""
+
+
+class ImproveDataConfig(_Section):
+    """How many questions."""
+
+    train: int | None = Field(None, ge=1)
+    """To decompose in each round; by default as many as `data.train`."""
+    dev: int = Field(50, ge=1)
+    """Whose two-stage score decides which round is the best."""
+    test: int | None = Field(None, ge=1)
+    """By default as many as `data.test`."""
+
+
+class ImproveConfig(_Section):
+    """Rounds of learning from the solver's success: `divide-or-conquer improve`; `run` has no use for it."""
+
+    method: Literal["expert", "dpo", "grpo"] = "expert"
+    """Train on what was right, on pairs of right and wrong, or by rewards."""
+    student: Literal["S_D-R", "S_D-T"] = "S_D-R"
+    """Where round 0 stands; distilled first if it is missing."""
+    form: Literal["plain", "feedback"] = "plain"
+    """Whether the decomposer sees the solver's first attempt."""
+    reward: Literal["score", "gain", "agreement"] = "score"
+    """The solver's score with the decomposition; that less its single-stage score; or the majority's answer."""
+    min_reward: float = 1.0
+    """From which on a decomposition is right."""
+    min_share: float = Field(0.5, gt=0, le=1)
+    """Of the answers to one question that must be equal, for `agreement`."""
+    alone: Literal["single-stage", "single-stage-cot"] = "single-stage"
+    """How the solver answers by itself, for `gain`."""
+    samples: int = Field(4, ge=2)
+    """Decompositions a question and round."""
+    temperature: float = Field(0.8, gt=0)
+    prefer: Literal["fewer", "frequent"] = "fewer"
+    """Of several right decompositions: the one with the fewest subquestions, or the one that was written most often."""
+    rows_per_question: int = Field(1, ge=1)
+    """Distinct right decompositions to learn at most, by `expert`."""
+    teacher_rows: bool = True
+    """Whether `expert` trains on the rows of round 0 too."""
+    start: Literal["base", "student"] = "base"
+    """Whether `expert` trains the base anew, or the student of the round before further."""
+    min_rows: int = Field(20, ge=1)
+    """New rows or pairs without which a round is not trained and the rounds end."""
+    rounds: int = Field(3, ge=1)
+    patience: int = Field(1, ge=1)
+    """Rounds without a rise of the dev score after which it is over."""
+    task: TaskConfig | None = None
+    """Other questions than the run's: its training, dev and test questions take their place."""
+    data: ImproveDataConfig = ImproveDataConfig()
+    dpo: PreferenceConfig = PreferenceConfig()
+    grpo: GroupRewardConfig = GroupRewardConfig()
+    max_calls: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1)
+    max_usd: float | None = Field(None, gt=0)
+    out: str | None = None
+    """Another folder than the run's, for several ways from the same student."""
+
+
 ABLATIONS = ("rows", "limit", "screening", "method", "format", "few-shot")
 
 
@@ -263,6 +345,7 @@ class RunConfig(_Section):
     cost: CostConfig = CostConfig()
     experiment: ExperimentConfig = ExperimentConfig()
     study: StudyConfig = StudyConfig()
+    improve: ImproveConfig = ImproveConfig()
 
     @model_validator(mode="after")
     def _with_named_parts(self) -> RunConfig:
@@ -277,8 +360,8 @@ class RunConfig(_Section):
         return list(SOLVER_CONDITIONS) if self.solver and given == list(DEFAULT_CONDITIONS) else given
 
     def to_toml(self, experiment: bool = False) -> str:
-        """TOML that `load_config` reads back to the same configuration, with the section of the grid or without."""
-        left_out: dict[str, Any] = {"training": {"base"}, "study": True, **({} if experiment else {"experiment": True})}
+        """TOML that `load_config` reads back to the same run, with the section of the grid or without; none on studies and improving."""
+        left_out: dict[str, Any] = {"training": {"base"}, "study": True, "improve": True, **({} if experiment else {"experiment": True})}
         return tomli_w.dumps(self.model_dump(exclude_none=True, exclude=left_out))
 
 
@@ -323,8 +406,8 @@ def _set(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
     *sections, last = path
     if not sections and last in {"teacher", "student", "solver"}:
         sections, last = [last], "model"
-    if not sections and last == "task":
-        sections, last = ["task"], "name"
+    if last == "task" and sections in ([], ["improve"]):
+        sections, last = [*sections, "task"], "name"
     for section in sections:
         settings = settings.setdefault(section, {})
     settings[last] = value

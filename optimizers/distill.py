@@ -21,6 +21,7 @@ from optimizers.screening import Decision, Policy, count_drops, policy_by_name, 
 from optimizers.slots import Labelled
 from optimizers.traces import Call, Collected, Limits, Sample, collect, example_key
 from programs.adapter import adapter_by_name, adapter_name
+from programs.feedback import FeedbackTwoStage
 from programs.lms.artifacts import Artifact, home
 from programs.lms.catalog import lm as make_lm
 from programs.modules import TwoStage
@@ -358,6 +359,18 @@ def two_stage(
     """`TwoStage` with a task's limits and one LM a stage (None: DSPy's configured one)."""
     program = TwoStage(max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context, adapters=adapters)
     for stage, model in (("decompose", decomposer), ("solve", solver)):
+        getattr(program, stage).set_lm(model)
+    return program
+
+
+def feedback_two_stage(
+    task: Task, decomposer: dspy.LM | None, solver: dspy.LM | None, adapters: dict[str, dspy.Adapter | str] | None = None
+) -> FeedbackTwoStage:
+    """`FeedbackTwoStage` likewise; the solver makes the first attempt too."""
+    program = FeedbackTwoStage(
+        max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context, adapters=adapters
+    )
+    for stage, model in (("attempt", solver), ("decompose", decomposer), ("solve", solver)):
         getattr(program, stage).set_lm(model)
     return program
 

@@ -23,7 +23,7 @@ from optimizers.policies.configured import ANSWER_FREE, configured_policy, polic
 from optimizers.policies.measuring import write_measures
 from optimizers.students import RECIPES, StudentRecipe
 from optimizers.traces import Collected, Limits
-from programs.conditions import STUDENTS, Condition
+from programs.conditions import FEEDBACK_STUDENTS, TRAINED, Condition
 from programs.lms.engine import unload_all
 from programs.lms.ledger import Usage
 from programs.modules import SingleStage, TwoStage
@@ -78,9 +78,9 @@ def load_splits(task: Task, sizes: DataConfig) -> dict[str, list[dspy.Example]]:
 
 
 def students_of(conditions: Iterable[Condition]) -> list[str]:
-    """The students that the conditions ask for, in the order of `STUDENTS`."""
+    """The students that the conditions ask for, in the order of `TRAINED`."""
     wanted = {student for condition in conditions for student in condition.students}
-    return [student for student in STUDENTS if student in wanted]
+    return [student for student in TRAINED if student in wanted]
 
 
 class Distillation:
@@ -92,7 +92,7 @@ class Distillation:
         task: The training task.
         splits: `train`, and `dev` where there is one.
         labels: Folder of traces and samples. Several configurations may share it: a call is made once.
-        students: Of `STUDENTS`.
+        students: Of `TRAINED`.
         notes: Folder of `labelling.json` and `rows.jsonl`, which are this configuration's own; `labels` by default.
         progress: See `Progress`.
 
@@ -121,9 +121,9 @@ class Distillation:
         """Run the teachers on the training questions: `traces.jsonl`, `samples.jsonl`, `labelling.json`."""
         self._check_policies()
         # The two-stage teacher writes the few-shot demos too, so that it labels whatever students there are.
-        collected = [self._labelled(RECIPES["S_D-T"])]
-        if any(RECIPES[student].teacher != "two-stage" for student in self.students):
-            collected.append(self._labelled(RECIPES["S_C-T"]))
+        asked = {RECIPES[student].teacher for student in self.students}
+        further = [RECIPES[name] for name in ("S_C-T", FEEDBACK_STUDENTS[0]) if RECIPES[name].teacher in asked]
+        collected = [self._labelled(recipe) for recipe in (RECIPES["S_D-T"], *further)]
         self._note_labelling(collected)
         for part in collected:
             self._check_complete("Labelling", part)
@@ -194,6 +194,21 @@ class Distillation:
             program = self.train(name, distilled)
         return program
 
+    def ready(self, name: str) -> Distilled:
+        """One student with all that it needs: its labels, its rows, and its artifact, made where they are missing.
+
+        Raises:
+            LabellingStoppedError: Labelling was stopped before its time.
+            TooFewRowsError: Fewer rows than `screening.min_rows`.
+        """
+        distilled = self._prepare(name)
+        assert distilled.collected is not None
+        self._note_labelling([distilled.collected])
+        self._check_complete(distilled.collected)
+        self._write_rows({name: distilled})
+        self.train(name, distilled)
+        return distilled
+
     def train(self, name: str, distilled: Distilled) -> dspy.Module:
         """Train one student, unless it has its artifact, on the rows that `screen` found.
 
@@ -227,6 +242,8 @@ class Distillation:
 
     def _programs(self, recipe: StudentRecipe) -> tuple[TwoStage | SingleStage, TwoStage | SingleStage]:
         """The program whose predictors are trained, on the untuned student, and the teacher's."""
+        if recipe.teacher == "feedback":
+            return self.cast.feedback(self.task, "student0", "solver"), self.cast.feedback(self.task, "teacher", "teacher")
         if recipe.teacher != "two-stage":
             return self.cast.single_stage(recipe.teacher, "student0"), self.cast.single_stage(recipe.teacher, "teacher")
         solver = "student0" if "solve" in recipe.stages else "solver"

@@ -19,7 +19,7 @@ from optimizers.metrics import build_metrics
 from optimizers.report import write_report
 from optimizers.run_folder import Run, open_folder
 from optimizers.traces import Journal, journaled
-from programs.conditions import STUDENTS, parse_condition
+from programs.conditions import TRAINED, parse_condition
 from programs.lms.engine import unload
 from programs.lms.ledger import Ledger, Prices, recording
 from programs.tasks.base import load_task
@@ -81,7 +81,7 @@ class MainJob:
                     threads=self.config.evaluation.threads,
                     progress=functools.partial(self.progress, f"evaluate {condition.name}"),
                 )
-                for role in [role for role in ("student0", *STUDENTS) if role in (condition.decomposer, condition.solver)]:
+                for role in [role for role in ("student0", *TRAINED) if role in (condition.decomposer, condition.solver)]:
                     unload(self.cast.model(role).model)
 
     def report(self) -> Run:

@@ -18,7 +18,7 @@ from optimizers.statistics import questions_needed
 from optimizers.students import RECIPES
 from optimizers.variants import Variant, variants
 from programs.adapter import LineAdapter
-from programs.conditions import CONTROLS, INTERACTIVE, PLAIN_STUDENT, STUDENTS, Condition, expand_conditions, parse_condition
+from programs.conditions import CONTROLS, FEEDBACK, INTERACTIVE, PLAIN_STUDENT, TRAINED, Condition, expand_conditions, parse_condition
 from programs.lms.ledger import LOCAL_PREFIXES, Prices
 from programs.signatures import Answer, Decompose, Solve
 from programs.tasks.base import load_task
@@ -134,7 +134,7 @@ class _Planner:
         return sum(len(message["content"]) for message in messages)
 
     def calls(self, name: str, role: str, stage: str, count: int) -> Step:
-        model = self.roles.get("student0" if role in (*STUDENTS, "fewshot") else role, self.config.teacher)
+        model = self.roles.get("student0" if role in (*TRAINED, "fewshot") else role.removesuffix(FEEDBACK), self.config.teacher)
         tokens_in, tokens_out = self.prompt_tokens(stage) * count, _OUTPUT_TOKENS[stage] * count
         local = model.model.startswith(LOCAL_PREFIXES)
         threads = self.config.labelling.threads if name.startswith(("label", "screen")) else self.config.evaluation.threads
@@ -145,6 +145,8 @@ class _Planner:
     def labelling(self, students: list[str]) -> list[Step]:
         count = self.config.data.train * self.config.labelling.samples
         stages = ["decompose", "solve", *(["reason"] if PLAIN_STUDENT in students else [])]
+        if any(student.endswith(FEEDBACK) for student in students):
+            stages += ["reason", "decompose", "solve"]
         return [self.calls(f"label: {stage}", "teacher", stage, count) for stage in stages]
 
     def screening(self, students: list[str]) -> list[Step]:
@@ -177,7 +179,8 @@ class _Planner:
             return [self.calls(name, condition.solver, "answer", 4 * count)]
         if condition.decomposer is None:
             return [self.calls(name, condition.solver, "reason" if "-cot" in condition.form else "answer", count)]
-        solving = self.calls(f"{name}, solve", condition.solver, "solve", count)
+        # The solver's first attempt is about as long as its last.
+        solving = self.calls(f"{name}, solve", condition.solver, "solve", 2 * count if condition.with_feedback else count)
         if condition.decomposer in ("none", "reference", *CONTROLS):
             return [solving]
         return [self.calls(f"{name}, decompose", condition.decomposer, "decompose", count), solving]

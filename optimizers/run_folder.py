@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,13 @@ def _refuse_other(config: RunConfig, path: Path, experiment: bool) -> None:
     if changed:
         lines = "\n".join(f"  {key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in changed)
         raise ValueError(f"{path.parent} holds a run of another configuration:\n{lines}\nChoose a new folder: --out {_free(path.parent)}")
+
+
+def changed_settings(before: dict[str, Any], now: dict[str, Any], may_differ: Iterable[str] = ()) -> list[str]:
+    """A line for each setting, under its dotted name, that stands differently in two configurations and may not."""
+    one, other = _flat(before), _flat(now)
+    names = sorted({*one, *other} - _MAY_DIFFER - set(may_differ))
+    return [f"  {name}: {one.get(name)!r} there, {other.get(name)!r} now" for name in names if one.get(name) != other.get(name)]
 
 
 def _stands_apart(key: str, on_both_sides: bool) -> bool:

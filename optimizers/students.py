@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 
-from programs.conditions import MATCHED
+from programs.conditions import FEEDBACK, MATCHED
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class StudentRecipe:
         reference_answer: Whether the data set's answer overwrites the teacher's (`S_E-A`). The chain above it stays the
             teacher's, right or wrong: rows where the two differ are marked.
         matched: Whether it gets as many rows as the student with the fewest.
-        teacher: The program that labels for it: `two-stage` or `single-stage-cot`.
+        teacher: The program that labels for it: `two-stage`, `single-stage-cot` or `feedback`.
     """
 
     stages: tuple[str, ...]
@@ -53,5 +53,7 @@ RECIPES: dict[str, StudentRecipe] = {
     f"S_E-T{MATCHED}": StudentRecipe(("solve",), matched=True),
     "joint": StudentRecipe(("decompose", "solve")),
     "S_C-T": StudentRecipe(("answer.predict",), teacher="single-stage-cot"),
+    f"S_D-T{FEEDBACK}": StudentRecipe(("decompose",), teacher="feedback"),
+    f"S_D-R{FEEDBACK}": StudentRecipe(("decompose",), "oracle", teacher="feedback"),
 }
-"""By name. `S_E-R`, the matched ones, `joint` and `S_C-T` are not in the paper; there, solvers see unscreened rows only."""
+"""By name. Not in the paper: `S_E-R`, the matched ones, `joint`, `S_C-T`, those with feedback. Its solvers see unscreened rows only."""

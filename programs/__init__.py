@@ -10,13 +10,16 @@ TwoStage()(question="Was Hugo's mother born before his father?", context="...").
 
 from programs.adapter import LineAdapter, TerseLineAdapter
 from programs.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
+from programs.feedback import FeedbackTwoStage
 from programs.interactive import Interactive
 from programs.modules import SingleStage, TwoStage
-from programs.signatures import Answer, Decompose, FollowUp, ShortAnswer, Solve
+from programs.signatures import Answer, Decompose, DecomposeWithAttempt, FollowUp, ShortAnswer, Solve
 
 __all__ = [
     "Answer",
     "Decompose",
+    "DecomposeWithAttempt",
+    "FeedbackTwoStage",
     "FollowUp",
     "Generic",
     "Interactive",

@@ -23,9 +23,16 @@ PLAIN_STUDENT = "S_C-T"
 """Distilled on the teacher's single-stage chain of thought: plain distillation, what a user would do instead."""
 STUDENTS = tuple(dict.fromkeys((*DECOMPOSER_STUDENTS, *SOLVER_STUDENTS, PLAIN_STUDENT)))
 
+FEEDBACK = "(feedback)"
+"""Behind a decomposer's name: it sees the solver's first attempt (`programs.feedback`)."""
+FEEDBACK_STUDENTS = (f"S_D-T{FEEDBACK}", f"S_D-R{FEEDBACK}")
+FEEDBACK_DECOMPOSERS = (f"teacher{FEEDBACK}", f"student0{FEEDBACK}", *FEEDBACK_STUDENTS)
+TRAINED = (*STUDENTS, *FEEDBACK_STUDENTS)
+"""Every student there is; those with feedback are not of the grid, and stand in no list of conditions by themselves."""
+
 CONTROLS = ("shuffled", "other", "generic")
 """The teacher's subquestions in another order, those of another question, and ones that fit any question."""
-DECOMPOSERS = ("none", "reference", "teacher", "student0", "fewshot", *DECOMPOSER_STUDENTS, *CONTROLS)
+DECOMPOSERS = ("none", "reference", "teacher", "student0", "fewshot", *DECOMPOSER_STUDENTS, *CONTROLS, *FEEDBACK_DECOMPOSERS)
 SOLVERS = ("teacher", "solver", "student0", *SOLVER_STUDENTS, "S_D-T", "S_D-R")
 
 DEFAULT_CONDITIONS = ("single-stage", "single-stage-cot", "teacher+teacher", "student0+teacher", "S_D-T+teacher", "S_D-R+teacher")
@@ -73,14 +80,19 @@ class Condition(NamedTuple):
     @property
     def students(self) -> tuple[str, ...]:
         """The trained students in it."""
-        return tuple(role for role in dict.fromkeys((self.decomposer, self.solver)) if role in STUDENTS)
+        return tuple(role for role in dict.fromkeys((self.decomposer, self.solver)) if role in TRAINED)
+
+    @property
+    def with_feedback(self) -> bool:
+        """Whether the decomposer sees the solver's first attempt."""
+        return bool(self.decomposer and self.decomposer.endswith(FEEDBACK))
 
 
 def parse_condition(name: str, solvers: Iterable[str] = ()) -> Condition:
     """A condition by its name.
 
     Args:
-        name: `single-stage`, `single-stage@student0`, `S_D-R+teacher`, ...
+        name: `single-stage`, `single-stage@student0`, `S_D-R+teacher`, `S_D-R(feedback)+teacher`, ...
         solvers: Names of further solvers that a configuration has.
 
     Raises:

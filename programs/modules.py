@@ -145,7 +145,7 @@ class TwoStage(_Staged):
         ValueError: `max_subquestions` below 1, or an unknown stage in `adapters`.
     """
 
-    stages = ("decompose", "solve")
+    stages: tuple[str, ...] = ("decompose", "solve")
 
     def __init__(
         self,
@@ -174,9 +174,12 @@ class TwoStage(_Staged):
 
     def run_decompose(self, question: str, context: str = "") -> tuple[Decomposition, Usage]:
         """The first stage alone; a reply that cannot be read is a decomposition in state `unparseable`."""
+        return self._decomposed(self.decompose_inputs(question, context))
+
+    def _decomposed(self, inputs: dict[str, Any]) -> tuple[Decomposition, Usage]:
         with self._in_stage("decompose") as meter:
             try:
-                lines = self.decompose(**self.decompose_inputs(question, context)).subquestions
+                lines = self.decompose(**inputs).subquestions
             except AdapterParseError as error:
                 return _unread(error), meter.total
         return read_decomposition(lines, self.max_subquestions), meter.total
@@ -193,20 +196,26 @@ class TwoStage(_Staged):
             (stage -> `Usage` as dict). Where the solver's reply cannot be read, `unparsed` is True, `answer` the whole
             reply, and `sub_answers` [].
         """
-        decomposition, decompose_usage = self.run_decompose(question, context)
+        return self._two_stages(self.decompose_inputs(question, context), question, context)
+
+    def _two_stages(self, inputs: dict[str, Any], question: str, context: str) -> dspy.Prediction:
+        decomposition, decompose_usage = self._decomposed(inputs)
         solved, solve_usage = self.run_solve(question, context, decomposition.subquestions)
         return _prediction(decomposition, solved, _usage(decompose=decompose_usage, solve=solve_usage))
 
     async def aforward(self, question: str, context: str = "") -> dspy.Prediction:
         """`forward` without blocking the event loop."""
+        return await self._atwo_stages(self.decompose_inputs(question, context), question, context)
+
+    async def _atwo_stages(self, inputs: dict[str, Any], question: str, context: str) -> dspy.Prediction:
         with self._in_stage("decompose") as first:
             try:
-                reply = await self.decompose.acall(**self.decompose_inputs(question, context))
+                reply = await self.decompose.acall(**inputs)
                 decomposition = read_decomposition(reply.subquestions, self.max_subquestions)
             except AdapterParseError as error:
                 decomposition = _unread(error)
-        inputs = {"context": context, "question": question, "subquestions": decomposition.subquestions}
-        solved, solve_usage = await self._aask("solve", inputs)
+        given = {"context": context, "question": question, "subquestions": decomposition.subquestions}
+        solved, solve_usage = await self._aask("solve", given)
         return _prediction(decomposition, solved, _usage(decompose=first.total, solve=solve_usage))
 
 

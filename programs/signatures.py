@@ -1,4 +1,4 @@
-"""What each stage is asked: `Decompose`, `Solve`, the single-stage `Answer` and `ShortAnswer`, and `FollowUp`."""
+"""What each stage is asked: `Decompose`, `DecomposeWithAttempt`, `Solve`, the single-stage `Answer` and `ShortAnswer`, and `FollowUp`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ class Decompose(dspy.Signature):
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
+    max_subquestions: int | None = dspy.InputField(desc="how many subquestions are allowed")
+    subquestions: list[str] = dspy.OutputField()
+
+
+class DecomposeWithAttempt(dspy.Signature):
+    """Break the question into simpler subquestions that lead to its answer, and that set right what went wrong in the attempt. #1 stands for the answer to the first. If none are needed, write: No decomposition"""  # noqa: E501
+
+    context: str = dspy.InputField(desc="what the question is about; may be empty")
+    question: str = dspy.InputField()
+    attempt: str = dspy.InputField(desc="how somebody reasoned who tried to answer it at once; may be wrong")
+    answer: str = dspy.InputField(desc="where that led; may be wrong")
     max_subquestions: int | None = dspy.InputField(desc="how many subquestions are allowed")
     subquestions: list[str] = dspy.OutputField()
 

@@ -36,6 +36,7 @@ ENVIRONMENT = {
 }
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 60
+_ROW_KEYS = ("messages", "rejected", "example")
 
 
 class TrainingError(RuntimeError):
@@ -63,8 +64,9 @@ def train(
     A finished artifact of the same rows and settings is returned at once; a killed job continues from its checkpoint.
 
     Args:
-        rows: Chats (`messages`), the last message the assistant's.
-        spec: Settings; `spec.base` is the folder or Hugging Face id to start from.
+        rows: Chats (`messages`), the last message the assistant's. For a `PreferenceSpec` each has `rejected` too, the
+            worse text in place of the last message's; for a `GroupRewardSpec` they are prompts, each with its `example`.
+        spec: Settings, whose class says what kind of training it is; `spec.base` is the folder or Hugging Face id to start from.
         target: Folder of the artifact; the work is done in `<target>.work` beside it.
         name: The artifact's name, part of its model string.
         adapter: Name of the prompt format that the rows were rendered with.
@@ -123,7 +125,7 @@ def _prepare(work: Path, identity: str, rows: Sequence[dict[str, Any]], dev_rows
 
 
 def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps({"messages": row["messages"]}) + "\n" for row in rows))
+    path.write_text("".join(json.dumps({key: row[key] for key in _ROW_KEYS if key in row}) + "\n" for row in rows))
 
 
 def _run(work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -> None:

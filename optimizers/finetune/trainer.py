@@ -1,8 +1,9 @@
-"""Supervised fine-tuning in a process of its own: `python -m optimizers.finetune.trainer JOB_DIR`.
+"""Fine-tuning in a process of its own: `python -m optimizers.finetune.trainer JOB_DIR`.
 
 A process, so that a killed or out-of-memory training never takes the caller along, and so that it can be stopped and
-continued. `JOB_DIR/job.json` says what to do (see `TrainingSpec`), `JOB_DIR/rows.jsonl` holds chats (`messages`, the
-last one the assistant's). It writes `progress.jsonl` line by line, checkpoints, and at the end `model/` and `done.json`.
+continued. `JOB_DIR/job.json` says what to do (see `TrainingSpec`, and `kinds` for what is not supervised), and
+`JOB_DIR/rows.jsonl` holds chats (`messages`, the last one the assistant's). It writes `progress.jsonl` line by line,
+checkpoints, and at the end `model/` and `done.json`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from typing import Any
 
 from filelock import FileLock
 
+from optimizers.finetune.arguments import common_arguments
+from optimizers.finetune.kinds import GroupRewardSpec, PreferenceSpec, spec_from_json
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.jsonlines import write_json
 from programs.lms.chat import training_ids
 
 EXIT_STOPPED = 130
 _PARENT_SECONDS = 0.5
+_LOGGED = ("loss", "eval_loss", "learning_rate", "rewards/accuracies", "reward")
 
 
 def main(job_dir: str) -> int:
@@ -40,7 +44,7 @@ def main(job_dir: str) -> int:
     _end_with_parent()
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    spec = TrainingSpec.model_validate_json((folder / "job.json").read_text())
+    spec = spec_from_json((folder / "job.json").read_text())
     with FileLock(lock_of(folder)):
         return _train(folder, spec)
 
@@ -72,10 +76,8 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
     random.seed(spec.seed)
     torch.manual_seed(spec.seed)
     tokenizer = AutoTokenizer.from_pretrained(spec.base)
-    train = _dataset(folder / "rows.jsonl", tokenizer, spec.max_length)
-    dev = _dataset(folder / "dev_rows.jsonl", tokenizer, spec.max_length) if (folder / "dev_rows.jsonl").exists() else None
     progress = _Progress(folder / "progress.jsonl")
-    trainer = _trainer(folder, spec, tokenizer, train, dev, progress)
+    trainer = _built(folder, spec, tokenizer, progress)
     progress.stop_on_signals()
     started = time.monotonic()
     result = trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
@@ -83,8 +85,8 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
         return EXIT_STOPPED
     _save(folder, spec, trainer, tokenizer)
     summary = {
-        "rows": len(train),
-        "tokens": int(sum(map(len, train["input_ids"])) * trainer.state.num_train_epochs),
+        "rows": len(trainer.train_dataset),
+        "tokens": _tokens(trainer),
         "seconds": progress.seconds_before + time.monotonic() - started,
         "steps": trainer.state.global_step,
         "final_loss": result.training_loss,
@@ -92,6 +94,43 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
     }
     write_json(folder / "done.json", summary)
     return 0
+
+
+def _built(folder: Path, spec: TrainingSpec, tokenizer: Any, progress: _Progress) -> Any:
+    """The trainer of the job's kind."""
+    if isinstance(spec, PreferenceSpec | GroupRewardSpec):
+        return _success_trainer(folder, spec, tokenizer, progress)
+    train = _dataset(folder / "rows.jsonl", tokenizer, spec.max_length)
+    dev = _dataset(folder / "dev_rows.jsonl", tokenizer, spec.max_length) if (folder / "dev_rows.jsonl").exists() else None
+    return _trainer(folder, spec, tokenizer, train, dev, progress)
+
+
+def _success_trainer(folder: Path, spec: PreferenceSpec | GroupRewardSpec, tokenizer: Any, progress: _Progress) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from programs.lms.devices import device_and_dtype
+
+    model = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.float32)
+    further = tokenizer, model, _lora(spec) if spec.method == "lora" else None, device_and_dtype(spec.device)[0] == "cpu"
+    if isinstance(spec, PreferenceSpec):
+        from optimizers.finetune.preference import preference_trainer
+
+        return _reporting(preference_trainer(folder, spec, *further), progress)
+    from optimizers.finetune.group_reward import group_trainer
+
+    return _reporting(group_trainer(folder, spec, *further), progress)
+
+
+def _tokens(trainer: Any) -> int:
+    """Tokens that were trained on."""
+    if trainer.state.num_input_tokens_seen:
+        return int(trainer.state.num_input_tokens_seen)
+    rows = trainer.train_dataset
+    # The prompt of a pair is read twice.
+    names = [name for name in ("input_ids", "prompt_ids", "prompt_ids", "chosen_ids", "rejected_ids") if name in rows.column_names]
+    once = sum(len(ids) for name in names for ids in rows[name])
+    return int(once * trainer.state.num_train_epochs)
 
 
 def _dataset(path: Path, tokenizer: Any, max_length: int) -> Any:
@@ -139,6 +178,11 @@ def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: 
         peft_config=_lora(spec) if spec.method == "lora" else None,
     )
     trainer.kl_weight = spec.kl_weight
+    return _reporting(trainer, progress)
+
+
+def _reporting(trainer: Any, progress: _Progress) -> Any:
+    """The trainer with our progress lines in the place of its own display."""
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in {"PrinterCallback", "ProgressCallback", "RichProgressCallback"}:
             trainer.remove_callback(callback)
@@ -158,39 +202,17 @@ def _lora(spec: TrainingSpec) -> Any:
 def _sft_config(folder: Path, spec: TrainingSpec, evaluate: bool) -> Any:
     from trl import SFTConfig
 
-    from programs.lms.devices import device_and_dtype
-
-    device, dtype = device_and_dtype(spec.device)
     return SFTConfig(
-        output_dir=str(folder / "checkpoints"),
-        num_train_epochs=spec.epochs,
-        max_steps=spec.max_steps,
-        per_device_train_batch_size=spec.batch_size,
+        **common_arguments(folder, spec),
         per_device_eval_batch_size=spec.batch_size,
-        gradient_accumulation_steps=spec.gradient_accumulation,
-        learning_rate=spec.learning_rate,
-        warmup_steps=spec.warmup_steps,
-        lr_scheduler_type=spec.scheduler,
-        weight_decay=spec.weight_decay,
-        seed=spec.seed,
-        data_seed=spec.seed,
-        bf16=dtype == "bfloat16",
-        use_cpu=device == "cpu",
-        gradient_checkpointing=False,
         max_length=spec.max_length,
         completion_only_loss=True,
-        logging_steps=1,
-        save_steps=spec.save_steps,
-        save_total_limit=2,
         eval_strategy="steps" if evaluate else "no",
         eval_steps=spec.save_steps,
         load_best_model_at_end=evaluate,
         metric_for_best_model="eval_loss" if evaluate else None,
         greater_is_better=False if evaluate else None,
         neftune_noise_alpha=spec.neftune_noise or None,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=device != "cpu",
         eos_token=None,
     )
 
@@ -268,7 +290,7 @@ class _Progress:
     def write(self, state: Any, logs: dict[str, float]) -> None:
         record = {"step": state.global_step, "steps": state.max_steps}
         record["seconds"] = round(self.seconds_before + time.monotonic() - self._started, 3)
-        record |= {key: logs[key] for key in ("loss", "eval_loss", "learning_rate") if key in logs}
+        record |= {key: logs[key] for key in _LOGGED if key in logs}
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 

@@ -1,0 +1,293 @@
+"""`LearnFromSuccess`: a teleprompter that goes on training a decomposer on what its own decompositions led the solver to.
+
+Each round the student decomposes every question several times, the solver tries each decomposition, and the student is
+trained on the outcome: on the right ones (expert iteration: Anthony et al. 2017, arXiv 1705.08439; for language models
+Zelikman et al. 2022, STaR, arXiv 2203.14465, and Singh et al. 2023, ReST-EM, arXiv 2312.06585), on pairs of right and
+wrong ones (DPO), or by rewards (GRPO). A round's folder holds all that it did, so that a killed job goes on where it was.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dspy
+from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
+
+from optimizers.config import ImproveConfig, ModelConfig, TaskConfig
+from optimizers.evaluation import evaluate
+from optimizers.finetune.jobs import train
+from optimizers.finetune.kinds import GroupRewardSpec, PreferenceSpec
+from optimizers.finetune.provider import base_folder
+from optimizers.finetune.spec import TrainingSpec
+from optimizers.jsonlines import read_json, read_lines
+from optimizers.pairs import format_of
+from optimizers.statistics import Interval, mean_interval
+from optimizers.traces import TRACES, Budget, Journal, LimitReached, Limits, journaled
+from optimizers.tries import Tries, TriesFailedError, on_lms, with_decomposer
+from programs.lms.artifacts import Artifact
+from programs.lms.catalog import lm as make_lm
+from programs.lms.engine import unload_all
+from programs.lms.ledger import Usage
+from programs.modules import TwoStage
+from programs.tasks.base import Task, overlapping
+
+Progress = Callable[[str, int, int, str], None]
+
+
+@dataclass
+class Round:
+    """One round; number 0 is the student as it came.
+
+    Attributes:
+        number: From 0.
+        model: Model string of its student.
+        program: The program with that student.
+        dev: Lines of `evaluate` on the dev questions.
+        complete: Whether all dev questions were asked.
+        tried: What was tried before the training: see `tried.json`; empty for round 0.
+        training: Metrics of its artifact; empty for round 0.
+        usage: Stage -> what the tries and the dev questions cost.
+    """
+
+    number: int
+    model: str
+    program: TwoStage
+    dev: list[dict[str, Any]]
+    complete: bool = True
+    tried: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, Usage] = field(default_factory=dict)
+
+    @property
+    def score(self) -> Interval:
+        """Mean score of the dev questions."""
+        return mean_interval([line["score"] for line in self.dev])
+
+
+@dataclass
+class Learned:
+    """What the rounds came to, attached to the compiled program as `.learned`.
+
+    Attributes:
+        rounds: Those that are done, from 0.
+        ended: Why there is no further one.
+        incomplete: Why the rounds ended before their time (a limit, failing calls); None if they did not.
+    """
+
+    rounds: list[Round] = field(default_factory=list)
+    ended: str = ""
+    incomplete: str | None = None
+
+    @property
+    def best(self) -> Round:
+        """The round with the highest dev score, the earliest of equals."""
+        return max(self.rounds, key=lambda one: (one.score.estimate if one.complete else -1.0, -one.number))
+
+
+class LearnFromSuccess(FinetuneTeleprompter):
+    """Rounds of learning from the solver's success.
+
+        optimizer = LearnFromSuccess(task, ImproveConfig(method="dpo"), folder="runs/mine/rounds", base="embedded/base")
+        better = optimizer.compile(program, trainset=task.load("train", 200), valset=task.load("dev", 50))
+
+    Args:
+        task: Scores the answers.
+        settings: Of the rounds; its `student`, `form`, `task`, `data` and `out` are for `improve` alone.
+        folder: For traces and rounds; the same folder continues.
+        training: Settings of the fine-tuning; its `base` is ignored.
+        base: Model string that `start = "base"` trains anew; by default the student's own.
+        rows: Further training rows (`messages`) for `expert`, such as the teacher's.
+        task_config, solver: How GRPO's process finds the task and the solver; other methods have no use for them.
+        threads: Questions at a time.
+        seed: Of the samples.
+        progress: Called with (stage, done, total, note).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: ImproveConfig | None = None,
+        *,
+        folder: Path | str,
+        training: TrainingSpec | None = None,
+        base: str | None = None,
+        rows: Sequence[dict[str, Any]] = (),
+        task_config: TaskConfig | None = None,
+        solver: ModelConfig | None = None,
+        threads: int = 8,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        self.task, self.settings, self.folder = task, settings or ImproveConfig(), Path(folder)
+        self.training, self.base, self.rows = training or TrainingSpec(), base, list(rows)
+        self.task_config, self.solver = task_config, solver
+        self.threads, self.seed, self.progress = threads, seed, progress or (lambda *_: None)
+        if self.settings.method == "grpo" and not (task_config and solver):
+            raise ValueError("method='grpo' asks the solver from the trainer's process: pass task_config= and solver=.")
+        limits = self.settings.max_calls, self.settings.max_tokens, self.settings.max_usd
+        self.limits = Limits(*limits, failure_share=1.0)
+
+    def compile(
+        self,
+        student: dspy.Module,
+        *,
+        trainset: list[dspy.Example],
+        teacher: dspy.Module | None = None,
+        valset: list[dspy.Example] | None = None,
+    ) -> dspy.Module:
+        """A copy of `student` with the decomposer of the best round, and what was done as `.learned`.
+
+        Args:
+            student: A `TwoStage` whose decomposer is a model of this process; whoever solves in it is the judge.
+            trainset: Questions to decompose; with reference answers unless the reward is `agreement`.
+            teacher: None: the student learns from itself.
+            valset: Dev questions with reference answers, whose score says when to stop.
+
+        Raises:
+            ValueError: A student that cannot be trained, no dev questions, or questions in both sets.
+            TrainingError: A training failed.
+        """
+        if teacher is not None:
+            raise ValueError("LearnFromSuccess takes no teacher: the student learns from what its own decompositions led to.")
+        model = _check(student, trainset, valset or [])
+        assert isinstance(student, TwoStage)
+        learned = Learned()
+        tries = Tries(self, student, list(trainset))
+        try:
+            learned.rounds.append(self._measured(0, student, model, valset or [], learned))
+            while not (learned.incomplete or self._ends(learned)):
+                self._go_on(learned, tries, valset or [])
+        except (LimitReached, TriesFailedError) as stop:
+            learned.incomplete = str(stop)
+        learned.ended = learned.incomplete or learned.ended
+        compiled = with_decomposer(student, learned.best.program.decompose.lm)
+        compiled.learned = learned
+        return compiled
+
+    def _ends(self, learned: Learned) -> bool:
+        done, stale = learned.rounds[-1].number, learned.rounds[-1].number - learned.best.number
+        if not learned.ended and done >= self.settings.rounds:
+            learned.ended = f"all {done} rounds are done"
+        if not learned.ended and stale >= self.settings.patience:
+            learned.ended = f"the dev score has not risen for {stale} round{'s' if stale > 1 else ''}"
+        return bool(learned.ended)
+
+    def _go_on(self, learned: Learned, tries: Tries, devset: list[dspy.Example]) -> None:
+        """One round more; or the reason why there is none."""
+        before = learned.rounds[-1]
+        number = before.number + 1
+        rows = tries.rows(number, before.program)
+        if len(rows) < self._fewest():
+            what = "pairs of right and wrong decompositions" if self.settings.method == "dpo" else "right decompositions"
+            learned.ended = f"round {number} found {len(rows)} new {what}, {self.settings.min_rows} are needed"
+            return
+        artifact = self._trained(number, before, rows)
+        program = with_decomposer(before.program, _like(before.program.decompose.lm, artifact.model_string))
+        found = self._measured(number, program, artifact.model_string, devset, learned)
+        found.tried, found.training = read_json(tries.folder(number) / "tried.json"), artifact.manifest["metrics"]
+        found.usage = _added(found.usage, {stage: Usage.from_dict(cost) for stage, cost in found.tried["usage"].items()})
+        found.usage = _added(found.usage, self._paid_by_trainer(number))
+        learned.rounds.append(found)
+
+    def _fewest(self) -> int:
+        return 1 if self.settings.method == "grpo" else self.settings.min_rows
+
+    def _trained(self, number: int, before: Round, rows: list[dict[str, Any]]) -> Artifact:
+        unload_all()  # the trainer's process needs the memory more
+        anew = self.settings.method == "expert" and self.settings.start == "base" and self.base
+        base = self.base if anew and self.base else before.model
+        if self.settings.method == "expert" and self.settings.teacher_rows:
+            rows = [*self.rows, *rows]
+        return train(
+            rows,
+            self.spec(before.program).model_copy(update={"base": base_folder(base)}),
+            self.folder / str(number) / "student",
+            name=f"{self.settings.method}-{number}",
+            adapter=format_of(before.program),
+            base=base,
+            progress=functools.partial(self._report_training, number),
+        )
+
+    def _report_training(self, number: int, step: int, steps: int, loss: float | None) -> None:
+        self.progress(f"round {number}: train", step, steps, "" if loss is None else f"loss {loss:.3f}")
+
+    def spec(self, program: TwoStage) -> TrainingSpec:
+        """The settings of a round's training, but for where it starts."""
+        settings, common = self.settings, self.training.model_dump(exclude={"base"})
+        if settings.method == "expert":
+            return self.training
+        if settings.method == "dpo":
+            return PreferenceSpec(**{**common, **settings.dpo.model_dump(exclude={"pairs_per_question"})})
+        assert self.task_config is not None
+        assert self.solver is not None
+        own = settings.grpo.model_dump(exclude={"steps", "questions_per_step"})
+        own |= {"max_steps": settings.grpo.steps, "batch_size": settings.grpo.group_size * settings.grpo.questions_per_step}
+        own |= {"task": self.task_config.name, "task_options": self.task_config.options(), "adapter": format_of(program)}
+        own |= {"solver": self.solver.model, "solver_options": self.solver.options(), "solver_adapter": self.solver.adapter}
+        own |= {"reward": settings.reward, "min_share": settings.min_share, "solver_threads": self.threads}
+        most = program.decompose.lm.kwargs.get("max_tokens")
+        return GroupRewardSpec(**{**common, **own, **({"max_completion": most} if most else {})})
+
+    def _paid_by_trainer(self, number: int) -> dict[str, Usage]:
+        path = self.folder / str(number) / "solver_calls.jsonl"
+        if not path.exists():
+            return {}
+        with Journal(path) as journal:
+            return {"solve": journal.paid}
+
+    def _measured(self, number: int, program: TwoStage, model: str, devset: list[dspy.Example], learned: Learned) -> Round:
+        path = self.folder / str(number) / "dev.jsonl"
+        try:
+            lines = self.ask(program, devset, path, f"round {number}: dev")
+        except LimitReached as limit:
+            learned.incomplete = str(limit)
+            lines = list(read_lines(path))
+        return Round(number, model, program, lines, complete=learned.incomplete is None, usage=usage_of(lines))
+
+    def ask(self, program: TwoStage, examples: list[dspy.Example], out: Path, stage: str) -> list[dict[str, Any]]:
+        """`evaluate` with every call in the journal and within the limits.
+
+        Raises:
+            LimitReached: Of the settings; what was asked is in `out`.
+        """
+        with Journal(self.folder / TRACES) as journal:
+            wrap = functools.partial(journaled, journal=journal, limits=Budget(self.limits, journal))
+            report = functools.partial(self.progress, stage)
+            return evaluate(on_lms(program, wrap), self.task, examples, out=out, threads=self.threads, progress=report)
+
+
+def _check(student: dspy.Module, trainset: list[dspy.Example], devset: list[dspy.Example]) -> str:
+    """The model string of the student's decomposer."""
+    if not isinstance(student, TwoStage) or not isinstance(student.decompose, dspy.Predict):
+        raise ValueError("The student must be a TwoStage whose `decompose` is a dspy.Predict, as its prompt is what is trained.")
+    if not devset:
+        raise ValueError("There are no dev questions to say when to stop; pass valset=, or set improve.data.dev.")
+    shared = overlapping({"train": trainset, "dev": devset})
+    if shared:
+        raise ValueError(f"{len(shared)} questions stand both in train and in dev, the first: {shared[0][2]!r}. Take them out of one.")
+    model = student.decompose.lm or dspy.settings.lm
+    if model is None:
+        raise ValueError("The student's decomposer has no LM; set one that can be trained, for example lm('embedded/base').")
+    base_folder(model.model)
+    return str(model.model)
+
+
+def _like(model: dspy.LM, name: str) -> dspy.LM:
+    return make_lm(name, **{key: value for key, value in model.kwargs.items() if value is not None})
+
+
+def usage_of(lines: Sequence[dict[str, Any]]) -> dict[str, Usage]:
+    """What lines of `evaluate` cost by stage."""
+    total: dict[str, Usage] = {}
+    for line in lines:
+        total = _added(total, {stage: Usage.from_dict(cost) for stage, cost in line["usage"].items()})
+    return total
+
+
+def _added(a: dict[str, Usage], b: dict[str, Usage]) -> dict[str, Usage]:
+    return {stage: a.get(stage, Usage()) + b.get(stage, Usage()) for stage in {**a, **b}}

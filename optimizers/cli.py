@@ -165,9 +165,14 @@ def study(
 
 
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
-def improve(context: typer.Context) -> None:
+def improve(context: typer.Context, dry_run: DryRun = False) -> None:
     """Let a run's student go on learning from what its own decompositions lead the solver to, in rounds; '[improve]' says how."""
     config = _config(context)
+    if dry_run:
+        from optimizers.plan import improve_steps, plan
+
+        out.print(plan(config, steps=improve_steps(config)))
+        return
     from optimizers.improvement import improve as improve_student
 
     result = _continuable(lambda show: improve_student(config, show))

@@ -84,7 +84,8 @@ def pairs_of(attempts: Sequence[Attempt], min_reward: float, prefer: str = "fewe
     """
     right = right_ones(attempts, min_reward, prefer)
     wrong = sorted((one for one in attempts if one.reward < min_reward), key=lambda one: (-one.count, one.sample))
-    ranked = sorted(product(enumerate(right), enumerate(wrong)), key=lambda pair: (max(pair[0][0], pair[1][0]), pair[0][0] + pair[1][0]))
+    # Down the diagonal first: each side's next best with the other's.
+    ranked = sorted(product(enumerate(right), enumerate(wrong)), key=lambda pair: (abs(pair[0][0] - pair[1][0]), pair[0][0] + pair[1][0]))
     return [(chosen, rejected) for (_, chosen), (_, rejected) in ranked[:count]]
 
 

@@ -92,6 +92,31 @@ def _labelled(train: str, config: RunConfig, variant: Variant, students: list[st
     return [*labelling, *(planner.screening(students) if planner and policy in new else [])]
 
 
+def improve_steps(config: RunConfig) -> list[Step]:
+    """`plan_steps` for the rounds of `improve`, at most: the student that they start from, all rounds, and the tests of two students.
+
+    GRPO's samples are part of its training; of what it does only the solver's calls are planned.
+    """
+    settings, sizes = config.improve, config.improve.data
+    student = settings.student + (FEEDBACK if settings.form == "feedback" else "")
+    own = _Planner(config)
+    questions, tests = sizes.train or config.data.train, sizes.test or config.data.test
+    data = config.data.model_copy(update={"train": questions, "test": tests})
+    planner = _Planner(config.model_copy(update={"task": settings.task or config.task, "data": data}))
+    tries = questions * settings.samples * settings.rounds
+    if settings.method == "grpo":
+        tries = settings.grpo.steps * settings.grpo.questions_per_step * settings.grpo.group_size * settings.rounds
+    decomposed = [] if settings.method == "grpo" else [planner.calls("tries: decompose", "student0", "decompose", tries)]
+    alone = [planner.calls("tries: solver alone", "solver", "answer", questions)] if settings.reward == "gain" else []
+    asked = sizes.dev * (settings.rounds + 1) + 2 * (tests + (config.data.test if settings.task else 0))
+    measured = [
+        planner.calls(f"dev and test: {stage}", role, stage, asked) for stage, role in (("decompose", student), ("solve", "solver"))
+    ]
+    trainings = [planner.training(student)._replace(name=f"train round {number}") for number in range(1, settings.rounds + 1)]
+    start = [*own.labelling([student]), own.training(student)]
+    return [*start, *decomposed, planner.calls("tries: solve", "solver", "solve", tries), *alone, *trainings, *measured]
+
+
 def _tested(planner: _Planner, conditions: list[Condition], variant: Variant, trainings: int) -> list[Step]:
     steps: dict[tuple[str, str], Step] = {}
     for condition in conditions:
@@ -186,12 +211,12 @@ class _Planner:
         return [self.calls(f"{name}, decompose", condition.decomposer, "decompose", count), solving]
 
 
-def plan(config: RunConfig, grid: bool = False) -> Group:
-    """`plan_steps` or `grid_steps` as a table, with the configuration and what the number of test questions can show."""
+def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None) -> Group:
+    """`plan_steps`, `grid_steps` or other steps as a table, with the configuration and what the number of test questions can show."""
     table = Table(
         Column("step", overflow="fold"), Column("model", overflow="fold"), "calls", "input tokens", "output tokens", "dollars", "minutes"
     )
-    steps = _grouped(grid_steps(config)) if grid else plan_steps(config)
+    steps = steps or (_grouped(grid_steps(config)) if grid else plan_steps(config))
     for step in steps:
         table.add_row(*map(_cell, step))
     table.add_row("[bold]all[/]", "", *map(_cell, _totals(steps)))

@@ -103,7 +103,7 @@ def test_score_gain_and_agreement():
     failed = Sample("e", 3, [], {}, {}, "timeout")
     assert Rewards(Capitals())(EXAMPLE, [failed]) == [None]
     assert agreed(["Rome", "the rome.", "Oslo", None], 0.5) == [1.0, 1.0, 0.0, 0.0]
-    assert agreed(["Rome", "Oslo", "Bern"], 0.5) == agreed([None, None], 0.1) + [None]
+    assert agreed(["Rome", "Oslo", "Bern"], 0.5) == [None, *agreed([None, None], 0.1)]
     with pytest.raises(ValueError, match=r"'luck'; expected one of \['score', 'gain', 'agreement'\]"):
         Rewards(Capitals(), "luck")
 
@@ -288,7 +288,7 @@ def test_feedback_rows_show_the_attempt(tiny_model, tmp_path):
 
 def test_what_cannot_work_is_said_before_any_work(tiny_model, tmp_path):
     student = program(tiny_model, GOOD, GOOD, BAD)
-    optimizer = learner(tmp_path)
+    optimizer = learner(tmp_path / "rounds")
     with pytest.raises(ValueError, match="no dev questions"):
         optimizer.compile(student, trainset=examples(2))
     with pytest.raises(ValueError, match="both in train and in dev"):
@@ -297,8 +297,8 @@ def test_what_cannot_work_is_said_before_any_work(tiny_model, tmp_path):
     with pytest.raises(ValueError, match="'openai/scripted' cannot be trained here"):
         compiled(optimizer, student)
     with pytest.raises(ValueError, match="pass task_config= and solver="):
-        learner(tmp_path, method="grpo")
-    assert not list(tmp_path.iterdir())
+        learner(tmp_path / "rounds", method="grpo")
+    assert not (tmp_path / "rounds").exists()
 
 
 # GRPO

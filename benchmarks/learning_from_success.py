@@ -1,0 +1,132 @@
+"""A plain student against the same one after rounds of learning from its solver's success, on the embedded models.
+
+    python benchmarks/learning_from_success.py --seeds 0,1,2 --methods expert,dpo --out runs/success
+
+For each seed one run is distilled (training questions and training by that seed), and each method improves its student
+in a folder of its own. Differences are on the same test questions, paired, and pooled over seeds. `--target longer` or
+`books` improves on questions of another kind, whose test questions are then asked too. Everything is kept in the output
+folder, so that a stopped benchmark goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optimizers import Improvement, improve, load_config
+from optimizers.jsonlines import read_lines
+from optimizers.progress import ProgressDisplay
+from optimizers.statistics import holm, mean_interval, paired_comparison
+
+TARGETS: dict[str, dict[str, str]] = {"same": {}, "longer": {"schema": "people", "hops": "4"}, "books": {"schema": "books", "hops": "2,3"}}
+Scores = dict[str, float | None]
+
+
+def main() -> None:
+    """Improve, compare, print tables in markdown."""
+    arguments = _arguments()
+    with ProgressDisplay() as display:
+        found = {method: {seed: _improved(arguments, method, seed, display) for seed in arguments.seeds} for method in arguments.methods}
+    for name in ("test", "own"):
+        if any((part.folder / "rounds" / "0" / f"{name}.jsonl").exists() for parts in found.values() for part in parts.values()):
+            print(_comparison(name, found), flush=True)
+    print(_rounds(found))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--methods", type=lambda text: text.split(","), default=["expert", "dpo"], help="of expert, dpo, grpo")
+    parser.add_argument("--target", choices=sorted(TARGETS), default="same", help="questions to improve on")
+    parser.add_argument("--train", type=int, default=100, help="questions of the teacher, and of a round")
+    parser.add_argument("--dev", type=int, default=50)
+    parser.add_argument("--test", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting, such as improve.reward=gain")
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def _improved(arguments: argparse.Namespace, method: str, seed: int, display: ProgressDisplay) -> Improvement:
+    given: dict[str, Any] = {
+        "seed": seed,
+        "out": str(arguments.out / f"run-{seed}"),
+        "data.train": arguments.train,
+        "data.test": arguments.test,
+        "improve.method": method,
+        "improve.out": str(arguments.out / f"{method}-{arguments.target}-{seed}"),
+        "improve.data.dev": arguments.dev,
+        "improve.rounds": arguments.rounds,
+        "improve.samples": arguments.samples,
+    }
+    if arguments.target != "same":
+        given |= {"improve.task.name": "multihop", **{f"improve.task.{key}": value for key, value in TARGETS[arguments.target].items()}}
+    given |= dict(setting.split("=", 1) for setting in arguments.set)
+    return improve(load_config("embedded", given), lambda stage, *rest: display.update(f"{method} {seed}: {stage}", *rest))
+
+
+def _scores(part: Improvement, name: str, number: int, seed: int) -> Scores:
+    """Scores by seed and question, so that seeds can be pooled."""
+    path = part.folder / "rounds" / str(number) / f"{name}.jsonl"
+    return {f"{seed}/{line['id']}": line["score"] for line in read_lines(path)}
+
+
+def _comparison(name: str, found: Mapping[str, Mapping[int, Improvement]]) -> str:
+    """The best round of each method against round 0, pooled over seeds; the interval is over questions, not over trainings."""
+    title = "the questions improved on" if name == "test" else "the run's own questions"
+    lines = [
+        f"\n### On {title}\n",
+        "| method | questions | plain | improved | difference, points | p | p (Holm) | by seed | best rounds |",
+        "|" + "---|" * 9,
+    ]
+    rows, ps = [], []
+    for method, parts in found.items():
+        best = {seed: part.metrics["best"] for seed, part in parts.items()}
+        plain = {seed: _scores(part, name, 0, seed) for seed, part in parts.items()}
+        better = {seed: _scores(part, name, best[seed], seed) for seed, part in parts.items()}
+        pooled = paired_comparison(_pool(better), _pool(plain))
+        each = ", ".join(f"{100 * paired_comparison(better[seed], plain[seed]).delta:+.1f}" for seed in parts)
+        means = [f"{mean_interval(list(_pool(scores).values())).estimate:.1%}" for scores in (plain, better)]
+        delta = f"{100 * pooled.delta:+.1f} ({100 * pooled.low:+.1f} to {100 * pooled.high:+.1f})"
+        rows.append([method, str(pooled.n), *means, delta, f"{pooled.p:.3f}", "", each, ", ".join(map(str, best.values()))])
+        ps.append(pooled.p)
+    for row, adjusted in zip(rows, holm(ps), strict=True):
+        row[6] = f"{adjusted:.3f}"
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def _pool(scores: Mapping[int, Scores]) -> Scores:
+    return {key: score for part in scores.values() for key, score in part.items()}
+
+
+def _rounds(found: Mapping[str, Mapping[int, Improvement]]) -> str:
+    lines = [
+        "\n### Rounds\n",
+        "| method | seed | round | right | new rows | dev score | tokens | seconds | training, s |",
+        "|" + "---|" * 9,
+    ]
+    for method, parts in found.items():
+        for seed, part in parts.items():
+            for one in part.table():
+                judged = one.get("right", 0) + one.get("wrong", 0)
+                right = f"{one['right'] / judged:.0%}" if judged else ""
+                cells = [
+                    method,
+                    seed,
+                    one["round"],
+                    right,
+                    one["new_rows"],
+                    f"{one['dev']:.1%}",
+                    f"{one['tokens']:,}",
+                    f"{one['seconds']:.0f}",
+                ]
+                lines.append(f"| {' | '.join(map(str, cells))} | {one['training_seconds']:.0f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -172,7 +172,7 @@ def rounds_figure(rounds: Sequence[Mapping[str, Any]], best: int) -> Figure | No
         return None
     figure, axes = canvas(3.4)
     numbers = [one["round"] for one in scored]
-    axes.plot(numbers, [100 * one["dev"] for one in scored], "-o", color=COLOURS[0], label="dev score, with 95% interval")
+    axes.plot(numbers, [100 * one["dev"] for one in scored], "-o", color=COLOURS[0], label="dev score, 95% interval")
     for one in scored:
         low, high = one["ci95"]
         if is_number(low) and is_number(high):
@@ -181,7 +181,7 @@ def rounds_figure(rounds: Sequence[Mapping[str, Any]], best: int) -> Figure | No
         (one["round"], 100 * one["right"] / (one["right"] + one["wrong"])) for one in scored if one.get("right", 0) + one.get("wrong", 0)
     ]
     if tried:
-        axes.plot(*zip(*tried, strict=True), "--s", color=COLOURS[1], markersize=5, label="right decompositions of the round's tries")
+        axes.plot(*zip(*tried, strict=True), "--s", color=COLOURS[1], markersize=5, label="right tries")
     chosen = next((one for one in scored if one["round"] == best), scored[0])
     axes.plot(chosen["round"], 100 * chosen["dev"], "o", markersize=12, markerfacecolor="none", color=COLOURS[2], label="best")
     axes.set(xlabel="round", ylabel="%", ylim=(0, 103), xticks=numbers)

@@ -204,7 +204,7 @@ class Distillation:
         distilled = self._prepare(name)
         assert distilled.collected is not None
         self._note_labelling([distilled.collected])
-        self._check_complete(distilled.collected)
+        self._check_complete("Labelling", distilled.collected)
         self._write_rows({name: distilled})
         self.train(name, distilled)
         return distilled

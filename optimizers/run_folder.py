@@ -64,8 +64,8 @@ def _refuse_other(config: RunConfig, path: Path, experiment: bool) -> None:
 
 def changed_settings(before: dict[str, Any], now: dict[str, Any], may_differ: Iterable[str] = ()) -> list[str]:
     """A line for each setting, under its dotted name, that stands differently in two configurations and may not."""
-    one, other = _flat(before), _flat(now)
-    names = sorted({*one, *other} - _MAY_DIFFER - set(may_differ))
+    one, other = flat(before), flat(now)
+    names = sorted({*one, *other} - MAY_DIFFER - set(may_differ))
     return [f"  {name}: {one.get(name)!r} there, {other.get(name)!r} now" for name in names if one.get(name) != other.get(name)]
 
 

@@ -103,7 +103,7 @@ class TrialDistillation(Distillation):
             distiller = self._distiller(self.students[0], recipe)
             dev = distiller.prepare(student, trainset=self.splits["dev"], teacher=teacher, split="dev")
             assert dev.collected is not None
-            self._check_complete(dev.collected)
+            self._check_complete("Labelling", dev.collected)
 
 
 def frozen_labels(config: RunConfig) -> RunConfig:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from optimizers.grid import run_experiment
     from optimizers.improvement import Improvement, improve
     from optimizers.main_job import run
+    from optimizers.prompt_run import Compiled
+    from optimizers.prompts import compile_prompts
     from optimizers.run_folder import Run
     from optimizers.studies import study
     from optimizers.study_report import StudyResult
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BootstrapDistill",
+    "Compiled",
     "Improvement",
     "LearnFromSuccess",
     "Limits",
@@ -31,6 +34,7 @@ __all__ = [
     "StudyResult",
     "TRLProvider",
     "TrainingSpec",
+    "compile_prompts",
     "improve",
     "load_config",
     "run",
@@ -40,6 +44,7 @@ __all__ = [
 
 _HOMES = {
     "BootstrapDistill": "optimizers.distill",
+    "Compiled": "optimizers.prompt_run",
     "Improvement": "optimizers.improvement",
     "LearnFromSuccess": "optimizers.success",
     "Limits": "optimizers.traces",
@@ -48,6 +53,7 @@ _HOMES = {
     "StudyResult": "optimizers.study_report",
     "TRLProvider": "optimizers.finetune.provider",
     "TrainingSpec": "optimizers.finetune.spec",
+    "compile_prompts": "optimizers.prompts",
     "improve": "optimizers.improvement",
     "load_config": "optimizers.config",
     "run": "optimizers.main_job",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import dspy
 
 from optimizers.config import ModelConfig, RunConfig
 from optimizers.distill import feedback_two_stage, two_stage
+from programs.compiled import CompiledPrompts
 from programs.conditions import FEEDBACK, INTERACTIVE, STUDENTS, TRAINED, Condition
 from programs.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
 from programs.feedback import FeedbackTwoStage
@@ -47,7 +48,8 @@ class Cast:
         self.roles = roles_of(config)
         self._student_folder, self._demos = student_folder, demos
         self._models: dict[str, dspy.LM] = {}
-        _check_keys(self.roles)
+        self.teacher_program = CompiledPrompts.read(config.teacher.program) if config.teacher.program else None
+        check_keys(self.roles)
         for role in self.roles:
             self.model(role)
         self.judge()
@@ -88,7 +90,14 @@ class Cast:
         """A plain `TwoStage` with a role's LM and prompt format in each stage."""
         formats = {"decompose": self.format(decomposer), "solve": self.format(solver)}
         adapters = {stage: name for stage, name in formats.items() if name}
-        return two_stage(task, wrap(self.model(decomposer)), wrap(self.model(solver)), adapters)
+        program = two_stage(task, wrap(self.model(decomposer)), wrap(self.model(solver)), adapters)
+        if self.teacher_program:
+            roles = {"decompose": decomposer, "solve": solver}
+            self.teacher_program.put_into(program, [stage for stage, role in roles.items() if self._is_teacher(role)])
+        return program
+
+    def _is_teacher(self, role: str) -> bool:
+        return role == "teacher" or (role == "solver" and self.config.solver is None)
 
     def feedback(self, task: Task, decomposer: str, solver: str, wrap: Wrap = lambda lm: lm) -> FeedbackTwoStage:
         """As `two_stage`, with a decomposer that sees the solver's first attempt."""
@@ -142,7 +151,12 @@ def roles_of(config: RunConfig) -> dict[str, ModelConfig]:
     return {**roles, **config.experiment.solvers}
 
 
-def _check_keys(roles: dict[str, ModelConfig]) -> None:
+def check_keys(roles: Mapping[str, ModelConfig]) -> None:
+    """Refuse models whose key is missing.
+
+    Raises:
+        ValueError: An API model without its key in the environment.
+    """
     for role, model in roles.items():
         key = None if model.api_base else missing_key(model.model)
         if key:

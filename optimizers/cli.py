@@ -145,6 +145,27 @@ def experiment(
         out.print(f"Report: {result.folder / 'report.html'}", soft_wrap=True)
 
 
+@app.command(name="compile", context_settings=_OPEN, epilog=_SETTINGS_HELP)
+def compile_(context: typer.Context, dry_run: DryRun = False) -> None:
+    """Better prompts for the teacher, by one of DSPy's optimizers: '--compile.optimizer COPRO'. The same command continues."""
+    config = _config(context)
+    from optimizers.prompts import Compilation, compile_prompts
+
+    if dry_run:
+        from optimizers.prompt_plan import compile_plan
+
+        out.print(compile_plan(Compilation(config)))
+        return
+    from optimizers.prompt_folder import summary, table
+
+    compiled = _continuable(lambda show: compile_prompts(config, show))
+    out.print(table(compiled))
+    for line in summary(compiled):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    out.print(f"For labelling: --teacher.program {compiled.folder / 'program.json'}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if compiled.failed else 0)
+
+
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
 def study(
     context: typer.Context,

@@ -90,6 +90,17 @@ class ModelConfig(_Section):
         return self.model_dump(exclude={"model", "adapter"}, exclude_none=True)
 
 
+class TeacherConfig(ModelConfig):
+    """The teacher's LM, and the prompts that it works with."""
+
+    program: str | None = None
+    """A program that `compile` saved (`program.json`): its instructions and demos in the stages that were compiled."""
+
+    def options(self) -> dict[str, Any]:
+        """What `programs.lms.lm` takes beside the model string."""
+        return {name: value for name, value in super().options().items() if name != "program"}
+
+
 class DataConfig(_Section):
     """How many questions."""
 
@@ -244,6 +255,29 @@ class ImproveConfig(_Section):
     """Another folder than the run's, for several ways from the same student."""
 
 
+class CompileConfig(_Section):
+    """How `divide-or-conquer compile` improves the teacher's prompts; `run` has no use for it."""
+
+    optimizer: str = "BootstrapFewShotWithRandomSearch"
+    """One of DSPy's, see `optimizers.prompt_optimizers.OPTIMIZERS`."""
+    stages: Names = ["decompose", "solve"]
+    """What is compiled: `decompose`, `solve`, or both; the other stage stays as it is."""
+    train: int = Field(40, ge=1)
+    """Questions of the train split to take demos from and to reflect on."""
+    validation: int = Field(40, ge=1)
+    """Further questions of the train split, by which candidates are compared."""
+    dev: int = Field(100, ge=0)
+    """Questions of the dev split, kept back for the last comparison; 0 leaves it out."""
+    max_calls: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1)
+    max_usd: float | None = Field(None, gt=0)
+    threads: int = Field(16, ge=1)
+    prompt_model: ModelConfig | None = None
+    """Writes instructions for COPRO, MIPROv2, GEPA and SIMBA; the teacher, if not given."""
+    settings: dict[str, Any] = {}
+    """The optimizer's own settings, by DSPy's names."""
+
+
 ABLATIONS = ("rows", "limit", "screening", "method", "format", "few-shot")
 
 
@@ -332,7 +366,7 @@ class RunConfig(_Section):
     seed: int = 0
     out: str = "runs/default"
     task: TaskConfig = Field(default_factory=TaskConfig)
-    teacher: ModelConfig = ModelConfig(model="embedded/teacher")
+    teacher: TeacherConfig = TeacherConfig(model="embedded/teacher")
     student: ModelConfig = ModelConfig(model="embedded/base")
     solver: ModelConfig | None = None
     """Solves in the conditions that end in `+solver`; the teacher, if not given."""
@@ -346,6 +380,7 @@ class RunConfig(_Section):
     experiment: ExperimentConfig = ExperimentConfig()
     study: StudyConfig = StudyConfig()
     improve: ImproveConfig = ImproveConfig()
+    compile: CompileConfig = CompileConfig()
 
     @model_validator(mode="after")
     def _with_named_parts(self) -> RunConfig:
@@ -360,8 +395,10 @@ class RunConfig(_Section):
         return list(SOLVER_CONDITIONS) if self.solver and given == list(DEFAULT_CONDITIONS) else given
 
     def to_toml(self, experiment: bool = False) -> str:
-        """TOML that `load_config` reads back to the same run, with the section of the grid or without; none on studies and improving."""
-        left_out: dict[str, Any] = {"training": {"base"}, "study": True, "improve": True, **({} if experiment else {"experiment": True})}
+        """TOML that `load_config` reads back to the same run, with the section of the grid or without; none on what else is done with it."""
+        left_out: dict[str, Any] = {"training": {"base"}, "study": True, "improve": True, "compile": True}
+        if not experiment:
+            left_out["experiment"] = True
         return tomli_w.dumps(self.model_dump(exclude_none=True, exclude=left_out))
 
 

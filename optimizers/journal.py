@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -63,6 +64,16 @@ class Journal:
     def close(self) -> None:
         """Release the file, so that another job may open it."""
         self._lines.close()
+
+    def drain(self, seconds: float = 600.0) -> bool:
+        """Wait for the calls under way, which are paid for; False if some are not back after `seconds`."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with self._lock:
+                if not self._flying:
+                    return True
+            time.sleep(0.05)
+        return False
 
     def _visit(self, record: dict[str, Any], offset: int) -> None:
         self.paid += _cost(record)

@@ -116,7 +116,7 @@ class JournalEngine:
         greedy = request.config.temperature == 0
         sample, rollout = (0, None) if greedy else (self._sample, asked.rollout_id)
         candidate, asked.candidates = (0 if greedy else asked.candidates), asked.candidates + 1
-        request = _reseeded(request, sample + candidate)
+        request = _reseeded(request, sample + candidate + _shift(request.model, rollout))
         whole = request_to_dict(request)
         prompt = digest({name: whole.get(name) for name in ("system", "messages", "tools")})
         unique = [request.model, prompt, whole.get("config"), sample, rollout, candidate]
@@ -259,6 +259,11 @@ def _reseeded(request: lm15.Request, number: int) -> lm15.Request:
     if number == 0 or (seed is None and not request.model.startswith(LOCAL_PREFIXES)):
         return request
     return dataclasses.replace(request, config=dataclasses.replace(request.config, seed=(seed or 0) + number))
+
+
+def _shift(model: str, rollout: Any) -> int:
+    """How far DSPy's rollout id moves the seed of a local model, which never sees the id itself."""
+    return int(digest(rollout)[:6], 16) if rollout and model.startswith(LOCAL_PREFIXES) else 0
 
 
 def _clock(started: float) -> dict[str, float]:

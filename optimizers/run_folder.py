@@ -10,7 +10,8 @@ from typing import Any
 
 from optimizers.config import RunConfig
 from optimizers.finetune.jobs import read_progress
-from optimizers.jsonlines import read_lines
+from optimizers.jsonlines import read_lines, write_json
+from programs.compiled import CompiledPrompts
 
 MAY_DIFFER = {
     "out",
@@ -46,20 +47,35 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
     partial = path.with_suffix(".partial")
     partial.write_text(config.to_toml(experiment))
     partial.replace(path)
+    if config.teacher.program:
+        _keep_program(CompiledPrompts.read(config.teacher.program), folder)
     return folder
+
+
+def _keep_program(prompts: CompiledPrompts, folder: Path) -> None:
+    """Copy the teacher's compiled prompts beside what was made with them, so that the folder can be continued and read."""
+    kept = folder / "teacher_program.json"
+    if kept.exists() and json.loads(kept.read_text()) != prompts.state:
+        raise ValueError(
+            f"{folder} was made with other prompts than {prompts.path} has now; choose a new folder, --out {free(folder)}, or give "
+            f"those it was made with: --teacher.program {kept}"
+        )
+    write_json(kept, prompts.state)
 
 
 def _refuse_other(config: RunConfig, path: Path, experiment: bool) -> None:
     before, now = (flat(tomllib.loads(text)) for text in (path.read_text(), config.to_toml(experiment)))
     if ("experiment.conditions" in before) != experiment:
         kinds = ("a run", "an experiment") if experiment else ("an experiment", "a run")
-        raise ValueError(f"{path.parent} holds {kinds[0]}, not {kinds[1]}. Choose a new folder: --out {_free(path.parent)}")
-    changed = [key for key in sorted({*before, *now} - MAY_DIFFER - _GRID) if before.get(key) != now.get(key)]
+        raise ValueError(f"{path.parent} holds {kinds[0]}, not {kinds[1]}. Choose a new folder: --out {free(path.parent)}")
+    # Of two compiled programs what they hold is compared.
+    same = {"teacher.program"} if "teacher.program" in before.keys() & now.keys() else set()
+    changed = [key for key in sorted({*before, *now} - MAY_DIFFER - _GRID - same) if before.get(key) != now.get(key)]
     if experiment:
         changed = [key for key in changed if not _stands_apart(key, key in before and key in now)]
     if changed:
         lines = "\n".join(f"  {key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in changed)
-        raise ValueError(f"{path.parent} holds a run of another configuration:\n{lines}\nChoose a new folder: --out {_free(path.parent)}")
+        raise ValueError(f"{path.parent} holds a run of another configuration:\n{lines}\nChoose a new folder: --out {free(path.parent)}")
 
 
 def changed_settings(before: dict[str, Any], now: dict[str, Any], may_differ: Iterable[str] = ()) -> list[str]:
@@ -83,7 +99,8 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _free(folder: Path) -> Path:
+def free(folder: Path) -> Path:
+    """A name beside `folder` that is not taken."""
     return next(path for n in range(2, 10_000) if not (path := folder.with_name(f"{folder.name}-{n}")).exists())
 
 

@@ -51,6 +51,14 @@ class _Staged(dspy.Module):
         """The adapter that `stage` will use with its present LM; training rows must be rendered with the same."""
         return stage_adapter(getattr(self, stage), self._adapters.get(stage))
 
+    def adapter_name_of(self, stage: str) -> str:
+        """The name of `adapter_of(stage)`."""
+        return adapter_name(self.adapter_of(stage))
+
+    def fix_adapter(self, stage: str, adapter: dspy.Adapter) -> None:
+        """Ask `stage` in this format, unless one is fixed already."""
+        self._adapters.setdefault(stage, adapter)
+
     @contextlib.contextmanager
     def _in_stage(self, stage: str) -> Iterator[Any]:
         with dspy.context(adapter=self.adapter_of(stage)), metered(stage) as meter:

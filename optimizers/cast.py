@@ -70,7 +70,7 @@ class Cast:
         model = self.config.screening.judge
         if model is None:
             return self.model("teacher")
-        _check_keys({"screening.judge": model})
+        check_keys({"screening.judge": model})
         return make_lm(model.model, **model.options())
 
     def _load(self, role: str) -> dspy.LM:

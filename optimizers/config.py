@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -24,6 +25,19 @@ from programs.tasks.mixture import Mixture, parse_parts
 def _split(value: Any) -> Any:
     """A list also from the text that a command line gives, its items joined by commas."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _read_text(value: Any) -> Any:
+    """A value as it is, or read from the text that a command line gives: 3, 0.5, true, none, or a word."""
+    if not isinstance(value, str):
+        return value
+    words = {"true": True, "false": False, "none": None}
+    if value.lower() in words:
+        return words[value.lower()]
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
 
 
 Names = Annotated[list[str], BeforeValidator(_split)]
@@ -274,7 +288,7 @@ class CompileConfig(_Section):
     threads: int = Field(16, ge=1)
     prompt_model: ModelConfig | None = None
     """Writes instructions for COPRO, MIPROv2, GEPA and SIMBA; the teacher, if not given."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Annotated[Any, BeforeValidator(_read_text)]] = {}
     """The optimizer's own settings, by DSPy's names."""
 
 
@@ -395,7 +409,7 @@ class RunConfig(_Section):
         return list(SOLVER_CONDITIONS) if self.solver and given == list(DEFAULT_CONDITIONS) else given
 
     def to_toml(self, experiment: bool = False) -> str:
-        """TOML that `load_config` reads back to the same run, with the section of the grid or without; none on what else is done with it."""
+        """TOML that `load_config` reads back to the same run, with the section of the grid or without; none on other jobs."""
         left_out: dict[str, Any] = {"training": {"base"}, "study": True, "improve": True, "compile": True}
         if not experiment:
             left_out["experiment"] = True

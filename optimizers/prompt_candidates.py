@@ -194,19 +194,6 @@ class Watched(TwoStage):
             trace.append((predictor, inputs, reply))
 
 
-class Frozen(dspy.Module):
-    """A predictor that optimizers pass over: DSPy lists no predictors of compiled submodules."""
-
-    def __init__(self, predictor: dspy.Predict) -> None:
-        super().__init__()
-        self.predictor = predictor
-        self._compiled = True
-
-    def forward(self, **inputs: Any) -> dspy.Prediction:
-        """As of the predictor."""
-        return self.predictor(**inputs)
-
-
 def _place(example: dspy.Example) -> tuple[str, str]:
     return example.question, example.get("context") or ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,9 +95,8 @@ class PromptOptimizer:
             raise ValueError(
                 f"{self.cls.__name__} has no setting {unknown[0]!r} in [compile.settings]; expected some of {sorted(self.parameters())}."
             )
-        chosen = {name: _value(value) for name, value in given.items()}
-        replaced = {old for name in chosen if chosen[name] is not None for old in self.instead.get(name, ())}
-        return {**{name: value for name, value in self.defaults.items() if name not in replaced}, **chosen}
+        replaced = {old for name, value in given.items() if value is not None for old in self.instead.get(name, ())}
+        return {**{name: value for name, value in self.defaults.items() if name not in replaced}, **given}
 
     def run(self, job: Job) -> dspy.Module:
         """Compile `job.student`, and return what DSPy's optimizer returns."""
@@ -303,16 +301,3 @@ def check_questions(optimizer: str, settings: Mapping[str, Any], train: Sequence
                 f"LabeledFewShot has no demos for the stage {stage!r}: the task's questions have no reference {lacking[0]!r}. "
                 "Use BootstrapFewShot, which lets the teacher write them, or compile the other stage alone (compile.stages)."
             )
-
-
-def _value(value: Any) -> Any:
-    """A value as it is, or read from the text that a command line gives: 3, 0.5, true, null, or a word."""
-    if not isinstance(value, str):
-        return value
-    words = {"true": True, "false": False, "none": None}
-    if value.lower() in words:
-        return words[value.lower()]
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return value

@@ -23,7 +23,7 @@ from optimizers.cast import check_keys
 from optimizers.config import ModelConfig, RunConfig
 from optimizers.distillation import Progress, no_progress, task_options
 from optimizers.main_job import logging_to
-from optimizers.prompt_candidates import DEV, TRAIN, VALIDATION, Candidate, Frozen, Watch, Watched
+from optimizers.prompt_candidates import DEV, TRAIN, VALIDATION, Candidate, Watch, Watched
 from optimizers.prompt_folder import open_compile_folder
 from optimizers.prompt_optimizers import PromptOptimizer, check_questions, optimizer_by_name
 from optimizers.prompt_run import CompilationRun, Compiled
@@ -31,6 +31,7 @@ from optimizers.traces import Journal
 from programs.adapter import TerseLineAdapter
 from programs.compiled import STAGES, CompiledPrompts
 from programs.few_shot import FewShot
+from programs.frozen import Frozen
 from programs.lms.catalog import lm as make_lm
 from programs.lms.ledger import Ledger, Prices, recording
 from programs.modules import TwoStage

@@ -9,8 +9,10 @@ TwoStage()(question="Was Hugo's mother born before his father?", context="...").
 """
 
 from programs.adapter import LineAdapter, TerseLineAdapter
+from programs.compiled import load_program
 from programs.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
 from programs.feedback import FeedbackTwoStage
+from programs.frozen import Frozen
 from programs.interactive import Interactive
 from programs.modules import SingleStage, TwoStage
 from programs.signatures import Answer, Decompose, DecomposeWithAttempt, FollowUp, ShortAnswer, Solve
@@ -21,6 +23,7 @@ __all__ = [
     "DecomposeWithAttempt",
     "FeedbackTwoStage",
     "FollowUp",
+    "Frozen",
     "Generic",
     "Interactive",
     "LineAdapter",
@@ -33,4 +36,5 @@ __all__ = [
     "Solve",
     "TerseLineAdapter",
     "TwoStage",
+    "load_program",
 ]

@@ -17,8 +17,12 @@ class PromptEngine(ScriptedEngine):
         self.whole = rule
 
     def complete(self, request: lm15.Request) -> lm15.Response:
-        self.rule = lambda _: self.whole(request.system or "", [message.text for message in request.messages])
-        return super().complete(request)
+        # An engine of its own for every call: the rule that the call goes by must not be another thread's.
+        reply = self.whole(request.system or "", [message.text for message in request.messages])
+        once = ScriptedEngine(lambda _: reply)
+        with self._lock:
+            self.prompts.append(request.messages[-1].text)
+        return once.complete(request)
 
 
 def prompted_lm(rule: Callable[[str, list[str]], str | Exception], model: str = "openai/scripted") -> dspy.LM:

@@ -155,6 +155,7 @@ def summary(compiled: Compiled) -> list[str]:
         lines.append(f"{writers} further sets of prompts only wrote demos from training questions; compiled.json has them too.")
     if compiled.best is base:
         lines.append("No candidate that was scored on every validation question beats the uncompiled program, which is what was saved.")
+        lines += [f"On {base.asked(DEV)} dev questions it has {_shown(base.interval(DEV))}."] if base.asked(DEV) else []
     if compiled.dev:
         ours, theirs, dev = compiled.best.interval(DEV), base.interval(DEV), compiled.dev
         lines.append(

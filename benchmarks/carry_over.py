@@ -29,9 +29,7 @@ import random
 import shutil
 import sys
 import time
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +37,8 @@ import dspy
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from carry_over_arms import Arm, builtin_arms, check_arms, chosen_arms, read_arms
 
 from optimizers.cast import Cast
 from optimizers.cli import parse_settings
@@ -49,97 +49,18 @@ from optimizers.evaluation import evaluate
 from optimizers.finetune.jobs import TrainingError
 from optimizers.jsonlines import read_json, read_lines, write_json
 from optimizers.leakage import find_leaks
-from optimizers.main_job import logging_to
+from optimizers.main_job import add_seconds, logging_to
 from optimizers.metrics import labelling_of, provenance, trained
 from optimizers.progress import ProgressDisplay
 from optimizers.run_folder import open_folder
 from optimizers.traces import Journal, journaled
-from optimizers.variants import Variant
-from programs.conditions import DECOMPOSER_STUDENTS, parse_condition
+from programs.conditions import parse_condition
 from programs.lms.engine import unload
 from programs.lms.ledger import Ledger, Prices, recording
 from programs.tasks.base import Task, load_task
 
-PLAIN, REFERENCE = "plain", "teacher+teacher"
+REFERENCE = "teacher+teacher"
 console = Console(stderr=True)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to make the student.
-
-    Attributes:
-        name: Of its folders and in the tables.
-        settings: Section -> key -> value, over the recipe's.
-        task: What it is trained on: a name of [experiment.tasks], or a task's options; None for the recipe's.
-        student: One of the decomposers; `S_D-R` is screened by the teacher's success, `S_D-T` is not.
-    """
-
-    name: str
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    task: str | dict[str, Any] | None = None
-    student: str = "S_D-R"
-
-    def to_dict(self) -> dict[str, Any]:
-        rest = {"task": self.task, "student": self.student}
-        return {**self.settings, **{key: value for key, value in rest.items() if value not in (None, "S_D-R")}}
-
-    def config(self, base: RunConfig, seed: int) -> RunConfig:
-        """The configuration of one seed; refuses what is no setting."""
-        unknown = [section for section in self.settings if section not in RunConfig.model_fields]
-        if unknown:
-            raise ValueError(f"Arm {self.name!r}: unknown section {unknown[0]!r}; expected some of {sorted(RunConfig.model_fields)}.")
-        drawn = {"training": {"seed": seed}, "screening": {"row_seed": seed}, "augment": {"seed": seed}}
-        settings = {name: {**drawn.get(name, {}), **self.settings.get(name, {})} for name in {**drawn, **self.settings}}
-        try:
-            config = Variant(self.name, settings).apply(base).model_copy(update={"seed": seed})
-        except ValueError as error:
-            raise ValueError(f"Arm {self.name!r}: {error}") from error
-        return config.model_copy(update={"task": self._task(base)})
-
-    def _task(self, base: RunConfig) -> TaskConfig:
-        if isinstance(self.task, str):
-            return base.experiment.task(self.task, base.task)
-        return TaskConfig.model_validate(self.task).with_parts_of(base.experiment.tasks) if self.task else base.task
-
-
-def builtin_arms(config: RunConfig) -> list[Arm]:
-    """One change each; those that change nothing of this recipe are left out."""
-    training = config.training
-    alpha = training.lora_alpha / training.lora_rank
-    arms = [Arm(PLAIN)]
-    arms += [Arm(f"epochs={count}", {"training": {"epochs": float(count)}}) for count in (1, 2, 4)]
-    arms += [Arm(f"rate x{factor}", {"training": {"learning_rate": factor * training.learning_rate}}) for factor in (0.3, 2)]
-    arms += [Arm(f"rank={rank}", {"training": {"lora_rank": rank, "lora_alpha": max(1, round(alpha * rank))}}) for rank in (4, 16, 64)]
-    arms += [
-        Arm("adapter_scale=0.7", {"training": {"adapter_scale": 0.7}}),
-        Arm("neftune=5", {"training": {"neftune_noise": 5.0}}),
-        Arm("kl=0.1", {"training": {"kl_weight": 0.1}}),
-        Arm("mask_entities", {"augment": {"mask_entities": 1}}),
-        Arm("mask_synthetic", {"augment": {"mask_entities": 1, "names": "synthetic"}}),
-        Arm("compose", {"augment": {"compose": 1.0}}),
-        Arm("samples=4", {"labelling": {"samples": 4, "temperature": config.labelling.temperature or 0.7}, "screening": {"keep": "all"}}),
-        Arm("unscreened", student="S_D-T"),
-    ]
-    if len(config.experiment.train) > 1:
-        arms.append(Arm("mixture", task={"name": "mixture", "parts": list(config.experiment.train)}))
-    same = arms[0].config(config, 0)
-    return [arm for arm in arms if arm.name == PLAIN or arm.student != "S_D-R" or arm.config(config, 0) != same]
-
-
-def read_arms(path: Path) -> list[Arm]:
-    """The arms of a TOML file, behind `plain`."""
-    try:
-        tables = tomllib.loads(path.read_text())["arms"]
-    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
-        raise ValueError(f"{path} is no file of arms ({error!r}); see --help for what one looks like.") from error
-    arms = {PLAIN: Arm(PLAIN)}
-    for name, table in tables.items():
-        rest = {key: value for key, value in table.items() if key not in ("task", "student")}
-        if not all(isinstance(values, dict) for values in rest.values()):
-            raise ValueError(f"Arm {name!r} of {path} must hold tables of settings, such as [arms.{name}.training], task and student.")
-        arms[name] = Arm(name, rest, table.get("task"), table.get("student", "S_D-R"))
-    return list(arms.values())
 
 
 class Study:
@@ -157,7 +78,7 @@ class Study:
     def __init__(self, config: RunConfig, arms: list[Arm], seeds: list[int]) -> None:
         config = configured_for(config, (config.experiment.train or [config.task.name])[0])
         self.config, self.arms, self.seeds, self.folder = config, arms, seeds, Path(config.out)
-        _check(arms)
+        check_arms(arms)
         self.tests = {name: self._test(name) for name in config.experiment.test or [config.task.name]}
         self.configs = {(arm.name, seed): arm.config(config, seed) for arm in arms for seed in seeds}
         # Seeds draw questions from one split, as another seed of a task may divide the same questions otherwise.
@@ -323,22 +244,6 @@ def _task_of(task: TaskConfig, seed: int) -> Task:
     return load_task(task.name, **task_options(task, seed))
 
 
-def _check(arms: Iterable[Arm]) -> None:
-    for arm in arms:
-        if arm.student not in DECOMPOSER_STUDENTS:
-            raise ValueError(f"Arm {arm.name!r}: unknown student {arm.student!r}; expected one of {list(DECOMPOSER_STUDENTS)}.")
-        if not arm.name.strip() or set(arm.name) & set('/\\:*?"<>|') or arm.name.startswith("."):
-            raise ValueError(f"Arm {arm.name!r}: a name that a folder can have, please.")
-
-
-def _chosen(arms: list[Arm], only: str) -> list[Arm]:
-    wanted = [name.strip() for name in only.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in {arm.name for arm in arms}]
-    if unknown:
-        raise ValueError(f"Unknown arm {unknown[0]!r}; there are {[arm.name for arm in arms]}.")
-    return [arm for arm in arms if not wanted or arm.name in (PLAIN, *wanted)]
-
-
 def _seeds(text: str) -> list[int]:
     if not all(part.strip().isdecimal() for part in text.split(",")):
         raise ValueError(f"--seeds {text!r} must be whole numbers from 0 on, joined by commas.")
@@ -376,20 +281,21 @@ def main() -> None:
 
     options, words = _options()
     config = configured(options, words)
-    arms = _chosen(read_arms(options.arms) if options.arms else builtin_arms(config), options.arms_only)
+    arms = chosen_arms(read_arms(options.arms) if options.arms else builtin_arms(config), options.arms_only)
     if options.list:
         import tomli_w
 
         print(tomli_w.dumps({"arms": {arm.name: arm.to_dict() for arm in arms}}))
         return
     study = Study(config, arms, _seeds(options.seeds))
-    stopped = False
+    stopped, started = False, time.monotonic()
     with logging_to(study.folder / "log.txt"), recording(Ledger(Prices(config.cost.local_usd_per_hour))):
         try:
             with ProgressDisplay(console) as display:
                 study.run(display.update, keep=not options.discard_students)
         except KeyboardInterrupt:
             stopped = True
+    add_seconds(study.folder, "study", time.monotonic() - started)
     print(write_report(study, provenance(config, study.folder)))
     if stopped:
         console.print("Stopped. What is finished is kept: the same command continues.")

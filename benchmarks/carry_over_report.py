@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from carry_over_arms import PLAIN
+
 from optimizers.crossed import crossed_comparison, crossed_mean, crossed_retention
 from optimizers.figures import COLOURS, canvas, is_number, legend_below, rows_axis, styled
 from optimizers.jsonlines import read_json, write_json
 from optimizers.statistics import holm, mean_interval
 
 if TYPE_CHECKING:
-    from carry_over import Arm, Study
+    from carry_over import Study
+    from carry_over_arms import Arm
     from matplotlib.figure import Figure
-
-PLAIN = "plain"
 
 
 def write_report(study: Study, origin: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from optimizers.finetune.jobs import TrainingError
 from optimizers.studies import StudyJob, study_toml
 from optimizers.study_plan import study_plan
 from optimizers.study_space import Space
-from optimizers.study_storage import DIED, KIND, RETRY_OF
+from optimizers.study_storage import DIED, KIND, RETRY_OF, open_study
 from programs.lms import artifacts
 from programs.tasks.base import task_class
 
@@ -289,6 +290,21 @@ def test_the_same_parameters_are_trained_once(prepared, quick):
     result = study(prepared({"training.lora_rank": {"choices": [4, 2]}}, trials=5))
     assert states(result) == ["complete"] * 5
     assert len(quick) == len({trial["params"]["training.lora_rank"] for trial in result.trials}) == 2
+
+
+def test_trials_of_dead_workers_are_taken_up(prepared, quick):
+    """One worker of this machine whose process is gone, one elsewhere that has stopped to give signs of life."""
+    config = prepared(trials=3, lease_seconds=1)
+    space = Space(config)
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    opened = open_study(config, space)
+    for lease in ([platform.node(), int(gone.stdout), 3], ["elsewhere", 1, 5]):
+        opened.ask(space.distributions).set_user_attr("lease", lease)
+    result = study(config)
+    assert sorted(states(result)) == ["complete"] * 3 + ["fail"] * 2 and result.complete
+    lost, taken = result.trials[:2], {trial["retry_of"]: trial for trial in result.trials}
+    assert all(trial["kind"] == DIED and taken[trial["number"]]["params"] == trial["params"] for trial in lost)
+    assert taken[0]["recipe"]
 
 
 def test_a_spent_budget_returns_the_best_so_far(prepared, quick):

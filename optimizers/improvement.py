@@ -17,7 +17,7 @@ from optimizers.finetune.provider import base_folder
 from optimizers.improve_report import build, write_report
 from optimizers.jsonlines import read_json, write_json
 from optimizers.main_job import logging_to
-from optimizers.run_folder import changed_settings, open_folder
+from optimizers.run_folder import MAY_DIFFER, changed_settings, open_folder, refuse
 from optimizers.success import Learned, LearnFromSuccess
 from optimizers.traces import LimitReached
 from optimizers.tries import with_decomposer
@@ -113,10 +113,8 @@ class ImproveJob:
         """Refuse a folder with rounds of other settings."""
         path = self.folder / "rounds" / "config.toml"
         before = tomllib.loads(path.read_text()) if path.exists() else now
-        changed = changed_settings(before, now, _MAY_DIFFER if "round0" in now else {*_MAY_DIFFER, "round0"})
-        if changed:
-            listed = "\n".join(changed)
-            raise ValueError(f"{self.folder} holds rounds of other settings:\n{listed}\nChoose another folder with --improve.out.")
+        apart = MAY_DIFFER | _MAY_DIFFER | (set() if "round0" in now else {"round0"})
+        refuse(self.folder, "rounds", changed_settings(before, now, apart), "--improve.out")
 
     def _settings(self) -> dict[str, Any]:
         return {**tomllib.loads(self.config.to_toml()), "improve": self.settings.model_dump(exclude_none=True)}

@@ -14,7 +14,7 @@ from optimizers.config import RunConfig
 from optimizers.jsonlines import write_json
 from optimizers.prompt_candidates import DEV, TRAIN, VALIDATION, Candidate
 from optimizers.prompt_optimizers import optimizer_by_name
-from optimizers.run_folder import flat, free
+from optimizers.run_folder import changed_settings, refuse
 from programs.compiled import program_state
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def open_compile_folder(config: RunConfig) -> Path:
     path = folder / "compile.toml"
     now = {name: value for name, value in config.model_dump(exclude_none=True).items() if name in _DECIDES}
     if path.exists():
-        _refuse_other(path, now)
+        refuse(folder, "a compilation", changed_settings(tomllib.loads(path.read_text()), now, _MAY_DIFFER))
     elif folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no compilation. Choose another folder with --out.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,16 +43,6 @@ def open_compile_folder(config: RunConfig) -> Path:
     partial.write_text(tomli_w.dumps(now))
     partial.replace(path)
     return folder
-
-
-def _refuse_other(path: Path, now: dict[str, Any]) -> None:
-    before, after = flat(tomllib.loads(path.read_text())), flat(now)
-    changed = [key for key in sorted({*before, *after} - _MAY_DIFFER) if before.get(key) != after.get(key)]
-    if changed:
-        lines = "\n".join(f"  {key}: {before.get(key)!r} there, {after.get(key)!r} now" for key in changed)
-        raise ValueError(
-            f"{path.parent} holds a compilation of another configuration:\n{lines}\nChoose a new folder: --out {free(path.parent)}"
-        )
 
 
 def write_results(compiled: Compiled, config: RunConfig, settings: Mapping[str, Any], stages: Sequence[str]) -> None:

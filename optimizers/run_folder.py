@@ -64,25 +64,44 @@ def _keep_program(prompts: CompiledPrompts, folder: Path) -> None:
 
 
 def _refuse_other(config: RunConfig, path: Path, experiment: bool) -> None:
-    before, now = (flat(tomllib.loads(text)) for text in (path.read_text(), config.to_toml(experiment)))
-    if ("experiment.conditions" in before) != experiment:
+    stands = path.read_text()
+    if ("experiment" in tomllib.loads(stands)) != experiment:
         kinds = ("a run", "an experiment") if experiment else ("an experiment", "a run")
         raise ValueError(f"{path.parent} holds {kinds[0]}, not {kinds[1]}. Choose a new folder: --out {free(path.parent)}")
+    before, now = (tomllib.loads(text) for text in (_with_later_settings(stands, experiment), config.to_toml(experiment)))
     # Of two compiled programs what they hold is compared.
-    same = {"teacher.program"} if "teacher.program" in before.keys() & now.keys() else set()
-    changed = [key for key in sorted({*before, *now} - MAY_DIFFER - _GRID - same) if before.get(key) != now.get(key)]
+    same = {"teacher.program"} if all("program" in side["teacher"] for side in (before, now)) else set()
+    changed = changed_settings(before, now, MAY_DIFFER | _GRID | same)
     if experiment:
-        changed = [key for key in changed if not _stands_apart(key, key in before and key in now)]
-    if changed:
-        lines = "\n".join(f"  {key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in changed)
-        raise ValueError(f"{path.parent} holds a run of another configuration:\n{lines}\nChoose a new folder: --out {free(path.parent)}")
+        sides = flat(before).keys() & flat(now).keys()
+        changed = {key: line for key, line in changed.items() if not _stands_apart(key, key in sides)}
+    refuse(path.parent, "a run", changed)
 
 
-def changed_settings(before: dict[str, Any], now: dict[str, Any], may_differ: Iterable[str] = ()) -> list[str]:
-    """A line for each setting, under its dotted name, that stands differently in two configurations and may not."""
+def _with_later_settings(stands: str, experiment: bool) -> str:
+    """A folder's configuration with the defaults of settings that there were none of when it was made."""
+    try:
+        return RunConfig.model_validate(tomllib.loads(stands)).to_toml(experiment)
+    except ValueError:
+        return stands
+
+
+def changed_settings(before: dict[str, Any], now: dict[str, Any], may_differ: Iterable[str] = MAY_DIFFER) -> dict[str, str]:
+    """Dotted name -> a line on it, for each setting that stands differently in two configurations and may not."""
     one, other = flat(before), flat(now)
-    names = sorted({*one, *other} - MAY_DIFFER - set(may_differ))
-    return [f"  {name}: {one.get(name)!r} there, {other.get(name)!r} now" for name in names if one.get(name) != other.get(name)]
+    names = sorted({*one, *other} - set(may_differ))
+    return {name: f"  {name}: {one.get(name)!r} there, {other.get(name)!r} now" for name in names if one.get(name) != other.get(name)}
+
+
+def refuse(folder: Path, what: str, changed: dict[str, str], flag: str = "--out") -> None:
+    """Say which settings a folder's content was made with, if they are others.
+
+    Raises:
+        ValueError: There are any.
+    """
+    if changed:
+        lines = "\n".join(changed.values())
+        raise ValueError(f"{folder} holds {what} of another configuration:\n{lines}\nChoose a new folder: {flag} {free(folder)}")
 
 
 def _stands_apart(key: str, on_both_sides: bool) -> bool:

@@ -39,8 +39,13 @@ _UNFIT = {
     "cost": "it says what time costs",
     "experiment": "a study trains one student on one task",
     "study": "it is a setting of the study itself",
+    "improve": "a study does not go on with a student",
+    "compile": "prompts are compiled before a study, and given by teacher.program",
+    "screening.measure": "it measures policies that no student is trained on",
 }
-_LABELS = ("teacher.", "labelling.temperature")
+_ASKED = tuple(f"screening.{name}" for name in ("policy", "votes", "temperature", "judge", "single_stage"))
+# The student decides whether its screening asks anything.
+_LABELS = ("teacher.", "labelling.temperature", "study.student", *_ASKED)
 _LARGEST = ("labelling.samples", "data.train")
 
 
@@ -168,7 +173,7 @@ class Space:
     def _check(self, dimension: Dimension) -> None:
         if dimension.key.startswith(_LABELS) and dimension.values is None:
             raise ValueError(
-                f"study.space: {dimension.key} changes the teacher's labels, which are collected before the first trial; "
+                f"study.space: {dimension.key} changes what is asked for labels, which are collected before the first trial; "
                 "give it choices or a step."
             )
         for value in dimension.extremes:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from optimizers.config import RunConfig
-from optimizers.run_folder import MAY_DIFFER, flat
 from optimizers.study_space import Space
+from optimizers.study_trial import deciding_settings
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -96,13 +96,8 @@ def _opened(storage: BaseStorage, config: RunConfig, space: Space) -> Study:
 
 def definition(config: RunConfig, space: Space) -> dict[str, Any]:
     """All that makes the trials of a study comparable."""
-    settings = flat(config.model_dump(mode="json", exclude={"study": True, "experiment": True, "training": {"base"}}, exclude_none=True))
     searched = set(space.describe())
-    kept = {
-        key: value
-        for key, value in settings.items()
-        if key not in MAY_DIFFER | searched and not key.startswith(("evaluation.", "cost.")) and key != "data.test"
-    }
+    kept = {key: value for key, value in deciding_settings(config).items() if key not in searched and key != "data.test"}
     study = config.study
     kept |= {f"study.{key}": getattr(study, key) for key in ("objective", "loss_checks")}
     kept |= {} if "study.student" in searched else {"study.student": study.student}

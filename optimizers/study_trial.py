@@ -7,6 +7,7 @@ import functools
 import math
 import random
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,15 +96,16 @@ class TrialDistillation(Distillation):
         return distilled.rows[target], dev.rows[target]
 
     def label_all(self) -> None:
-        """Ask the teacher the training and the dev questions."""
+        """Ask the teacher the training and the dev questions, and the screening's policy what it wants to know of them."""
         with FileLock(self.labels / "reading.lock"):
             self.label()
+            self._prepare(self.students[0])
             recipe = RECIPES[self.students[0]]
             student, teacher = self._programs(recipe)
             distiller = self._distiller(self.students[0], recipe)
             dev = distiller.prepare(student, trainset=self.splits["dev"], teacher=teacher, split="dev")
-            assert dev.collected is not None
             self._check_complete("Labelling", dev.collected)
+            self._check_complete("Screening", getattr(dev.policy, "asked", None))
 
 
 def frozen_labels(config: RunConfig) -> RunConfig:
@@ -111,11 +113,15 @@ def frozen_labels(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"labelling": config.labelling.model_copy(update={"max_calls": 0})})
 
 
+def deciding_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide a trial's result, by dotted name, without those of the study."""
+    settings = flat(tomllib.loads(config.to_toml()))
+    return {key: value for key, value in settings.items() if key not in MAY_DIFFER and not key.startswith(("evaluation.", "cost."))}
+
+
 def trial_key(config: RunConfig) -> str:
     """Hash of all settings that decide a trial's result; trials with the same one are one trial."""
-    settings = flat(config.model_dump(mode="json", exclude={"study": True, "experiment": True, "training": {"base"}}))
-    kept = {key: value for key, value in settings.items() if key not in MAY_DIFFER and not key.startswith(("evaluation.", "cost."))}
-    return digest([kept, config.study.student, config.study.loss_checks])[:12]
+    return digest([deciding_settings(config), config.study.student, config.study.loss_checks])[:12]
 
 
 class TrialRun:

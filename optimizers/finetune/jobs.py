@@ -34,6 +34,7 @@ ENVIRONMENT = {
     # once wake up too late for LoRA's small matrix products.
     "GOMP_SPINCOUNT": "20000",
 }
+_LATER = ("adapter_scale", "neftune_noise", "kl_weight")
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 60
 _ROW_KEYS = ("messages", "rejected", "example")
@@ -97,7 +98,9 @@ def _registered(artifact: Artifact) -> Artifact:
 
 def _identity(rows: Sequence[dict[str, Any]], dev_rows: Sequence[dict[str, Any]], spec: TrainingSpec, adapter: str) -> str:
     """Hash of everything that decides what comes out; threads and checkpoint spacing do not."""
-    settings = spec.model_dump(exclude={"threads", "save_steps", "device"})
+    # Settings that came later count where they are on, so that the artifacts from before stay what they are.
+    off = {name for name in _LATER if getattr(spec, name) == TrainingSpec.model_fields[name].default}
+    settings = spec.model_dump(exclude={"threads", "save_steps", "device", *off})
     text = json.dumps([list(rows), list(dev_rows), settings, adapter], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

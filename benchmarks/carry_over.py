@@ -49,7 +49,7 @@ from optimizers.evaluation import evaluate
 from optimizers.finetune.jobs import TrainingError
 from optimizers.jsonlines import read_json, read_lines, write_json
 from optimizers.leakage import find_leaks
-from optimizers.main_job import add_seconds, logging_to
+from optimizers.main_job import logging_to, timed
 from optimizers.metrics import labelling_of, provenance, trained
 from optimizers.progress import ProgressDisplay
 from optimizers.run_folder import open_folder
@@ -288,14 +288,13 @@ def main() -> None:
         print(tomli_w.dumps({"arms": {arm.name: arm.to_dict() for arm in arms}}))
         return
     study = Study(config, arms, _seeds(options.seeds))
-    stopped, started = False, time.monotonic()
+    stopped = False
     with logging_to(study.folder / "log.txt"), recording(Ledger(Prices(config.cost.local_usd_per_hour))):
         try:
-            with ProgressDisplay(console) as display:
+            with timed(study.folder, "study"), ProgressDisplay(console) as display:
                 study.run(display.update, keep=not options.discard_students)
         except KeyboardInterrupt:
             stopped = True
-    add_seconds(study.folder, "study", time.monotonic() - started)
     print(write_report(study, provenance(config, study.folder)))
     if stopped:
         console.print("Stopped. What is finished is kept: the same command continues.")

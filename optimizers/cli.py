@@ -126,7 +126,7 @@ def experiment(
     dry_run: DryRun = False,
     stages: Annotated[str, typer.Option(help="Of label, distill, evaluate, report, joined by commas; all by default.")] = "",
 ) -> None:
-    """The whole grid: conditions x training tasks x test tasks x solvers x students, as '[experiment]' in the recipe spans it."""
+    """The whole grid: conditions x training tasks x test tasks x solvers x students, as the section experiment of the recipe spans it."""
     config = _config(context)
     if dry_run:
         from optimizers.plan import plan
@@ -171,7 +171,7 @@ def study(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print dimensions, trials and expected minutes; do nothing.")] = False,
 ) -> None:
-    """Find the recipe: Optuna over the settings that '[study.space]' names. The same command continues a study, or joins it."""
+    """Find the recipe: Optuna over the settings that study.space names. The same command continues a study, or joins it."""
     config = _config(context)
     if dry_run:
         from optimizers.study_plan import study_plan
@@ -187,7 +187,7 @@ def study(
 
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
 def improve(context: typer.Context, dry_run: DryRun = False) -> None:
-    """Let a run's student go on learning from what its own decompositions lead the solver to, in rounds; '[improve]' says how."""
+    """Let a run's student go on learning from what its own decompositions lead the solver to, in rounds, as the section improve says."""
     config = _config(context)
     if dry_run:
         from optimizers.plan import improve_steps, plan

@@ -34,8 +34,8 @@ class StagedPruner(BasePruner):
         if trial.last_step is None:
             return False
         if trial.last_step < QUESTION_STEPS:
-            return self._median and self._by_loss.prune(study, trial)
-        return self._wilcoxon and self._by_score.prune(_QuestionsOnly(study), _questions_only(trial))  # type: ignore[arg-type]
+            return self._median and bool(self._by_loss.prune(study, trial))
+        return self._wilcoxon and bool(self._by_score.prune(_QuestionsOnly(study), _questions_only(trial)))  # type: ignore[arg-type]
 
 
 class _QuestionsOnly:

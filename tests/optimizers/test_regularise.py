@@ -56,6 +56,7 @@ def test_the_adapter_beside_a_scaled_model_is_the_one_that_was_merged(tiny_model
         torch.testing.assert_close(merged[name], value, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_changes_what_is_learnt_and_the_seed_repeats_it(tiny_model, tmp_path):
     plain, noisy, again = (trained(tiny_model, tmp_path / f"{n}", neftune_noise=alpha) for n, alpha in enumerate((0.0, 5.0, 5.0)))
     assert noisy.model_string.split("@")[1] == again.model_string.split("@")[1]
@@ -77,6 +78,7 @@ def divergence(model, folder):
     return total / 8
 
 
+@pytest.mark.slow
 def test_a_divergence_penalty_keeps_the_prompts_distribution_nearer_to_the_base(tiny_model, tmp_path):
     settings = {"epochs": 10, "gradient_accumulation": 2}
     plain, kept = (trained(tiny_model, tmp_path / f"{weight}", kl_weight=weight, **settings) for weight in (0.0, 5.0))

@@ -196,7 +196,7 @@ def test_a_study_of_that_name_with_other_dimensions_or_data_is_refused_with_the_
         ({"student.model": {"choices": ["local/no/such"]}}, r"student.model"),
         ({"study.student": {"choices": ["S_D-T", "S_E-T"]}}, r"study.student cannot be 'S_E-T'; expected some of \['S_D-T', 'S_D-R'\]"),
         ({"data.dev": {"low": 4, "high": 8}}, r"data.dev cannot be searched: it decides which questions are asked"),
-        ({"labelling.temperature": {"low": 0.0, "high": 1.0}}, r"labelling.temperature changes the teacher's labels"),
+        ({"labelling.temperature": {"low": 0.0, "high": 1.0}}, r"labelling.temperature changes what is asked for labels"),
         ({}, r"at least one dimension"),
     ],
 )

@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup run test test-slow lint notebooks clean
+.PHONY: setup run test test-slow test-long lint notebooks clean
 
 setup: $(READY)
 
@@ -20,10 +20,13 @@ run: setup
 	$(BIN)/divide-or-conquer run @ embedded --out runs/embedded
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not long'
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+test-long: setup
+	$(BIN)/python -m pytest -m long
 
 lint: setup
 	$(BIN)/ruff check .

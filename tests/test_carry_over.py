@@ -86,7 +86,7 @@ def command(out, tiny, *words):
     return found.returncode, found.stdout, found.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_whole_study_and_its_continuation(tmp_path, tiny):
     out = tmp_path / "study"

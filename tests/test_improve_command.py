@@ -12,7 +12,7 @@ from command_line import command, finish
 from optimizers import Improvement
 from optimizers.jsonlines import read_lines
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 SMALL = ["--data.train", "8", "--data.test", "3", "--screening.min_rows", "4", "--training.max_steps", "8", "--training.save_steps", "2",
          "--training.warmup_steps", "0", "--improve.data.dev", "3", "--improve.samples", "2", "--improve.min_rows", "1",
          "--improve.rounds", "1"]  # fmt: skip

@@ -475,7 +475,7 @@ def test_help_needs_no_optuna():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_the_recipe_on_the_embedded_models(tmp_path, home):
     """Two trials of a few rows on the embedded base: a decomposer that answers, and the whole table."""

@@ -151,7 +151,7 @@ def test_mipro_writes_instructions_for_a_local_decomposer(student, tiny_model, l
     assert loads == [tiny_model]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_embedded_base_learns_through_the_stock_optimizer(base, tmp_path, monkeypatch):
     provider = TRLProvider(tmp_path, spec=QUICK.model_copy(update={"threads": 2}), adapter="line-terse")
     student = two_stage(lm("embedded/base", max_tokens=24, provider=provider), scripted_lm(two_stage_rule))

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from optimizers.config import RunConfig, load_config
 from optimizers.distillation import Progress, no_progress
+from optimizers.finetune.trainer import end_with_parent
 from optimizers.study_space import Space
 from optimizers.study_storage import (
     ERROR,
@@ -44,7 +44,6 @@ FOLDER, TRAINING_SEED, SAMPLER_SEED = "folder", "training_seed", "sampler_seed"
 KEPT = ("score", "ci95", "cost", "training_seconds", "inference_seconds", "usd", "rows", "model", "metric_errors")
 """What a trial's user attributes hold of its `trial.json`."""
 _WAIT_SECONDS = 0.5
-_PARENT_SECONDS = 0.5
 
 
 class Worker:
@@ -226,7 +225,7 @@ def main(path: str, cores: str, deadline: str) -> int:
     from optimizers.progress import ProgressDisplay
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
-    _end_with_parent()
+    end_with_parent(signal.SIGINT)  # as on Ctrl-C, which gives the trial back
     if hasattr(os, "sched_setaffinity"):
         # The trainer's process and every library's threads go by the cores that they may use.
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
@@ -236,18 +235,6 @@ def main(path: str, cores: str, deadline: str) -> int:
         study = open_study(config, space)
         Worker(config, study, space, display.update, float(deadline) if deadline != "none" else None).run()
     return 0
-
-
-def _end_with_parent() -> None:
-    """Stop as on Ctrl-C when the command that started this worker is killed: its trial is given back."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_PARENT_SECONDS)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def main(job_dir: str) -> int:
     folder = Path(job_dir)
     if (folder / "done.json").exists():
         return 0
-    _end_with_parent()
+    end_with_parent(signal.SIGTERM)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     spec = spec_from_json((folder / "job.json").read_text())
@@ -54,14 +54,14 @@ def lock_of(folder: Path) -> Path:
     return folder.with_name(folder.name + ".lock")
 
 
-def _end_with_parent() -> None:
-    """Stop as on a signal when the caller dies: nobody else would stop a trainer in a session of its own."""
+def end_with_parent(number: signal.Signals) -> None:
+    """Send this process a signal when its caller dies: nobody else would stop one in a session of its own."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_PARENT_SECONDS)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=watch, daemon=True).start()
 

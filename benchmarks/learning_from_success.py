@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from over_seeds import Scores, compared, difference_cells, settings_of, table, whole_numbers
+
 from optimizers import Improvement, improve, load_config
 from optimizers.jsonlines import read_lines
 from optimizers.progress import ProgressDisplay
-from optimizers.statistics import holm, mean_interval, paired_comparison
+from optimizers.statistics import holm
 
 TARGETS: dict[str, dict[str, str]] = {"same": {}, "longer": {"schema": "people", "hops": "4"}, "books": {"schema": "books", "hops": "2,3"}}
-Scores = dict[str, float | None]
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--seeds", type=whole_numbers, default=[0, 1, 2])
     parser.add_argument("--methods", type=lambda text: text.split(","), default=["expert", "dpo"], help="of expert, dpo, grpo")
     parser.add_argument("--target", choices=sorted(TARGETS), default="same", help="questions to improve on")
     parser.add_argument("--train", type=int, default=100, help="questions of the teacher, and of a round")
@@ -64,68 +65,42 @@ def _improved(arguments: argparse.Namespace, method: str, seed: int, display: Pr
     }
     if arguments.target != "same":
         given |= {"improve.task.name": "multihop", **{f"improve.task.{key}": value for key, value in TARGETS[arguments.target].items()}}
-    given |= dict(setting.split("=", 1) for setting in arguments.set)
+    given |= settings_of(arguments.set)
     return improve(load_config("embedded", given), lambda stage, *rest: display.update(f"{method} {seed}: {stage}", *rest))
 
 
-def _scores(part: Improvement, name: str, number: int, seed: int) -> Scores:
-    """Scores by seed and question, so that seeds can be pooled."""
+def _scores(part: Improvement, name: str, number: int) -> Scores:
     path = part.folder / "rounds" / str(number) / f"{name}.jsonl"
-    return {f"{seed}/{line['id']}": line["score"] for line in read_lines(path)}
+    return {line["id"]: line["score"] for line in read_lines(path)}
 
 
 def _comparison(name: str, found: Mapping[str, Mapping[int, Improvement]]) -> str:
     """The best round of each method against round 0, pooled over seeds; the interval is over questions, not over trainings."""
     title = "the questions improved on" if name == "test" else "the run's own questions"
-    lines = [
-        f"\n### On {title}\n",
-        "| method | questions | plain | improved | difference, points | p | p (Holm) | by seed | best rounds |",
-        "|" + "---|" * 9,
-    ]
+    head = ["method", "questions", "plain", "improved", "difference, points", "p", "by seed", "p (Holm)", "best rounds"]
     rows, ps = [], []
     for method, parts in found.items():
         best = {seed: part.metrics["best"] for seed, part in parts.items()}
-        plain = {seed: _scores(part, name, 0, seed) for seed, part in parts.items()}
-        better = {seed: _scores(part, name, best[seed], seed) for seed, part in parts.items()}
-        pooled = paired_comparison(_pool(better), _pool(plain))
-        each = ", ".join(f"{100 * paired_comparison(better[seed], plain[seed]).delta:+.1f}" for seed in parts)
-        means = [f"{mean_interval(list(_pool(scores).values())).estimate:.1%}" for scores in (plain, better)]
-        delta = f"{100 * pooled.delta:+.1f} ({100 * pooled.low:+.1f} to {100 * pooled.high:+.1f})"
-        rows.append([method, str(pooled.n), *means, delta, f"{pooled.p:.3f}", "", each, ", ".join(map(str, best.values()))])
-        ps.append(pooled.p)
+        plain = {seed: _scores(part, name, 0) for seed, part in parts.items()}
+        better = {seed: _scores(part, name, best[seed]) for seed, part in parts.items()}
+        rows.append([method, *difference_cells(better, plain), "", ", ".join(map(str, best.values()))])
+        ps.append(compared(better, plain).p)
     for row, adjusted in zip(rows, holm(ps), strict=True):
-        row[6] = f"{adjusted:.3f}"
-        lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines)
-
-
-def _pool(scores: Mapping[int, Scores]) -> Scores:
-    return {key: score for part in scores.values() for key, score in part.items()}
+        row[-2] = f"{adjusted:.2g}"
+    return f"\n### On {title}\n\n{table(head, rows)}"
 
 
 def _rounds(found: Mapping[str, Mapping[int, Improvement]]) -> str:
-    lines = [
-        "\n### Rounds\n",
-        "| method | seed | round | right | new rows | dev score | tokens | seconds | training, s |",
-        "|" + "---|" * 9,
-    ]
+    head = ["method", "seed", "round", "right", "new rows", "dev score", "tokens", "seconds", "training, s"]
+    rows = []
     for method, parts in found.items():
         for seed, part in parts.items():
             for one in part.table():
                 judged = one.get("right", 0) + one.get("wrong", 0)
                 right = f"{one['right'] / judged:.0%}" if judged else ""
-                cells = [
-                    method,
-                    seed,
-                    one["round"],
-                    right,
-                    one["new_rows"],
-                    f"{one['dev']:.1%}",
-                    f"{one['tokens']:,}",
-                    f"{one['seconds']:.0f}",
-                ]
-                lines.append(f"| {' | '.join(map(str, cells))} | {one['training_seconds']:.0f} |")
-    return "\n".join(lines)
+                shown = [f"{one['dev']:.1%}", f"{one['tokens']:,}", f"{one['seconds']:.0f}", f"{one['training_seconds']:.0f}"]
+                rows.append([method, str(seed), str(one["round"]), right, str(one["new_rows"]), *shown])
+    return f"\n### Rounds\n\n{table(head, rows)}"
 
 
 if __name__ == "__main__":

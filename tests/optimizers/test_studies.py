@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
 from command_line import command, finish
+from optuna_dashboard import wsgi
 from scripted import two_stage_rule
 
 from optimizers import RunConfig, StudyResult, load_config, run, study
@@ -158,6 +160,17 @@ def test_optunas_own_plots_and_a_second_call_with_more_trials(prepared, quick):
     for plot in (plots.plot_optimization_history, plots.plot_param_importances, plots.plot_timeline, plots.plot_slice,
                  plots.plot_intermediate_values, plots.plot_parallel_coordinate):  # fmt: skip
         assert plot(result.study()) is not None
+
+
+def test_optuna_dashboard_shows_the_study(prepared, quick):
+    found = study(prepared(trials=2)).study()
+    request, answered = {"PATH_INFO": "/api/studies/0"}, []
+    setup_testing_defaults(request)
+    body = b"".join(wsgi(found._storage)(request, lambda status, headers, error=None: answered.append(status)))
+    shown = json.loads(body)
+    assert answered == ["200 OK"]
+    assert [trial["state"] for trial in shown["trials"]] == ["Complete"] * 2
+    assert {found["name"] for found in shown["union_search_space"]} == set(SPACE)
 
 
 def test_a_study_of_that_name_with_other_dimensions_or_data_is_refused_with_the_difference(prepared, quick):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +15,7 @@ from optimizers.cast import Cast, decompose_demos, slug
 from optimizers.config import DataConfig, RunConfig, TaskConfig
 from optimizers.distill import BootstrapDistill, Distilled, teachers_own
 from optimizers.finetune.spec import TrainingSpec
-from optimizers.jsonlines import read_json, write_json
+from optimizers.jsonlines import line_of, read_json, write_json, write_whole
 from optimizers.policies.asking import check_asking
 from optimizers.policies.configured import ANSWER_FREE, configured_policy, policy_name
 from optimizers.policies.measuring import write_measures
@@ -283,12 +281,8 @@ class Distillation:
     def _write_rows(self, prepared: Mapping[str, Distilled]) -> None:
         questions = {example.id: example.question for example in self.splits["train"]}
         self.notes.mkdir(parents=True, exist_ok=True)
-        partial = self.notes / "rows.jsonl.partial"
-        with partial.open("w") as file:
-            for student, distilled in prepared.items():
-                for line in _row_lines(student, self.policy_of(student), distilled, questions):
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        os.replace(partial, self.notes / "rows.jsonl")
+        found = (_row_lines(student, self.policy_of(student), distilled, questions) for student, distilled in prepared.items())
+        write_whole(self.notes / "rows.jsonl", (line_of(line) for lines in found for line in lines))
 
 
 def _row_lines(student: str, policy: str, distilled: Distilled, questions: Mapping[str, str]) -> Iterator[dict[str, Any]]:

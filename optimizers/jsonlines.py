@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -20,7 +20,7 @@ def append_line(file: TextIO, record: dict[str, Any]) -> None:
 
     For one writer; `Lines` is for many threads, and keeps other processes out.
     """
-    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    file.write(line_of(record))
     file.flush()
 
 
@@ -142,11 +142,22 @@ class Lines:
             self._reader.close()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a whole file at once: whoever reads it sees the old one or the new one."""
+def write_whole(path: Path, parts: str | Iterable[str]) -> None:
+    """Write a whole file at once, its text or parts of it: whoever reads it sees the old one or the new one."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False))
+    with partial.open("w") as file:
+        file.writelines([parts] if isinstance(parts, str) else parts)
     os.replace(partial, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """As `write_whole`."""
+    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def line_of(record: Mapping[str, Any]) -> str:
+    """A record as it stands in a JSONL file."""
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import tomli_w
 from rich.table import Table
 
 from optimizers.config import RunConfig
-from optimizers.jsonlines import write_json
+from optimizers.jsonlines import write_json, write_whole
 from optimizers.prompt_candidates import DEV, TRAIN, VALIDATION, Candidate
 from optimizers.prompt_optimizers import optimizer_by_name
-from optimizers.run_folder import changed_settings, refuse
+from optimizers.run_folder import changed_settings, refuse, refuse_strange
 from programs.compiled import program_state
 
 if TYPE_CHECKING:
@@ -36,12 +36,9 @@ def open_compile_folder(config: RunConfig) -> Path:
     now = {name: value for name, value in config.model_dump(exclude_none=True).items() if name in _DECIDES}
     if path.exists():
         refuse(folder, "a compilation", changed_settings(tomllib.loads(path.read_text()), now, _MAY_DIFFER))
-    elif folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and holds no compilation. Choose another folder with --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(tomli_w.dumps(now))
-    partial.replace(path)
+    else:
+        refuse_strange(folder, "compilation")
+    write_whole(path, tomli_w.dumps(now))
     return folder
 
 
@@ -58,9 +55,7 @@ def write_results(compiled: Compiled, config: RunConfig, settings: Mapping[str, 
     }
     write_json(compiled.folder / "program.json", program_state(compiled.program, about))
     write_json(compiled.folder / "compiled.json", {"schema": 1, **about, **_figures(compiled)})
-    partial = compiled.folder / "compiled.md.partial"
-    partial.write_text(markdown(compiled))
-    partial.replace(compiled.folder / "compiled.md")
+    write_whole(compiled.folder / "compiled.md", markdown(compiled))
 
 
 def _figures(compiled: Compiled) -> dict[str, Any]:

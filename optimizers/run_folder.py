@@ -10,7 +10,7 @@ from typing import Any
 
 from optimizers.config import RunConfig
 from optimizers.finetune.jobs import read_progress
-from optimizers.jsonlines import read_lines, write_json
+from optimizers.jsonlines import read_lines, write_json, write_whole
 from programs.compiled import CompiledPrompts
 
 MAY_DIFFER = {
@@ -41,15 +41,19 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
     path = folder / "config.toml"
     if path.exists():
         _refuse_other(config, path, experiment)
-    elif folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and holds no run. Choose another folder with --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(config.to_toml(experiment))
-    partial.replace(path)
+    else:
+        refuse_strange(folder, "run")
+    write_whole(path, config.to_toml(experiment))
     if config.teacher.program:
         _keep_program(CompiledPrompts.read(config.teacher.program), folder)
     return folder
+
+
+def refuse_strange(folder: Path, what: str) -> None:
+    """Make a folder that is not there yet; refuse one that holds something else."""
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty and holds no {what}. Choose another folder with --out.")
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _keep_program(prompts: CompiledPrompts, folder: Path) -> None:

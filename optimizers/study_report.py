@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optimizers.cast import slug
 from optimizers.config import RunConfig
 from optimizers.figures import png, styled
-from optimizers.jsonlines import read_json, write_json
+from optimizers.jsonlines import read_json, write_json, write_whole
 from optimizers.run_folder import open_folder
 from optimizers.statistics import paired_comparison
 from optimizers.study_space import Space
@@ -163,9 +163,7 @@ def _write_best(folder: Path, best: FrozenTrial, space: Space) -> None:
         for trace in _TRACES:
             shutil.copy(folder / "labels" / trace, target / trace)
         shutil.copytree(artifact.folder, target / "student" / slug(student), copy_function=_link)
-    partial = folder / "best.toml.partial"
-    partial.write_text(config.to_toml())
-    os.replace(partial, folder / "best.toml")
+    write_whole(folder / "best.toml", config.to_toml())
 
 
 def _link(source: str, target: str) -> None:

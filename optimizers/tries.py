@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dspy
 
-from optimizers.jsonlines import read_lines, write_json
+from optimizers.jsonlines import line_of, read_lines, write_json, write_whole
 from optimizers.pairs import Attempt, distinct, pair_row, pairs_of, prompt_row, right_ones, row_of
 from optimizers.rewards import Rewards, scored
 from optimizers.traces import UNPARSEABLE, Collected, LimitReached, collect, example_key
@@ -56,7 +55,7 @@ class Tries:
         if not (folder / "tried.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             rows, tried = self._prompts(number, program) if self.job.settings.method == "grpo" else self._tried(number, program)
-            _write_rows(folder / "rows.jsonl", rows)
+            write_whole(folder / "rows.jsonl", map(line_of, rows))
             # Last, as the mark that the rows are all there.
             write_json(folder / "tried.json", {**tried, "rows": len(rows)})
         return list(read_lines(folder / "rows.jsonl"))
@@ -176,9 +175,3 @@ def _count(counts: dict[str, int], rewards: Sequence[float | None], attempts: Se
 
 def _message(row: Mapping[str, Any]) -> str:
     return json.dumps(row["messages"])
-
-
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    os.replace(partial, path)

@@ -77,7 +77,7 @@ def _run(given: dict[str, Any], side: str, seed: int, display: ProgressDisplay) 
     def show(stage: str, *rest: Any) -> None:
         display.update(f"{side} {seed}: {stage}", *rest)
 
-    config = load_config("embedded", {**given, "evaluation.conditions": f"{TEACHER},{UNTRAINED},{STUDENT}"})
+    config = load_config("embedded", {**given, "evaluation.conditions": f"{TEACHER},{STUDENT}"})
     try:
         return run(config, show)
     except (TooFewRowsError, LabellingStoppedError) as error:

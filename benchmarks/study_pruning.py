@@ -9,46 +9,50 @@ command continues. Any setting of `divide-or-conquer study` can follow `--`: `--
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from over_seeds import table, whole_numbers
+
 from optimizers import StudyResult, load_config, study
 from optimizers.cli import parse_settings
+from optimizers.progress import ProgressDisplay
 
 
 def main() -> None:
     """Make the studies that are missing, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="runs/study_pruning")
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", type=whole_numbers, default=[0, 1, 2])
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("settings", nargs="*")
     arguments = parser.parse_args()
     recipe, overrides = parse_settings(arguments.settings)
     rows = []
-    for seed in map(int, arguments.seeds.split(",")):
-        found = {
-            pruner: made(Path(arguments.out), recipe or "study", overrides, seed, pruner, arguments.trials) for pruner in ("none", "both")
-        }
-        rows.append(row(seed, found))
-        print(json.dumps(rows[-1]), flush=True)
-    table = markdown(rows)
-    (Path(arguments.out) / "pruning.md").write_text(table)
-    print(table)
+    given = {**overrides, "study.trials": arguments.trials}
+    with ProgressDisplay() as display:
+        for seed in arguments.seeds:
+            found = {
+                pruner: made(Path(arguments.out), recipe or "study", {**given, "study.pruner": pruner}, seed, display)
+                for pruner in ("none", "both")
+            }
+            rows.append(row(seed, found))
+    text = markdown(rows)
+    (Path(arguments.out) / "pruning.md").write_text(text)
+    print(text)
 
 
-def made(out: Path, recipe: str, overrides: dict[str, str], seed: int, pruner: str, trials: int) -> StudyResult:
-    """A finished study; the second of a seed takes the labels of the first."""
-    folder = out / f"{pruner}-{seed}"
+def made(out: Path, recipe: str, given: dict[str, Any], seed: int, display: ProgressDisplay) -> StudyResult:
+    """A finished study; all take the labels of the first."""
+    name = f"{given['study.pruner']}-{seed}"
+    folder = out / name
     labels = out / "labels"
     if labels.exists() and not (folder / "labels").exists():
         shutil.copytree(labels, folder / "labels")
-    settings: dict[str, Any] = {**overrides, "out": str(folder), "study.pruner": pruner, "study.seed": seed, "study.trials": trials}
-    settings["training.seed"] = seed
-    result = study(load_config(recipe, settings))
+    settings = {**given, "out": str(folder), "study.seed": seed, "training.seed": seed}
+    result = study(load_config(recipe, settings), lambda stage, *rest: display.update(f"{name}: {stage}", *rest))
     if not labels.exists():
         shutil.copytree(folder / "labels", labels)
     return result
@@ -65,16 +69,15 @@ def row(seed: int, found: dict[str, StudyResult]) -> dict[str, Any]:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """A table with a row a seed and the mean."""
-    lines = [
-        "| seed | training s without | with pruning | saved | pruned trials | best without | best with |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    head = ["seed", "training s without", "with pruning", "saved", "pruned trials", "best without", "best with"]
+    lines = []
     for found in rows:
         seconds, best = found["seconds"], found["best"]
         scores = [f"{best[pruner]:.1%}" if best[pruner] is not None else "" for pruner in ("none", "both")]
-        cells = [found["seed"], f"{seconds['none']:.0f}", f"{seconds['both']:.0f}", f"{found['saved']:.0%}", found["pruned"], *scores]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join([*lines, f"| mean | | | {fmean(found['saved'] for found in rows):.0%} | | | |"]) + "\n"
+        times = [f"{seconds[pruner]:.0f}" for pruner in ("none", "both")]
+        lines.append([str(found["seed"]), *times, f"{found['saved']:.0%}", str(found["pruned"]), *scores])
+    mean = ["mean", "", "", f"{fmean(found['saved'] for found in rows):.0%}", "", "", ""]
+    return table(head, [*lines, mean]) + "\n"
 
 
 if __name__ == "__main__":

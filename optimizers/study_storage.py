@@ -139,7 +139,8 @@ def pruner(config: RunConfig) -> Any:
         return optuna.pruners.NopPruner()
     from optimizers.study_pruner import StagedPruner
 
-    return StagedPruner(config.study)
+    with _experimental():
+        return StagedPruner(config.study)
 
 
 def sampler(config: RunConfig, seed: int) -> Any:
@@ -147,8 +148,7 @@ def sampler(config: RunConfig, seed: int) -> Any:
     import optuna
 
     study = config.study
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with _experimental():
         if study.sampler == "tpe":
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=study.startup_trials)
         if study.sampler == "gp":
@@ -280,3 +280,13 @@ def is_over(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or (
         trial.state == TrialState.FAIL and not _deserves_another(trial, trials)
     )
+
+
+@contextlib.contextmanager
+def _experimental() -> Iterator[None]:
+    """Keeps quiet that Optuna may yet change what it offers here."""
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield

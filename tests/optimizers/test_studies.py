@@ -23,7 +23,7 @@ from optimizers.finetune.jobs import TrainingError
 from optimizers.studies import StudyJob, study_toml
 from optimizers.study_plan import study_plan
 from optimizers.study_space import Space
-from optimizers.study_storage import DIED, KIND, RETRY_OF, open_study
+from optimizers.study_storage import DIED, KIND, RETRY_OF, open_study, pruner, sampler
 from programs.lms import artifacts
 from programs.tasks.base import task_class
 
@@ -160,6 +160,14 @@ def test_optunas_own_plots_and_a_second_call_with_more_trials(prepared, quick):
     for plot in (plots.plot_optimization_history, plots.plot_param_importances, plots.plot_timeline, plots.plot_slice,
                  plots.plot_intermediate_values, plots.plot_parallel_coordinate):  # fmt: skip
         assert plot(result.study()) is not None
+
+
+@pytest.mark.parametrize("choice", [{"pruner": "both"}, {"sampler": "gp"}])
+def test_nothing_is_said_of_experimental_parts_of_optuna(choice, recwarn):
+    config = settings("tiny", "out", **choice)
+    assert isinstance(pruner(config), optuna.pruners.BasePruner)
+    assert isinstance(sampler(config, 0), optuna.samplers.BaseSampler)
+    assert not recwarn.list
 
 
 def test_optuna_dashboard_shows_the_study(prepared, quick):

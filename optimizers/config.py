@@ -244,8 +244,8 @@ class ImproveConfig(_Section):
     samples: int = Field(4, ge=2)
     """Decompositions a question and round."""
     temperature: float = Field(0.8, gt=0)
-    prefer: Literal["fewer", "frequent"] = "fewer"
-    """Of several right decompositions: the one with the fewest subquestions, or the one that was written most often."""
+    prefer: Literal["frequent", "fewer"] = "frequent"
+    """Of several right decompositions: the one that was written most often, or the one with the fewest subquestions."""
     rows_per_question: int = Field(1, ge=1)
     """Distinct right decompositions to learn at most, by `expert`."""
     teacher_rows: bool = True

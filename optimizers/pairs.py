@@ -42,8 +42,7 @@ class Attempt:
 
     def rank(self, prefer: str) -> tuple[int, ...]:
         """The lower the better; ties go to the first sample."""
-        order = (len(self.lines), -self.count) if prefer == "fewer" else (-self.count, len(self.lines))
-        return *order, self.sample
+        return (len(self.lines), -self.count, self.sample) if prefer == "fewer" else (-self.count, self.sample)
 
 
 def distinct(samples: Sequence[Sample], rewards: Sequence[float | None], target: str) -> list[Attempt]:
@@ -72,12 +71,12 @@ def _lines(sample: Sample) -> tuple[str, ...]:
     return tuple(sample.prediction.get("subquestions") or [NO_DECOMPOSITION])
 
 
-def right_ones(attempts: Sequence[Attempt], min_reward: float, prefer: str = "fewer") -> list[Attempt]:
+def right_ones(attempts: Sequence[Attempt], min_reward: float, prefer: str = "frequent") -> list[Attempt]:
     """Attempts that can be read and reach `min_reward`, the best first."""
     return sorted((one for one in attempts if one.readable and one.reward >= min_reward), key=lambda one: one.rank(prefer))
 
 
-def pairs_of(attempts: Sequence[Attempt], min_reward: float, prefer: str = "fewer", count: int = 2) -> list[tuple[Attempt, Attempt]]:
+def pairs_of(attempts: Sequence[Attempt], min_reward: float, prefer: str = "frequent", count: int = 2) -> list[tuple[Attempt, Attempt]]:
     """Up to `count` pairs (right, wrong) of one question, the preferred and the most frequent wrong ones first.
 
     A wrong one misses `min_reward`. Each is used again only when the other side has no fresh one left.

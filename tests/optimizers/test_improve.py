@@ -108,11 +108,12 @@ def test_score_gain_and_agreement():
         Rewards(Capitals(), "luck")
 
 
-def test_rows_are_distinct_and_the_fewest_subquestions_come_first():
-    samples = [sample(0, ["a?", "b?"], "Rome"), sample(1, ["a?", "b?"], "Rome"), sample(2, ["c?"], "Rome"), sample(3, ["d?"], "Oslo")]
+def test_rows_are_distinct_and_short_ones_come_first_only_if_asked_for():
+    texts = [["a?", "b?"], ["c?", "d?"], ["e?"], ["c?", "d?"]]
+    samples = [sample(number, lines, "Rome") for number, lines in enumerate(texts)] + [sample(4, ["f?"], "Oslo")]
     attempts = distinct(samples, Rewards(Capitals())(EXAMPLE, samples), "decompose")
-    assert [(one.lines, one.count) for one in right_ones(attempts, 1.0)] == [(("c?",), 1), (("a?", "b?"), 2)]
-    assert right_ones(attempts, 1.0, "frequent")[0].lines == ("a?", "b?")
+    assert [(one.lines, one.count) for one in right_ones(attempts, 1.0)] == [(("c?", "d?"), 2), (("a?", "b?"), 1), (("e?",), 1)]
+    assert [one.lines for one in right_ones(attempts, 1.0, "fewer")] == [("e?",), ("c?", "d?"), ("a?", "b?")]
 
 
 def test_pairs_are_of_one_question_and_never_reward_what_cannot_be_read():

@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from over_seeds import Scores, difference_cells, settings_of, table, whole_numbers
+from over_seeds import Scores, difference_cells, setting, table, whole_numbers
 
 from optimizers import Run, compile_prompts, load_config, run
 from optimizers.distill import TooFewRowsError
@@ -46,7 +46,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--train", type=int, default=100, help="questions to label")
     parser.add_argument("--test", type=int, default=100)
     parser.add_argument("--compile", type=int, default=40, help="questions to compile from, and as many to choose by")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting, such as compile.settings.k=8")
+    parser.add_argument(
+        "--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="any other setting, such as compile.settings.k=8"
+    )
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
@@ -60,7 +62,7 @@ def _both(arguments: argparse.Namespace, seed: int, display: ProgressDisplay) ->
         "data.train": arguments.train,
         "data.test": arguments.test,
         "screening.policy": "none",
-        **settings_of(arguments.set),
+        **dict(arguments.set),
     }
     sizes = {f"compile.{part}": arguments.compile for part in ("train", "validation")}
     own = {"compile.optimizer": arguments.optimizer, "compile.dev": 0, **sizes}

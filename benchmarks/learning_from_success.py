@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from over_seeds import Scores, compared, difference_cells, settings_of, table, whole_numbers
+from over_seeds import Scores, compared, difference_cells, setting, table, whole_numbers
 
 from optimizers import Improvement, improve, load_config
 from optimizers.jsonlines import read_lines
@@ -46,7 +46,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting, such as improve.reward=gain")
+    parser.add_argument(
+        "--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="any other setting, such as improve.reward=gain"
+    )
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
@@ -65,7 +67,7 @@ def _improved(arguments: argparse.Namespace, method: str, seed: int, display: Pr
     }
     if arguments.target != "same":
         given |= {"improve.task.name": "multihop", **{f"improve.task.{key}": value for key, value in TARGETS[arguments.target].items()}}
-    given |= settings_of(arguments.set)
+    given |= dict(arguments.set)
     return improve(load_config("embedded", given), lambda stage, *rest: display.update(f"{method} {seed}: {stage}", *rest))
 
 

@@ -16,12 +16,12 @@ def whole_numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def settings_of(given: Sequence[str]) -> dict[str, str]:
-    """The values of `--set KEY=VALUE`."""
-    unclear = [setting for setting in given if "=" not in setting]
-    if unclear:
-        raise argparse.ArgumentTypeError(f"--set {unclear[0]!r} must be KEY=VALUE, such as training.epochs=3")
-    return dict(setting.split("=", 1) for setting in given)
+def setting(text: str) -> tuple[str, str]:
+    """One value of `--set KEY=VALUE`."""
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} must be KEY=VALUE, such as training.epochs=3")
+    return key, value
 
 
 def pool(by_seed: Mapping[int, Scores]) -> dict[str, float | None]:

@@ -34,7 +34,7 @@ lint: setup
 	$(BIN)/mypy
 
 notebooks: setup
-	$(BIN)/python -m pytest -m slow tests/test_notebooks.py
+	$(BIN)/python -m pytest -m 'slow or long' tests/test_notebooks.py
 
 clean:
 	rm -rf .venv runs build dist *.egg-info

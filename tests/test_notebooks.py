@@ -7,11 +7,16 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+LONG = {"02_which_part_to_distill"}
+"""Those whose trainings CI has no time for; their job is tested small in `test_experiment.py`."""
 
 
-@pytest.mark.slow
+def marked(path):
+    return pytest.param(path, id=path.stem, marks=pytest.mark.long if path.stem in LONG else pytest.mark.slow)
+
+
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", map(marked, NOTEBOOKS))
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("QUICKSTART_FOLDER", str(tmp_path))
     notebook = nbformat.read(path, as_version=4)
@@ -22,4 +27,4 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
 
 
 def test_notebooks_exist():
-    assert NOTEBOOKS
+    assert {path.stem for path in NOTEBOOKS} > LONG

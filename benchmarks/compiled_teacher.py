@@ -19,7 +19,6 @@ from over_seeds import Scores, difference_cells, setting, table, whole_numbers
 from optimizers import Run, compile_prompts, load_config, run
 from optimizers.distill import TooFewRowsError
 from optimizers.distillation import LabellingStoppedError
-from optimizers.jsonlines import read_lines
 from optimizers.progress import ProgressDisplay
 
 TEACHER, STUDENT, UNTRAINED = "teacher+solver", "S_D-T+solver", "student0+solver"
@@ -96,9 +95,8 @@ def _sides(found: dict[int, dict[str, Run]], condition: str) -> tuple[dict[int, 
 def _scores(made: Run, condition: str) -> Scores:
     """Of a run without a student, those of the base that it would have been."""
     for name in (condition, UNTRAINED):
-        path = made.folder / "predictions" / f"{name}.jsonl"
-        if path.exists():
-            return {line["id"]: line["score"] for line in read_lines(path)}
+        if lines := made.predictions(name):
+            return {line["id"]: line["score"] for line in lines}
     raise ValueError(f"{made.folder} has no answers of {condition}.")
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -137,6 +137,7 @@ class Limits:
         usd: Dollars by the ledger's prices; likewise.
         failure_share: Stop when more than this share of the teacher's runs failed (default 0.2) ...
         min_failures: ... and at least this many did (default 5).
+        elsewhere: What was paid in other files, which counts for calls, tokens and dollars too.
 
     Raises:
         ValueError: A negative limit, or a share outside 0 to 1.
@@ -147,6 +148,7 @@ class Limits:
     usd: float | None = None
     failure_share: float = 0.2
     min_failures: int = 5
+    elsewhere: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
         for name in ("calls", "tokens", "usd"):
@@ -189,7 +191,7 @@ class Budget:
             self._under_way -= 1
 
     def _exceeded(self) -> str | None:
-        paid, limits = self._journal.paid, self.limits
+        paid, limits = self._journal.paid + self.limits.elsewhere, self.limits
         if limits.calls is not None and paid.calls + self._under_way >= limits.calls:
             return f"limit of {limits.calls} calls reached"
         if limits.tokens is not None and paid.input_tokens + paid.output_tokens >= limits.tokens:

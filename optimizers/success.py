@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 from optimizers.config import ImproveConfig, ModelConfig, TaskConfig
 from optimizers.evaluation import evaluate
 from optimizers.finetune.jobs import train
-from optimizers.finetune.kinds import GroupRewardSpec, PreferenceSpec
+from optimizers.finetune.kinds import SOLVER_CALLS, GroupRewardSpec, PreferenceSpec
 from optimizers.finetune.provider import base_folder
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.jsonlines import read_json, read_lines
@@ -203,9 +203,12 @@ class LearnFromSuccess(FinetuneTeleprompter):
         base = self.base if anew and self.base else before.model
         if self.settings.method == "expert" and self.settings.teacher_rows:
             rows = [*self.rows, *rows]
+        update: dict[str, Any] = {"base": base_folder(base)}
+        if self.settings.method == "grpo":
+            update["limits"] = self.limits_but(self.folder / str(number) / SOLVER_CALLS)
         return train(
             rows,
-            self.spec(before.program).model_copy(update={"base": base_folder(base)}),
+            self.spec(before.program).model_copy(update=update),
             self.folder / str(number) / "student",
             name=f"{self.settings.method}-{number}",
             adapter=format_of(before.program),
@@ -234,11 +237,13 @@ class LearnFromSuccess(FinetuneTeleprompter):
         return GroupRewardSpec(**{**common, **own, **({"max_completion": most} if most else {})})
 
     def _paid_by_trainer(self, number: int) -> dict[str, Usage]:
-        path = self.folder / str(number) / "solver_calls.jsonl"
-        if not path.exists():
-            return {}
-        with Journal(path) as journal:
-            return {"solve": journal.paid}
+        path = self.folder / str(number) / SOLVER_CALLS
+        return {"solve": _paid(path)} if path.exists() else {}
+
+    def limits_but(self, own: Path) -> Limits:
+        """The limits for calls that are kept in the file `own`, less what all other files of the folder have cost."""
+        files = [self.folder / TRACES, *sorted(self.folder.glob(f"*/{SOLVER_CALLS}"))]
+        return replace(self.limits, elsewhere=sum((_paid(path) for path in files if path.exists() and path != own), Usage()))
 
     def _measured(self, number: int, program: TwoStage, model: str, devset: list[dspy.Example], learned: Learned) -> Round:
         path = self.folder / str(number) / "dev.jsonl"
@@ -255,8 +260,9 @@ class LearnFromSuccess(FinetuneTeleprompter):
         Raises:
             LimitReached: Of the settings; what was asked is in `out`.
         """
+        limits = self.limits_but(self.folder / TRACES)
         with Journal(self.folder / TRACES) as journal:
-            wrap = functools.partial(journaled, journal=journal, limits=Budget(self.limits, journal))
+            wrap = functools.partial(journaled, journal=journal, limits=Budget(limits, journal))
             report = functools.partial(self.progress, stage)
             return evaluate(on_lms(program, wrap), self.task, examples, out=out, threads=self.threads, progress=report)
 
@@ -275,6 +281,11 @@ def _check(student: dspy.Module, trainset: list[dspy.Example], devset: list[dspy
         raise ValueError("The student's decomposer has no LM; set one that can be trained, for example lm('embedded/base').")
     base_folder(model.model)
     return str(model.model)
+
+
+def _paid(path: Path) -> Usage:
+    with Journal(path) as journal:
+        return journal.paid
 
 
 def _like(model: dspy.LM, name: str) -> dspy.LM:

@@ -12,7 +12,7 @@ import dspy
 from optimizers.jsonlines import line_of, read_lines, write_json, write_whole
 from optimizers.pairs import Attempt, distinct, pair_row, pairs_of, prompt_row, right_ones, row_of
 from optimizers.rewards import Rewards, scored
-from optimizers.traces import UNPARSEABLE, Collected, LimitReached, collect, example_key
+from optimizers.traces import TRACES, UNPARSEABLE, Collected, LimitReached, collect, example_key
 from programs.feedback import FeedbackTwoStage
 from programs.lms.ledger import Usage
 from programs.modules import SingleStage, TwoStage, module_lm
@@ -127,7 +127,7 @@ class Tries:
             samples=samples,
             temperature=temperature,
             threads=job.threads,
-            limits=job.limits,
+            limits=job.limits_but(job.folder / TRACES),
             progress=report,
         )
         if found.stopped:

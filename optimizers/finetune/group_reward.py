@@ -20,7 +20,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from optimizers.distill import two_stage
 from optimizers.finetune.arguments import common_arguments
-from optimizers.finetune.kinds import GroupRewardSpec
+from optimizers.finetune.kinds import SOLVER_CALLS, GroupRewardSpec
+from optimizers.journal import Budget
 from optimizers.rewards import agreed, scored
 from optimizers.traces import Journal, journaled
 from programs.adapter import adapter_by_name
@@ -55,7 +56,7 @@ def group_trainer(folder: Path, spec: GroupRewardSpec, tokenizer: Any, model: An
         on_cpu: Whether to compute log-probabilities in the way that suits a CPU.
     """
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
-    journal = Journal(folder.with_name("solver_calls.jsonl"))
+    journal = Journal(folder.with_name(SOLVER_CALLS))
     arguments = GRPOConfig(
         **common_arguments(folder, spec),
         beta=spec.beta,
@@ -83,11 +84,14 @@ def solver_reward(spec: GroupRewardSpec, examples: Sequence[dict[str, Any]], jou
     """A reward function as `GRPOTrainer` calls it, whose column `row` numbers the examples.
 
     A decomposition that cannot be read has reward 0; None, which TRL leaves out, stands for an answer that cannot be
-    judged. `gain` is the same as `score` here: what the solver does alone is the same for a whole group.
+    judged. `gain` is the same as `score` here: what the solver does alone is the same for a whole group. It raises
+    `LimitReached` at the limits of `spec`.
     """
     task = load_task(spec.task, **spec.task_options)
     adapters: dict[str, dspy.Adapter | str] | None = {"solve": spec.solver_adapter} if spec.solver_adapter else None
-    program = two_stage(task, None, journaled(lm(spec.solver, **spec.solver_options), journal, stage="solve"), adapters)
+    budget = Budget(spec.limits, journal) if spec.limits else None
+    solver = journaled(lm(spec.solver, **spec.solver_options), journal, stage="solve", limits=budget)
+    program = two_stage(task, None, solver, adapters)
     fields = [dspy.Example(**example).with_inputs("question", "context") for example in examples]
     answer = functools.partial(_answer, program, adapter_by_name(spec.adapter))
 

@@ -17,7 +17,9 @@ from typing import Any
 from filelock import FileLock
 
 from optimizers.finetune.spec import TrainingSpec
-from optimizers.finetune.trainer import lock_of
+from optimizers.finetune.trainer import EXIT_LIMIT, lock_of
+from optimizers.journal import LimitReached
+from optimizers.jsonlines import read_json
 from programs.lms.artifacts import Artifact, open_artifact, publish, register
 
 Progress = Callable[[int, int, float | None], None]
@@ -79,6 +81,7 @@ def train(
     Raises:
         TrainingError: The process failed; nothing is published.
         TrainingStopped: Interrupted, with a checkpoint.
+        LimitReached: Of a `GroupRewardSpec`; the same call with higher limits continues from the last checkpoint.
         ValueError: `target` holds another artifact.
     """
     identity = _identity(rows, dev_rows, spec, adapter)
@@ -97,10 +100,10 @@ def _registered(artifact: Artifact) -> Artifact:
 
 
 def _identity(rows: Sequence[dict[str, Any]], dev_rows: Sequence[dict[str, Any]], spec: TrainingSpec, adapter: str) -> str:
-    """Hash of everything that decides what comes out; threads and checkpoint spacing do not."""
+    """Hash of everything that decides what comes out; threads, checkpoint spacing and limits do not."""
     # Settings that came later count where they are on, so that the artifacts from before stay what they are.
     off = {name for name in _LATER if getattr(spec, name) == TrainingSpec.model_fields[name].default}
-    settings = spec.model_dump(exclude={"threads", "save_steps", "device", *off})
+    settings = spec.model_dump(exclude={"threads", "save_steps", "device", "limits", *off})
     text = json.dumps([list(rows), list(dev_rows), settings, adapter], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -147,6 +150,8 @@ def _run(work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -
         except BaseException:
             _stop(process)
             raise
+    if process.returncode == EXIT_LIMIT:
+        raise LimitReached(read_json(work / "limit.json")["reason"])
     if process.returncode:
         tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-12:])
         raise TrainingError(f"Training failed with exit code {process.returncode}; its log is {log_path}. Its end:\n{tail}")

@@ -8,6 +8,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.journal import Limits
+
+SOLVER_CALLS = "solver_calls.jsonl"
+"""Journal of the solver's calls, beside the folder of a `GroupRewardSpec`'s job."""
 
 
 class PreferenceSpec(TrainingSpec):
@@ -42,6 +46,8 @@ class GroupRewardSpec(TrainingSpec):
     reward: Literal["score", "gain", "agreement"] = "score"
     min_share: float = Field(0.5, gt=0, le=1)
     """Of `agreement`: see `optimizers.rewards`."""
+    limits: Limits | None = None
+    """What the solver's calls may come to; the same training goes on from its last checkpoint under higher ones."""
 
 
 KINDS: dict[str, type[TrainingSpec]] = {"sft": TrainingSpec, "dpo": PreferenceSpec, "grpo": GroupRewardSpec}

@@ -24,10 +24,12 @@ from filelock import FileLock
 from optimizers.finetune.arguments import common_arguments
 from optimizers.finetune.kinds import GroupRewardSpec, PreferenceSpec, spec_from_json
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.journal import LimitReached
 from optimizers.jsonlines import write_json
 from programs.lms.chat import training_ids
 
 EXIT_STOPPED = 130
+EXIT_LIMIT = 3
 _PARENT_SECONDS = 0.5
 _LOGGED = ("loss", "eval_loss", "learning_rate", "rewards/accuracies", "reward")
 
@@ -36,7 +38,8 @@ def main(job_dir: str) -> int:
     """Train the job in `job_dir`, or continue it from its last checkpoint.
 
     Returns:
-        0 when `done.json` stands, `EXIT_STOPPED` after SIGINT or SIGTERM with a checkpoint written.
+        0 when `done.json` stands, `EXIT_STOPPED` after SIGINT or SIGTERM with a checkpoint written, `EXIT_LIMIT` with the
+        reason in `limit.json` where the solver's calls came to their limit; the last checkpoint stands.
     """
     folder = Path(job_dir)
     if (folder / "done.json").exists():
@@ -46,7 +49,11 @@ def main(job_dir: str) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     spec = spec_from_json((folder / "job.json").read_text())
     with FileLock(lock_of(folder)):
-        return _train(folder, spec)
+        try:
+            return _train(folder, spec)
+        except LimitReached as limit:
+            write_json(folder / "limit.json", {"reason": str(limit)})
+            return EXIT_LIMIT
 
 
 def lock_of(folder: Path) -> Path:

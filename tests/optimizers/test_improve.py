@@ -74,9 +74,9 @@ def program(model, greedy, *texts, form=TwoStage):
     return made
 
 
-def learner(folder, **settings):
+def learner(folder, further=None, **settings):
     chosen = ImproveConfig(**{"samples": 2, "min_rows": 2, "temperature": 1.0, **settings})
-    return LearnFromSuccess(Capitals(), chosen, folder=folder, training=QUICK, threads=2)
+    return LearnFromSuccess(Capitals(), chosen, folder=folder, training=QUICK, threads=2, **(further or {}))
 
 
 def compiled(optimizer, student, count=4):
@@ -377,6 +377,29 @@ def test_grpo_runs_in_a_process_of_its_own_and_leaves_an_artifact(tiny_model, tm
     assert [record["reward"] for record in read_progress(artifact.folder) if "reward" in record] == [0.0, 0.0]
     assert artifact.manifest["metrics"]["tokens"] > 0 and (tmp_path / "solver_calls.jsonl").exists()
     assert lm(artifact.model_string).model == artifact.model_string
+
+
+def test_the_limits_reach_into_the_process_of_grpo(tiny_model, tmp_path):
+    from optimizers.config import ModelConfig, TaskConfig
+    from optimizers.finetune.jobs import train
+
+    rows = [{"messages": [*row["messages"], {"role": "assistant", "content": GOOD}]} for row in prompts(4)]
+    asking = TrainingSpec(max_steps=60, batch_size=4, max_length=200, warmup_steps=0, learning_rate=1e-2, base=base_folder(tiny_model))
+    student = program(train(rows, asking, tmp_path / "asking", name="asking", adapter="line-terse", base=tiny_model).model_string, GOOD)
+
+    def learned(**settings):
+        group = {"steps": 2, "group_size": 2, "questions_per_step": 1, "temperature": 0.1}
+        solver = {"task_config": TaskConfig(name="multihop"), "solver": ModelConfig(model=tiny_model, max_tokens=4)}
+        optimizer = learner(tmp_path / "rounds", solver, method="grpo", rounds=1, grpo=group, **settings)
+        return compiled(optimizer, student, count=2).learned
+
+    calls = tmp_path / "rounds" / "1" / "solver_calls.jsonl"
+    stopped = learned(max_calls=6 + 1)
+    assert stopped.incomplete == "limit of 7 calls reached" and stopped.best.number == 0 and len(list(read_lines(calls))) == 1
+    done = learned()
+    assert done.incomplete is None and [one.number for one in done.rounds] == [0, 1]
+    keys = [line["key"] for line in read_lines(calls)]
+    assert len(keys) == len(set(keys)) > 1 and done.rounds[1].usage["solve"].calls == len(keys) + 3
 
 
 # The command

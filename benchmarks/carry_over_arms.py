@@ -59,7 +59,8 @@ def builtin_arms(config: RunConfig) -> list[Arm]:
     training = config.training
     alpha = training.lora_alpha / training.lora_rank
     arms = [Arm(PLAIN)]
-    arms += [Arm(f"epochs={count}", {"training": {"epochs": float(count)}}) for count in (1, 2, 4)]
+    steps = {factor: {"epochs": factor * training.epochs, "min_steps": int(factor * training.min_steps)} for factor in (0.5, 2)}
+    arms += [Arm(f"steps x{factor}", {"training": settings}) for factor, settings in steps.items()]
     arms += [Arm(f"rate x{factor}", {"training": {"learning_rate": factor * training.learning_rate}}) for factor in (0.3, 2)]
     arms += [Arm(f"rank={rank}", {"training": {"lora_rank": rank, "lora_alpha": max(1, round(alpha * rank))}}) for rank in (4, 16, 64)]
     arms += [

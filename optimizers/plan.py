@@ -192,7 +192,8 @@ class _Planner:
         config, recipe = self.config, RECIPES[student.split()[0]]
         stages = ["reason" if stage.startswith("answer") else stage for stage in recipe.stages]
         a_row = sum(self.prompt_tokens(stage) + _OUTPUT_TOKENS[stage] for stage in stages)
-        tokens = a_row * (config.screening.max_rows or config.data.train) * config.training.epochs
+        rows = config.screening.max_rows or config.data.train
+        tokens = a_row * rows * config.training.epochs_of(rows)
         seconds = tokens / config.cost.trained_tokens_per_second
         usd = self.prices.usd("local/student", 0, 0, seconds)
         return Step(f"{self.prefix}train {student}", self.roles["student0"].model, 0, round(tokens), 0, usd, seconds / 60)

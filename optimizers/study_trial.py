@@ -220,9 +220,7 @@ class TrialRun:
     def _spec(self, rows: int) -> Any:
         """Training settings, with the dev losses at the same shares of every training, so that trials can be compared there."""
         training = self.config.training
-        steps = math.ceil(rows / (training.batch_size * training.gradient_accumulation)) * training.epochs
-        total = training.max_steps if training.max_steps > 0 else math.ceil(steps)
-        save_steps = max(1, math.ceil(total / self.config.study.loss_checks))
+        save_steps = math.ceil(training.steps_of(rows) / self.config.study.loss_checks)
         base = base_folder(self.cast.roles["student0"].model)
         return training.model_copy(update={"seed": training.seed or self.config.seed, "save_steps": save_steps, "base": base})
 

@@ -26,12 +26,12 @@ def config(tmp_path, **settings):
 def test_every_built_in_arm_changes_one_thing(tmp_path):
     base = config(tmp_path)
     arms = {arm.name: arm for arm in builtin_arms(base)}
-    assert {"plain", "epochs=4", "adapter_scale=0.7", "compose", "mask_entities", "unscreened", "mixture"} <= set(arms)
+    assert {"plain", "steps x2", "adapter_scale=0.7", "compose", "mask_entities", "unscreened", "mixture"} <= set(arms)
     plain = arms["plain"].config(base, 1).model_dump()
     for arm in arms.values():
         changed = {key for key, value in arm.config(base, 1).model_dump().items() if value != plain[key]}
         assert len(changed) == (0 if arm.name in ("plain", "unscreened") else 2 if arm.name == "samples=4" else 1), arm
-    assert "epochs=2" not in arms and "rank=16" not in arms  # the recipe's own
+    assert "rank=16" not in arms  # the recipe's own
     assert arms["mixture"].config(base, 0).task.options()["parts"]["books"]["schema"] == "books"
 
 

@@ -36,7 +36,7 @@ ENVIRONMENT = {
     # once wake up too late for LoRA's small matrix products.
     "GOMP_SPINCOUNT": "20000",
 }
-_LATER = ("adapter_scale", "neftune_noise", "kl_weight")
+_LATER = ("adapter_scale", "neftune_noise", "kl_weight", "min_steps")
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 60
 _ROW_KEYS = ("messages", "rejected", "example")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +21,8 @@ class TrainingSpec(BaseModel):
     """Passes over the rows."""
     max_steps: int = -1
     """Optimizer steps; overrides `epochs` if positive."""
+    min_steps: int = Field(0, ge=0)
+    """Optimizer steps that few rows are repeated up to, beyond `epochs`; `max_steps` overrides it."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak rate. 1e-3 suits LoRA on a 135M model; the paper's 2e-5 is for all weights of a 13B one."""
     batch_size: int = Field(8, ge=1)
@@ -50,6 +53,17 @@ class TrainingSpec(BaseModel):
     """Steps between checkpoints (and dev losses): what a kill can cost."""
     save_dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the merged model on disk."""
+
+    def epochs_of(self, rows: int, devices: int = 1) -> float:
+        """Passes over so many rows, as `epochs` and `min_steps` ask for."""
+        return max(self.epochs, self.min_steps / self._steps_a_pass(rows, devices))
+
+    def steps_of(self, rows: int) -> int:
+        """Optimizer steps on so many rows, on one device."""
+        return self.max_steps if self.max_steps > 0 else math.ceil(self._steps_a_pass(rows) * self.epochs_of(rows))
+
+    def _steps_a_pass(self, rows: int, devices: int = 1) -> int:
+        return max(1, math.ceil(rows / (self.batch_size * self.gradient_accumulation * devices)))
 
     @model_validator(mode="after")
     def _has_a_base_beside_it(self) -> TrainingSpec:

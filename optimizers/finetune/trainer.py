@@ -178,7 +178,7 @@ def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: 
     model.config.use_cache = False
     trainer = (CompletionLossTrainer if on_cpu or spec.kl_weight else SFTTrainer)(
         model=model,
-        args=_sft_config(folder, spec, dev is not None),
+        args=_sft_config(folder, spec, len(train), dev is not None),
         train_dataset=train,
         eval_dataset=dev,
         processing_class=tokenizer,
@@ -206,10 +206,10 @@ def _lora(spec: TrainingSpec) -> Any:
     )
 
 
-def _sft_config(folder: Path, spec: TrainingSpec, evaluate: bool) -> Any:
+def _sft_config(folder: Path, spec: TrainingSpec, rows: int, evaluate: bool) -> Any:
     from trl import SFTConfig
 
-    return SFTConfig(
+    arguments = SFTConfig(
         **common_arguments(folder, spec),
         per_device_eval_batch_size=spec.batch_size,
         max_length=spec.max_length,
@@ -222,6 +222,9 @@ def _sft_config(folder: Path, spec: TrainingSpec, evaluate: bool) -> Any:
         neftune_noise_alpha=spec.neftune_noise or None,
         eos_token=None,
     )
+    devices = arguments.world_size * arguments.train_batch_size // spec.batch_size
+    arguments.num_train_epochs = spec.epochs_of(rows, devices)
+    return arguments
 
 
 def _last_checkpoint(folder: Path) -> str | None:

@@ -178,6 +178,26 @@ def test_a_training_killed_after_its_last_step_ends_in_the_same_weights(tiny_mod
     assert trained(tiny_model, tmp_path / "t", chats(16), spec).model_string == whole.model_string
 
 
+FEW = [
+    (8, {}, 2),
+    (8, {"min_steps": 5}, 5),
+    (40, {"min_steps": 5}, 10),
+    (9, {"min_steps": 1}, 3),
+    (8, {"min_steps": 5, "max_steps": 3}, 3),
+    (9, {"gradient_accumulation": 2}, 2),
+]
+
+
+@pytest.mark.parametrize(("rows", "given", "steps"), FEW)
+def test_few_rows_are_repeated_up_to_min_steps(rows, given, steps):
+    assert QUICK.model_copy(update=given).steps_of(rows) == steps
+
+
+def test_the_trainer_makes_the_steps_that_are_asked_for(tiny_model, tmp_path):
+    artifact = trained(tiny_model, tmp_path / "t", chats(8), QUICK.model_copy(update={"min_steps": 5}))
+    assert artifact.manifest["metrics"]["steps"] == 5
+
+
 def test_a_failed_training_raises_with_the_end_of_its_log(tiny_model, tmp_path):
     row = {"messages": [{"role": "user", "content": "long " * 50}, {"role": "assistant", "content": "a"}]}
     with pytest.raises(TrainingError, match=r"exit code 1(.|\n)*fits max_length=16"):

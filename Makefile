@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Much of the tests' time is processes that start; whole files go to a worker, as what they set up is dear.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: setup run test test-slow test-long lint notebooks clean
 
@@ -20,13 +23,13 @@ run: setup
 	$(BIN)/divide-or-conquer run @ embedded --out runs/embedded
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow and not long'
+	$(PYTEST) -m 'not slow and not long'
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 test-long: setup
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 lint: setup
 	$(BIN)/ruff check .

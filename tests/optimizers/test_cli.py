@@ -1,12 +1,19 @@
 """The command line without any work: help, plans, tasks, doctor."""
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from optimizers import doctor
+from optimizers import cli, doctor
 from optimizers.cli import app
 from optimizers.config import load_config
 from optimizers.plan import plan_steps
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """Tables that fit, whatever the terminal is that the tests were started in."""
+    monkeypatch.setattr(cli, "out", Console(width=200))
 
 
 def invoke(*words):

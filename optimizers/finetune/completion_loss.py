@@ -28,11 +28,13 @@ class CompletionLossTrainer(SFTTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         plain = self.accelerator.unwrap_model(model)
-        loss = completion_loss(plain, inputs, num_items_in_batch)
-        if self.kl_weight and model.training:
-            # Where transformers has the loss divided by the tokens of all accumulated batches, a mean is divided here.
-            batches = 1 if num_items_in_batch is None else self.current_gradient_accumulation_steps
-            loss = loss + self.kl_weight * prompt_divergence(plain, inputs) / batches
+        # accelerate computes in bfloat16 in the `forward` that it wraps, which is passed by here.
+        with self.accelerator.autocast():
+            loss = completion_loss(plain, inputs, num_items_in_batch)
+            if self.kl_weight and model.training:
+                # Where transformers has the loss divided by the tokens of all accumulated batches, a mean is divided here.
+                batches = 1 if num_items_in_batch is None else self.current_gradient_accumulation_steps
+                loss = loss + self.kl_weight * prompt_divergence(plain, inputs) / batches
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:

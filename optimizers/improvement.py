@@ -87,8 +87,11 @@ class ImproveJob:
         self.task = load_task(self.task_config.name, **self.task_config.options())
         self._load()
         self._check_settings(self._settings())
-        open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour)
+        if self.settings.max_usd is not None:
+            for role in ("student0", "solver"):
+                self.prices.check("improve.max_usd", self.cast.roles[role].model, f"{role} ")
+        open_folder(config)
 
     def _load(self) -> None:
         """The questions: those of the run, those to improve on, and those to test on."""

@@ -163,11 +163,8 @@ class Compilation:
                 f"score and the last comparison. Raise it, or lower compile.validation and compile.dev."
             )
         for lm in self.lms.values():
-            if given.max_usd is not None and self.ledger.prices.usd(lm.model, 1, 1, 1.0) is None:
-                raise ValueError(
-                    f"compile.max_usd={given.max_usd:g} needs a price for {lm.model}; limit compile.max_calls instead, or set "
-                    "cost.local_usd_per_hour for a model of this machine."
-                )
+            if given.max_usd is not None:
+                self.ledger.prices.check(f"compile.max_usd={given.max_usd:g}", lm.model)
 
     def run(self) -> Compiled:
         """Compile; see `compile_prompts`."""

@@ -131,12 +131,7 @@ class StudyJob:
             return
         prices = Prices(self.config.cost.local_usd_per_hour)
         for role in ("student0", "solver"):
-            model = cast.roles[role].model
-            if prices.usd(model, 1, 1, 1.0) is None:
-                raise ValueError(
-                    f"study.max_usd needs a price for {role} {model!r}: set cost.local_usd_per_hour for models of this machine, or limit "
-                    "study.max_minutes."
-                )
+            prices.check("study.max_usd", cast.roles[role].model, f"{role} ")
 
 
 def check_settings(config: RunConfig) -> None:

@@ -165,8 +165,8 @@ def _check_sampling(teachers: Sequence[Teacher], samples: int) -> None:
 
 def _check_prices(teachers: Sequence[Teacher], limits: Limits) -> None:
     for used in teachers[0].lms:
-        if limits.usd is not None and current_ledger().prices.usd(used.model, 1, 1, 1.0) is None:
-            raise ValueError(f"A limit of {limits.usd:g} dollars needs a price for {used.model}; set one in Prices, or limit tokens.")
+        if limits.usd is not None:
+            current_ledger().prices.check(f"A limit of {limits.usd:g} dollars", used.model)
 
 
 class _Job:

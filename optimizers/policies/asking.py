@@ -186,8 +186,5 @@ def check_asking(policy: Any, teacher: dspy.Module, limits: Limits | None) -> No
         return
     for _, predictor in policy.program(teacher).named_sub_modules(dspy.Predict):
         used = predictor.lm or dspy.settings.lm
-        if limits and limits.usd is not None and used and current_ledger().prices.usd(used.model, 1, 1, 1.0) is None:
-            raise ValueError(
-                f"A limit of {limits.usd:g} dollars needs a price for {used.model}, which policy={policy.name!r} asks; set one in "
-                "Prices (cost.local_usd_per_hour for local models), or limit tokens."
-            )
+        if limits and limits.usd is not None and used:
+            current_ledger().prices.check(f"A limit of {limits.usd:g} dollars", used.model, f"what policy={policy.name!r} asks: ")

@@ -94,6 +94,23 @@ class Prices:
             self._rates[model] = _litellm_rates(model)
         return self._rates[model]
 
+    def check(self, limit: str, model: str, role: str = "") -> None:
+        """Refuse a limit in dollars on calls that have no price, as it would never be reached.
+
+        Args:
+            limit: What limits, for the message.
+            model: Whose calls it is to limit.
+            role: What the model is for, put before its name.
+
+        Raises:
+            ValueError: No price is known.
+        """
+        if self.usd(model, 1, 1, 1.0) is None:
+            raise ValueError(
+                f"{limit} needs a price for {role}{model}: set cost.local_usd_per_hour for models of this machine (0 if its time is "
+                "free), or limit calls, tokens or minutes in place of dollars."
+            )
+
 
 def _litellm_rates(model: str) -> tuple[float, float] | None:
     litellm = load_litellm()

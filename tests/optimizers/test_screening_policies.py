@@ -318,7 +318,7 @@ def test_another_kind_of_teacher_or_a_limit_without_a_price_is_refused_before_th
     distiller = BootstrapDistill(policy=unpriced, folder=tmp_path, limits=Limits(usd=1.0))
     with (
         recording(Ledger(Prices(overrides={"openai/scripted": (1.0, 1.0)}))),
-        pytest.raises(ValueError, match="needs a price for hosted_vllm/unpriced, which policy='judge' asks"),
+        pytest.raises(ValueError, match="needs a price for what policy='judge' asks: hosted_vllm/unpriced"),
     ):
         distiller.prepare(script.teacher(), trainset=examples("q"))
     assert not script.asked and not (tmp_path / "traces.jsonl").exists()

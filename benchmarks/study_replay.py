@@ -26,7 +26,7 @@ def main() -> None:
     """Print a table with a row a study and a setting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="+", type=Path)
-    parser.add_argument("--startup", type=whole_numbers, default=[1, 2, 4], help="values of study.startup_trials")
+    parser.add_argument("--startup", type=whole_numbers, default=[1, 2, 4], help="values of study.pruner_startup_trials")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     head = ["study", "startup trials", "trials", "stopped", "training saved", "best score", "best of those not stopped"]
@@ -36,7 +36,7 @@ def main() -> None:
 def replayed(folder: Path, startup: int) -> list[str]:
     """Cells of one study under one number of trials before pruning starts."""
     trials = [trial for trial in StudyResult(folder).study().trials if trial.state == TrialState.COMPLETE]
-    judge = pruner(RunConfig.model_validate({"study": {"pruner": "median", "startup_trials": startup}}))
+    judge = pruner(RunConfig.model_validate({"study": {"pruner": "median", "pruner_startup_trials": startup}}))
     before = optuna.create_study(direction="maximize")
     spent, saved, stopped = 0.0, 0.0, []
     for trial in trials:

@@ -33,9 +33,11 @@ class StudyConfig(BaseModel):
     seed: int = 0
     """Of the sampler; each trial has a seed of its own made from it."""
     startup_trials: int = Field(4, ge=1)
-    """Trials drawn at random before TPE or GP uses what it has seen, and before median pruning starts."""
+    """Trials drawn at random before TPE or GP uses what it has seen."""
     pruner: Literal["wilcoxon", "median", "both", "none"] | None = None
     """`wilcoxon` on the scores of single questions, `median` on the dev loss while training; by default both, with two objectives none."""
+    pruner_startup_trials: int = Field(2, ge=1)
+    """Complete trials before median pruning starts."""
     p_threshold: float = Field(0.1, gt=0, lt=1)
     """Of the Wilcoxon test; higher prunes more."""
     batch: int = Field(8, ge=1)

@@ -20,13 +20,13 @@ class StagedPruner(BasePruner):
     negated dev losses, a step from there on is one dev question's score.
 
     Args:
-        settings: `pruning`, `startup_trials`, `p_threshold` and `batch`.
+        settings: `pruning`, `pruner_startup_trials`, `p_threshold` and `batch`.
     """
 
     def __init__(self, settings: StudyConfig) -> None:
         self._median = settings.pruning in ("median", "both")
         self._wilcoxon = settings.pruning in ("wilcoxon", "both")
-        self._by_loss = MedianPruner(n_startup_trials=settings.startup_trials, n_warmup_steps=0)
+        self._by_loss = MedianPruner(n_startup_trials=settings.pruner_startup_trials, n_warmup_steps=0)
         self._by_score = WilcoxonPruner(p_threshold=settings.p_threshold, n_startup_steps=settings.batch)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:

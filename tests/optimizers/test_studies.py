@@ -369,7 +369,7 @@ def test_score_and_cost_make_a_pareto_front_and_all_of_it_is_kept(prepared, quic
 def test_median_pruning_stops_a_training_and_removes_its_work(prepared):
     """A hundred times the learning rate in the second trial: its dev loss is above the first one's at the first look."""
     space = {"training.learning_rate": {"choices": [1e-3, 10.0]}}
-    config = prepared(space, trials=8, pruner="median", startup_trials=1, loss_checks=4)
+    config = prepared(space, trials=8, pruner="median", pruner_startup_trials=1, loss_checks=4)
     config = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 40})})
     result = study(config)
     by_rate = {trial["params"]["training.learning_rate"]: trial for trial in result.trials}
@@ -385,7 +385,7 @@ def test_wilcoxon_pruning_looks_at_questions_alone():
     from optimizers.study_pruner import StagedPruner
     from optimizers.study_trial import QUESTION_STEPS
 
-    staged = StagedPruner(StudyConfig(pruner="both", batch=4, startup_trials=1))
+    staged = StagedPruner(StudyConfig(pruner="both", batch=4, pruner_startup_trials=1))
     trials = optuna.create_study(direction="maximize", pruner=staged)
 
     def made(loss, scores):

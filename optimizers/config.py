@@ -444,8 +444,10 @@ def load_config(recipe: str | None = None, overrides: dict[str, Any] | None = No
         ValueError: An unknown key (with the nearest valid ones) or a value of the wrong kind (with what was expected).
     """
     settings = read_recipe(recipe) if recipe else {}
-    for key, value in (overrides or {}).items():
-        _set(settings, key.split("."), value)
+    given = overrides or {}
+    # Names of tasks first: another task than the recipe's takes none of its options, and all that are given beside it.
+    for key in sorted(given, key=lambda key: key.removesuffix(".name") not in ("task", "improve.task")):
+        _set(settings, key.split("."), given[key])
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
@@ -453,14 +455,18 @@ def load_config(recipe: str | None = None, overrides: dict[str, Any] | None = No
 
 
 def _set(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Put a value at a dotted path; a model or task given by its bare name keeps its other keys."""
+    """Put a value at a dotted path; a model given by its bare name keeps its other keys, and a task those of the same name."""
     *sections, last = path
     if not sections and last in {"teacher", "student", "solver"}:
         sections, last = [last], "model"
     if last == "task" and sections in ([], ["improve"]):
         sections, last = [*sections, "task"], "name"
     for section in sections:
+        if isinstance(settings.get(section), str):
+            settings[section] = {"name" if section == "task" else "model": settings[section]}
         settings = settings.setdefault(section, {})
+    if (sections[-1:], last) == (["task"], "name") and settings.get("name", value) != value:
+        settings.clear()
     settings[last] = value
 
 

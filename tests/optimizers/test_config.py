@@ -26,6 +26,25 @@ def test_overrides_reach_every_section():
     assert config.evaluation.conditions == ["single-stage", "teacher+teacher"]
 
 
+def test_another_task_than_the_recipes_takes_none_of_its_options(tmp_path):
+    assert load_config("embedded").task.options() == {"schema": "people", "hops": "2,3"}
+    for words in ({"task.path": "a.jsonl", "task": "jsonl"}, {"task.path": "a.jsonl", "task.name": "jsonl"}):
+        assert load_config("embedded", words).task.options() == {"path": "a.jsonl"}
+    assert load_config("embedded", {"task": "multihop", "task.hops": "4"}).task.options() == {"schema": "people", "hops": "4"}
+    assert load_config("study", {"task": "gsm8k"}).task.options() == {}
+
+
+def test_names_of_a_file_may_be_followed_by_options(tmp_path):
+    (tmp_path / "mine.toml").write_text('task = "jsonl"\nteacher = "openai/x"\n')
+    config = load_config(str(tmp_path / "mine.toml"), {"task.path": "a.jsonl", "teacher.max_tokens": "9"})
+    assert (config.task.name, config.task.options(), config.teacher.model, config.teacher.max_tokens) == (
+        "jsonl",
+        {"path": "a.jsonl"},
+        "openai/x",
+        9,
+    )
+
+
 def test_a_solver_may_be_added():
     config = load_config(None, {"solver": "hosted_vllm/x"})
     assert config.solver.model == "hosted_vllm/x"

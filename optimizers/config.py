@@ -241,6 +241,8 @@ class ImproveConfig(_Section):
     """Of the answers to one question that must be equal, for `agreement`."""
     alone: Literal["single-stage", "single-stage-cot"] = "single-stage"
     """How the solver answers by itself, for `gain`."""
+    hide_question: bool = False
+    """Whether the solver that tries the decompositions is told the subquestions alone, in place of the question too."""
     samples: int = Field(4, ge=2)
     """Decompositions a question and round."""
     temperature: float = Field(0.8, gt=0)

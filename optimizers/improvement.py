@@ -18,7 +18,7 @@ from optimizers.improve_report import build, write_report
 from optimizers.jsonlines import read_json, write_json
 from optimizers.main_job import logging_to
 from optimizers.run_folder import MAY_DIFFER, changed_settings, open_folder, refuse
-from optimizers.success import Learned, LearnFromSuccess
+from optimizers.success import Learned, LearnFromSuccess, check_hidden
 from optimizers.traces import LimitReached
 from optimizers.tries import with_decomposer
 from programs.conditions import FEEDBACK
@@ -86,6 +86,7 @@ class ImproveJob:
         self.task_config = _seeded(self.settings.task or config.task, config)
         self.task = load_task(self.task_config.name, **self.task_config.options())
         self._load()
+        check_hidden(self.settings, self.splits["train"])
         self._check_settings(self._settings())
         self.prices = Prices(config.cost.local_usd_per_hour)
         if self.settings.max_usd is not None:

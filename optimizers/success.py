@@ -155,6 +155,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
         if teacher is not None:
             raise ValueError("LearnFromSuccess takes no teacher: the student learns from what its own decompositions led to.")
         model = _check(student, trainset, valset or [])
+        check_hidden(self.settings, trainset)
         assert isinstance(student, TwoStage)
         learned = Learned()
         tries = Tries(self, student, list(trainset))
@@ -232,7 +233,12 @@ class LearnFromSuccess(FinetuneTeleprompter):
         own |= {"max_steps": settings.grpo.steps, "batch_size": settings.grpo.group_size * settings.grpo.questions_per_step}
         own |= {"task": self.task_config.name, "task_options": self.task_config.options(), "adapter": format_of(program)}
         own |= {"solver": self.solver.model, "solver_options": self.solver.options(), "solver_adapter": self.solver.adapter}
-        own |= {"reward": settings.reward, "min_share": settings.min_share, "solver_threads": self.threads}
+        own |= {
+            "hide_question": settings.hide_question,
+            "reward": settings.reward,
+            "min_share": settings.min_share,
+            "solver_threads": self.threads,
+        }
         most = program.decompose.lm.kwargs.get("max_tokens")
         return GroupRewardSpec(**{**common, **own, **({"max_completion": most} if most else {})})
 
@@ -281,6 +287,20 @@ def _check(student: dspy.Module, trainset: list[dspy.Example], devset: list[dspy
         raise ValueError("The student's decomposer has no LM; set one that can be trained, for example lm('embedded/base').")
     base_folder(model.model)
     return str(model.model)
+
+
+def check_hidden(settings: ImproveConfig, questions: Sequence[dspy.Example]) -> None:
+    """Refuse to hide questions that are all that the solver could answer from.
+
+    Raises:
+        ValueError: A question without a context.
+    """
+    bare = next((example for example in questions if not example.get("context")), None) if settings.hide_question else None
+    if bare is not None:
+        raise ValueError(
+            f"improve.hide_question=true leaves the solver nothing to answer from where there is no context: {bare.question!r}. "
+            "Leave it out for such questions."
+        )
 
 
 def _paid(path: Path) -> Usage:

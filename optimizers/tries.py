@@ -14,6 +14,7 @@ from optimizers.pairs import Attempt, distinct, pair_row, pairs_of, prompt_row, 
 from optimizers.rewards import Rewards, scored
 from optimizers.traces import TRACES, UNPARSEABLE, Collected, LimitReached, collect, example_key
 from programs.feedback import FeedbackTwoStage
+from programs.hidden_question import with_hidden_question
 from programs.lms.ledger import Usage
 from programs.modules import SingleStage, TwoStage, module_lm
 
@@ -63,7 +64,8 @@ class Tries:
     def _tried(self, number: int, program: TwoStage) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         settings = self.job.settings
         seeded = with_decomposer(program, (program.decompose.lm or dspy.settings.lm).copy(seed=self.job.seed))
-        found = self._collect(seeded, f"round {number}: try", settings.samples, {_TARGET: settings.temperature})
+        tried = with_hidden_question(seeded) if settings.hide_question else seeded
+        found = self._collect(tried, f"round {number}: try", settings.samples, {_TARGET: settings.temperature})
         alone, usage = self._alone(number) if settings.reward == "gain" else ({}, {})
         rewards = Rewards(self.job.task, settings.reward, alone, settings.min_share)
         rows: list[dict[str, Any]] = []
@@ -76,8 +78,8 @@ class Tries:
             _count(counts, given, attempts, settings.min_reward)
         known = {_message(row) for row in self.job.rows} if settings.method == "expert" and settings.teacher_rows else set()
         costs = {stage: cost.to_dict() for stage, cost in {**found.usage, **usage}.items()}
-        tried = {"questions": len(self.questions), **counts, "failed": dict(found.failed), "usage": costs}
-        return [row for row in rows if _message(row) not in known], tried
+        notes = {"questions": len(self.questions), **counts, "failed": dict(found.failed), "usage": costs}
+        return [row for row in rows if _message(row) not in known], notes
 
     def _learned(self, program: TwoStage, attempts: Sequence[Attempt], name: str) -> list[dict[str, Any]]:
         settings = self.job.settings

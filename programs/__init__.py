@@ -13,6 +13,7 @@ from programs.compiled import load_program
 from programs.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
 from programs.feedback import FeedbackTwoStage
 from programs.frozen import Frozen
+from programs.hidden_question import HiddenQuestion
 from programs.interactive import Interactive
 from programs.modules import SingleStage, TwoStage
 from programs.signatures import Answer, Decompose, DecomposeWithAttempt, FollowUp, ShortAnswer, Solve
@@ -25,6 +26,7 @@ __all__ = [
     "FollowUp",
     "Frozen",
     "Generic",
+    "HiddenQuestion",
     "Interactive",
     "LineAdapter",
     "NoDecomposition",

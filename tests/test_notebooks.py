@@ -19,6 +19,7 @@ def marked(path):
 @pytest.mark.parametrize("path", map(marked, NOTEBOOKS))
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("QUICKSTART_FOLDER", str(tmp_path))
+    monkeypatch.setenv("QUICKSTART_TRIALS", "2")
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
     results = [output for cell in notebook.cells for output in cell.get("outputs", [])]

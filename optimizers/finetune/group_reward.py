@@ -26,6 +26,7 @@ from optimizers.rewards import agreed, scored
 from optimizers.traces import Journal, journaled
 from programs.adapter import adapter_by_name
 from programs.decomposition import read_decomposition
+from programs.hidden_question import with_hidden_question
 from programs.lms.catalog import lm
 from programs.lms.chat import render
 from programs.modules import TwoStage
@@ -92,6 +93,7 @@ def solver_reward(spec: GroupRewardSpec, examples: Sequence[dict[str, Any]], jou
     budget = Budget(spec.limits, journal) if spec.limits else None
     solver = journaled(lm(spec.solver, **spec.solver_options), journal, stage="solve", limits=budget)
     program = two_stage(task, None, solver, adapters)
+    program = with_hidden_question(program) if spec.hide_question else program
     fields = [dspy.Example(**example).with_inputs("question", "context") for example in examples]
     answer = functools.partial(_answer, program, adapter_by_name(spec.adapter))
 

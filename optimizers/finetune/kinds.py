@@ -44,6 +44,8 @@ class GroupRewardSpec(TrainingSpec):
     solver_adapter: str | None = None
     solver_threads: int = Field(8, ge=1)
     reward: Literal["score", "gain", "agreement"] = "score"
+    hide_question: bool = False
+    """Whether the solver is told the subquestions alone."""
     min_share: float = Field(0.5, gt=0, le=1)
     """Of `agreement`: see `optimizers.rewards`."""
     limits: Limits | None = None

@@ -218,6 +218,19 @@ def test_completion_head_agrees_with_trls_own(tiny_model):
     assert torch.equal(found[0].is_top1.bool(), found[1].is_top1.bool())
 
 
+def test_what_a_solver_makes_up_for_is_right_only_while_it_sees_the_question(tiny_model, tmp_path):
+    def rights(folder, **settings):
+        student = program(tiny_model, GOOD, BAD, BAD)
+        student.solve.lm.script.rule = lambda prompt: "Answer: Rome" if "Where is train" in prompt else "Answer: Oslo"
+        compiled(learner(tmp_path / folder, **settings), student)
+        return read_json(tmp_path / folder / "1" / "tried.json")["right"]
+
+    assert (rights("shown"), rights("hidden", hide_question=True)) == (8, 0)
+    bare = dspy.Example(id="a", question="Where is it?", answer="Rome").with_inputs("question")
+    with pytest.raises(ValueError, match=r"improve.hide_question=true leaves the solver nothing .* no context: 'Where is it\?'"):
+        learner(tmp_path / "bare", hide_question=True).compile(program(tiny_model, GOOD), trainset=[bare], valset=examples(2, "dev"))
+
+
 def test_rounds_go_on_while_the_dev_score_rises(tiny_model, tmp_path, monkeypatch):
     texts = {1: (GOOD, GOOD, BAD), 2: (BAD, GOOD, BAD)}
     monkeypatch.setattr("optimizers.success._like", lambda model, name: sampler(name, *texts[int(name.split("-")[1][0])]))
@@ -341,6 +354,9 @@ def test_the_reward_is_what_the_solver_makes_of_a_sampled_decomposition(tiny_mod
         assert reward(completions=completions, row=[0, 0, 0, 0, 1], prompts=[], completion_ids=[]) == [1.0, 0.0, 0.0, 0.0, 0.0]
         asked = len(solver.script.prompts)
         assert reward(completions=completions[:1], row=[0]) == [1.0] and len(solver.script.prompts) == asked == 4
+        hiding = group_reward.solver_reward(group_spec(tiny_model, hide_question=True), [row["example"] for row in rows], journal)
+        hiding(completions=completions[:1], row=[0])
+        assert rows[0]["example"]["question"] not in solver.script.prompts[-1] and len(solver.script.prompts) == asked + 1
         voting = group_reward.solver_reward(group_spec(tiny_model, reward="agreement"), [row["example"] for row in rows], journal)
         assert voting(completions=completions[1:4], row=[0, 0, 0]) == [1.0, 0.0, 1.0]
 

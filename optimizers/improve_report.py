@@ -107,10 +107,11 @@ def write_report(folder: Path) -> None:
 
 def _markdown(metrics: Mapping[str, Any], drawn: bool) -> str:
     settings = metrics["settings"]
+    hidden = ", who is not told the question" if settings.get("hide_question") else ""
     name = {"expert": "expert iteration", "dpo": "DPO", "grpo": "GRPO"}[settings["method"]]
     parts = [
         f"# {metrics['student']}, improved by {name}",
-        f"Reward: {settings['reward']}, by {metrics['solver']}. It ended because {metrics['ended']}; round {metrics['best']} is the best.",
+        f"Reward: {settings['reward']}, by {metrics['solver']}{hidden}. It ended because {metrics['ended']}; round {metrics['best']} is the best.",
         *([f"**Incomplete:** {metrics['incomplete']}. The same command continues."] if "incomplete" in metrics else []),
         "## Rounds",
         _table(metrics["rounds"], metrics["best"]),

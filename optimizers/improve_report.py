@@ -111,7 +111,8 @@ def _markdown(metrics: Mapping[str, Any], drawn: bool) -> str:
     name = {"expert": "expert iteration", "dpo": "DPO", "grpo": "GRPO"}[settings["method"]]
     parts = [
         f"# {metrics['student']}, improved by {name}",
-        f"Reward: {settings['reward']}, by {metrics['solver']}{hidden}. It ended because {metrics['ended']}; round {metrics['best']} is the best.",
+        f"Reward: {settings['reward']}, by {metrics['solver']}{hidden}. It ended because {metrics['ended']}; "
+        f"round {metrics['best']} is the best.",
         *([f"**Incomplete:** {metrics['incomplete']}. The same command continues."] if "incomplete" in metrics else []),
         "## Rounds",
         _table(metrics["rounds"], metrics["best"]),

@@ -38,6 +38,8 @@ class StudyConfig(BaseModel):
     """`wilcoxon` on the scores of single questions, `median` on the dev loss while training; by default both, with two objectives none."""
     pruner_startup_trials: int = Field(2, ge=1)
     """Complete trials before median pruning starts."""
+    pruner_percentile: float = Field(50.0, gt=0, le=100)
+    """Trainings that go on at a look, of 100 before them: 50 stops those above the median dev loss, 33 saves more and risks more."""
     p_threshold: float = Field(0.1, gt=0, lt=1)
     """Of the Wilcoxon test; higher prunes more."""
     batch: int = Field(8, ge=1)

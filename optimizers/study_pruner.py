@@ -1,4 +1,4 @@
-"""Optuna's median and Wilcoxon pruners on one trial: the first on its dev losses, the second on its questions' scores."""
+"""Two of Optuna's pruners on one trial: percentile (by default median) on its dev losses, Wilcoxon on its questions' scores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from optuna import Study
-from optuna.pruners import BasePruner, MedianPruner, WilcoxonPruner
+from optuna.pruners import BasePruner, PercentilePruner, WilcoxonPruner
 from optuna.trial import FrozenTrial
 
 from optimizers.study_config import StudyConfig
@@ -14,19 +14,19 @@ from optimizers.study_trial import QUESTION_STEPS
 
 
 class StagedPruner(BasePruner):
-    """Median of the dev loss while a trial trains, Wilcoxon's test while it answers.
+    """Percentile of the dev loss while a trial trains, Wilcoxon's test while it answers.
 
     Both read `intermediate_values`, and either would take the other's for its own: steps below `QUESTION_STEPS` are
     negated dev losses, a step from there on is one dev question's score.
 
     Args:
-        settings: `pruning`, `pruner_startup_trials`, `p_threshold` and `batch`.
+        settings: `pruning`, `pruner_percentile`, `pruner_startup_trials`, `p_threshold` and `batch`.
     """
 
     def __init__(self, settings: StudyConfig) -> None:
         self._median = settings.pruning in ("median", "both")
         self._wilcoxon = settings.pruning in ("wilcoxon", "both")
-        self._by_loss = MedianPruner(n_startup_trials=settings.pruner_startup_trials, n_warmup_steps=0)
+        self._by_loss = PercentilePruner(settings.pruner_percentile, n_startup_trials=settings.pruner_startup_trials)
         self._by_score = WilcoxonPruner(p_threshold=settings.p_threshold, n_startup_steps=settings.batch)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:

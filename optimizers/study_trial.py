@@ -191,7 +191,7 @@ class TrialRun:
         told = _Told(watch)
         artifact, rows = self._trained(splits, told)
         if artifact is None:
-            return self._pruned("dev loss above the median", rows, told)
+            return self._pruned(f"dev loss above percentile {self.config.study.pruner_percentile:g} of the trials before", rows, told)
         lines, pruned = self._evaluated(artifact, splits["dev"], told)
         found = self._result(artifact, rows, lines, told)
         return {**found, "state": PRUNED, "reason": "worse than the best by the Wilcoxon test"} if pruned else found

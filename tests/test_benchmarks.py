@@ -44,5 +44,5 @@ def test_a_replay_stops_what_is_worse_than_the_median_and_counts_the_time_that_w
         made.add_trial(optuna.trial.create_trial(value=score, intermediate_values=values, user_attrs={"training_seconds": 10.0}))
     (tmp_path / "study.json").write_text(json.dumps({"name": "study", "storage": None}))
     # The third is stopped at half of its ten seconds, though its score is the best.
-    assert replayed(tmp_path, 2) == [tmp_path.name, "2", "4", "1", "12%", "90.0%", "80.0%"]
-    assert replayed(tmp_path, 4)[3:5] == ["0", "0%"]
+    assert replayed(tmp_path, 2) == [tmp_path.name, "50", "2", "4", "1", "12%", "90.0%", "80.0%"]
+    assert replayed(tmp_path, 4)[4:6] == ["0", "0%"]

@@ -369,11 +369,11 @@ def test_score_and_cost_make_a_pareto_front_and_all_of_it_is_kept(prepared, quic
 def test_median_pruning_stops_a_training_and_removes_its_work(prepared):
     """A hundred times the learning rate in the second trial: its dev loss is above the first one's at the first look."""
     space = {"training.learning_rate": {"choices": [1e-3, 10.0]}}
-    config = prepared(space, trials=8, pruner="median", pruner_startup_trials=1, loss_checks=4)
+    config = prepared(space, trials=8, pruner="median", pruner_startup_trials=1, pruner_percentile=50.0, loss_checks=4)
     config = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 40})})
     result = study(config)
     by_rate = {trial["params"]["training.learning_rate"]: trial for trial in result.trials}
-    assert by_rate[10.0]["state"] == "pruned" and by_rate[10.0]["reason"] == "dev loss above the median"
+    assert by_rate[10.0]["state"] == "pruned" and by_rate[10.0]["reason"] == "dev loss above percentile 50 of the trials before"
     assert by_rate[1e-3]["state"] == "complete"
     assert not (result.folder / by_rate[10.0]["folder"] / "student").exists()
     steps = json.loads((result.folder / by_rate[10.0]["folder"] / "progress.json").read_text())["steps"]
@@ -400,6 +400,24 @@ def test_wilcoxon_pruning_looks_at_questions_alone():
     assert made(0.01, [0.0] * 8).should_prune() is True
     assert made(0.01, [0.0] * 3).should_prune() is False
     assert made(50.0, []).should_prune() is True
+
+
+@pytest.mark.parametrize(("percentile", "startup", "stopped"), [(50.0, 2, False), (25.0, 2, True), (25.0, 4, False)])
+def test_how_many_trainings_go_on_and_from_when_is_a_setting(percentile, startup, stopped):
+    from optimizers.study_config import StudyConfig
+    from optimizers.study_pruner import StagedPruner
+
+    settings = StudyConfig(pruner="median", pruner_percentile=percentile, pruner_startup_trials=startup)
+    trials = optuna.create_study(direction="maximize", pruner=StagedPruner(settings))
+
+    def made(loss):
+        trial = trials.ask()
+        trial.report(-loss, 1)
+        return trial
+
+    for loss in (0.1, 0.2, 0.3):
+        trials.tell(made(loss), 1.0)
+    assert made(0.18).should_prune() is stopped
 
 
 @pytest.mark.slow

@@ -238,7 +238,8 @@ def test_a_space_that_cannot_work_is_refused_before_any_work(space, message, tin
         ({"study": {"storage": "mysterysql://x"}}, "cannot be opened"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(wanted, message, tiny_model, tmp_path):
+def test_settings_that_cannot_work_are_refused(wanted, message, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
     given = settings(tiny_model, tmp_path / "s").model_dump(exclude_none=True, exclude={"training": {"base"}})
     for section, values in wanted.items():
         given[section] |= values

@@ -144,16 +144,25 @@ class MultiHop(Task):
         hops: Lengths of the chains of facts, 1 to 4, taken in turn: "2,3" or [2, 3]. A chain of 1 needs no decomposition.
         seed: Another seed gives other questions in every split.
         max_subquestions: The limit that the decomposer is told.
+        branches: Further facts, 0 to 2, on each entity of the chain but the answer, which lead elsewhere. With 0 a solver that
+            walks from fact to fact comes to the answer whatever it is asked on the way; with 1 it has to be asked for the right one.
 
     Raises:
-        ValueError: Unknown schema, or hops outside 1 to 4.
+        ValueError: Unknown schema, hops outside 1 to 4, or branches outside 0 to 2.
     """
 
     name = "multihop"
     summary = "embedded: synthetic multi-hop questions over a passage, two domains (people, books), offline"
     decomposer_sees_context = False
 
-    def __init__(self, schema: str = "people", hops: str | Sequence[int] = "2,3", seed: int = 0, max_subquestions: int | None = 4) -> None:
+    def __init__(
+        self,
+        schema: str = "people",
+        hops: str | Sequence[int] = "2,3",
+        seed: int = 0,
+        max_subquestions: int | None = 4,
+        branches: int | str = 0,
+    ) -> None:
         self.schemas = [part.strip() for part in schema.split(",")]
         for part in self.schemas:
             if part not in SCHEMAS:
@@ -163,6 +172,9 @@ class MultiHop(Task):
         self.hops = _parse_hops(hops)
         self.seed = seed
         self.max_subquestions = max_subquestions
+        if str(branches) not in ("0", "1", "2"):
+            raise ValueError(f"branches={branches!r} of task 'multihop' must be 0, 1 or 2.")
+        self.branches = int(branches)
 
     def check_split(self, split: str) -> None:
         if split not in _SPLIT_BUCKETS:
@@ -194,6 +206,8 @@ class MultiHop(Task):
 
     def _build(self, key: str, schema: str, path: list[Relation], chain: list[str], used: set[str], rng: random.Random) -> dspy.Example:
         facts = _facts(path, chain) + _facts(path, _entities(path, rng, used))
+        if self.branches:
+            facts += self._branches(SCHEMAS[schema], path, chain, used, rng)
         for _ in range(rng.randint(1, 2)):
             unrelated = [rng.choice(SCHEMAS[schema])]
             facts += _facts(unrelated, _entities(unrelated, rng, used))
@@ -211,6 +225,17 @@ class MultiHop(Task):
             hops=len(path),
             schema=schema,
         ).with_inputs("context", "question")
+
+    def _branches(
+        self, schema: Sequence[Relation], path: Sequence[Relation], chain: Sequence[str], used: set[str], rng: random.Random
+    ) -> list[str]:
+        """Facts of other relations on the entities that the chain leads over."""
+        facts = []
+        for relation, subject in zip(path, chain, strict=False):
+            others = [other for other in schema if other.subject == relation.subject and other != relation]
+            for other in rng.sample(others, min(self.branches, len(others))):
+                facts += _facts([other], [subject, _fresh(other.object, rng, used)])
+        return facts
 
 
 def _parse_hops(hops: str | Sequence[int]) -> list[int]:

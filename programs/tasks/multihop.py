@@ -144,8 +144,9 @@ class MultiHop(Task):
         hops: Lengths of the chains of facts, 1 to 4, taken in turn: "2,3" or [2, 3]. A chain of 1 needs no decomposition.
         seed: Another seed gives other questions in every split.
         max_subquestions: The limit that the decomposer is told.
-        branches: Further facts, 0 to 2, on each entity of the chain but the answer, which lead elsewhere. With 0 a solver that
-            walks from fact to fact comes to the answer whatever it is asked on the way; with 1 it has to be asked for the right one.
+        branches: Further facts, 0 to 2, on each entity that the chain leads over, which lead elsewhere (none on cities, of which
+            either schema has one relation only). Without them a solver that walks from fact to fact comes to the answer
+            whatever it is asked on the way; the embedded teacher was trained without.
 
     Raises:
         ValueError: Unknown schema, hops outside 1 to 4, or branches outside 0 to 2.

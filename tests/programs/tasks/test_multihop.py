@@ -22,6 +22,24 @@ def test_every_question_has_a_twin_chain_so_that_type_does_not_tell_the_answer()
         assert len(sentences) >= 2 * example.hops + 1
 
 
+@pytest.mark.parametrize("branches", [1, 2])
+def test_branches_lead_elsewhere_and_leave_the_question_as_it_was(branches):
+    plain, branched = (load_task("multihop", schema="people,books", hops="2,3", branches=count).load("dev", 40) for count in (0, branches))
+    for before, after in zip(plain, branched, strict=True):
+        assert (before.question, before.chain, before.id) == (after.question, after.chain, after.id)
+        sentences = after.context.removesuffix(".").split(". ")
+        further = set(sentences) - set(before.reasoning.removesuffix(".").split(". "))
+        relations = [next(r for r in SCHEMAS[after.schema] if r.question.split("{}")[0] in asked) for asked in after.subquestions]
+        for entity, relation in zip(after.chain, relations, strict=False):
+            about = [sentence for sentence in further if entity in sentence]
+            # A city has one relation only, so that nothing else can be said of it.
+            others = sum(r.subject == relation.subject for r in SCHEMAS[after.schema]) - 1
+            assert len(about) == min(branches, others)
+            assert not [other for sentence in about for other in after.chain if other != entity and other in sentence]
+        assert not [sentence for sentence in further if after.answer in sentence]
+        assert len(set(sentences)) == len(sentences)
+
+
 def test_splits_share_no_entity_chain():
     task = load_task("multihop", schema="people,books", hops="1,2,3,4")
     splits = {split: task.load(split, 1500) for split in ("train", "dev", "test", "teacher")}
@@ -55,6 +73,7 @@ def test_options_arrive_from_text_too():
         ({"schema": "cars"}, "Unknown schema 'cars'.*books.*people"),
         ({"hops": "5"}, "1 to 4"),
         ({"hops": "two"}, "1 to 4"),
+        ({"branches": "3"}, "branches='3' of task 'multihop' must be 0, 1 or 2"),
         ({"depth": 1}, "no option 'depth'; it has"),
         ({"max_subquestions": "many"}, "max_subquestions='many'"),
     ],

@@ -44,11 +44,14 @@ def _recipe_of(result: StudyResult) -> dict[str, Any]:
     first = next(trial for trial in result.trials if trial["recipe"])
     student = first["params"].get("study.student") or load_config(str(result.best_config)).evaluation.conditions[-1].split("+")[0]
     settings = {key: value for key, value in first["params"].items() if not key.startswith("study.")}
-    return {**settings, "training.seed": first["training_seed"], "evaluation.conditions": f"teacher+teacher,{student}+solver"}
+    return {**settings, "training.seed": first["training_seed"], "evaluation.conditions": f"{student}+solver"}
 
 
 def _scores(result: StudyResult, settings: dict[str, Any], display: ProgressDisplay, name: str) -> Scores:
     config = load_config(str(result.best_config), settings)
+    config = config.model_copy(
+        update={"evaluation": config.evaluation.model_copy(update={"conditions": config.evaluation.conditions[-1:]})}
+    )
     made = run(config, lambda stage, *rest: display.update(f"{name}: {stage}", *rest))
     return {line["id"]: line["score"] for line in made.predictions(config.evaluation.conditions[-1])}
 

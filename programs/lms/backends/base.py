@@ -17,7 +17,8 @@ class GenerateRequest:
         temperature: 0 takes the likeliest token.
         top_p: Sample among the likeliest tokens that hold this much probability.
         top_k: Sample among this many likeliest tokens; 0 for all.
-        seed: Of the sampling; the same seed gives the same text whatever else is in the batch.
+        seed: Of the sampling; the same seed gives the same text whatever else is in the batch, in float32. In bfloat16 the
+            probabilities are rounded otherwise in batches of other shapes, so that a close choice may fall otherwise.
         stop: Texts at which the answer ends; they are cut off.
     """
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from programs.lms import backends
+from programs.lms import backends, devices
 from programs.lms.backends.base import GenerateRequest, cut_at_stop
 from programs.lms.backends.transformers import Sampler, TransformersBackend
 from programs.lms.chat import render
@@ -81,7 +81,7 @@ def test_unknown_names_are_refused(tiny, backend, device):
 
 
 @pytest.mark.slow
-def test_openvino_writes_what_transformers_writes(base):
+def test_openvino_writes_what_transformers_writes(base, monkeypatch):
     pytest.importorskip("openvino_genai")
     fast, reference = backends.choose_backend(base, "openvino"), backends.choose_backend(base, "transformers", "cpu")
     examples = load_task("multihop").load("test", 8)
@@ -94,4 +94,7 @@ def test_openvino_writes_what_transformers_writes(base):
     joined = fast.generate(asked[:4], more=lambda: [late.pop(0)] if late else [])
     assert [a.text for a in joined] == [a.text for a in ours]
     sampled = [GenerateRequest(prompt, max_tokens=12, temperature=1.0, seed=i) for i, prompt in enumerate(prompts[:4])]
-    assert [a.text for a in fast.generate(sampled)] == [fast.generate([one])[0].text for one in sampled]
+    # bfloat16 rounds by the shape of the batch, which a close choice among samples shows.
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: False)
+    exact = backends.choose_backend(base, "openvino")
+    assert [a.text for a in exact.generate(sampled)] == [exact.generate([one])[0].text for one in sampled]

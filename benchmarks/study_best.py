@@ -49,9 +49,7 @@ def _recipe_of(result: StudyResult) -> dict[str, Any]:
 
 def _scores(result: StudyResult, settings: dict[str, Any], display: ProgressDisplay, name: str) -> Scores:
     config = load_config(str(result.best_config), settings)
-    config = config.model_copy(
-        update={"evaluation": config.evaluation.model_copy(update={"conditions": config.evaluation.conditions[-1:]})}
-    )
+    config.evaluation.conditions = config.evaluation.conditions[-1:]
     made = run(config, lambda stage, *rest: display.update(f"{name}: {stage}", *rest))
     return {line["id"]: line["score"] for line in made.predictions(config.evaluation.conditions[-1])}
 

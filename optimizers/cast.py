@@ -18,6 +18,7 @@ from programs.interactive import Interactive
 from programs.lms.artifacts import open_artifact, register
 from programs.lms.catalog import lm as make_lm
 from programs.lms.catalog import missing_key
+from programs.lms.ledger import Prices
 from programs.modules import SingleStage, TwoStage
 from programs.signatures import Decompose
 from programs.tasks.base import Task
@@ -72,6 +73,16 @@ class Cast:
             return self.model("teacher")
         check_keys({"screening.judge": model})
         return make_lm(model.model, **model.options())
+
+    def check_prices(self, limit: str) -> None:
+        """Refuse a limit in dollars that the calls of a student or its solver would never reach, as they have no price.
+
+        Raises:
+            ValueError: Names the model.
+        """
+        prices = Prices(self.config.cost.local_usd_per_hour)
+        for role in ("student0", "solver"):
+            prices.check(limit, self.roles[role].model, f"{role} ")
 
     def _load(self, role: str) -> dspy.LM:
         if role in TRAINED:

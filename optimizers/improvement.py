@@ -88,11 +88,10 @@ class ImproveJob:
         self._load()
         check_hidden(self.settings, self.splits["train"])
         self._check_settings(self._settings())
-        self.prices = Prices(config.cost.local_usd_per_hour)
         if self.settings.max_usd is not None:
-            for role in ("student0", "solver"):
-                self.prices.check("improve.max_usd", self.cast.roles[role].model, f"{role} ")
+            self.cast.check_prices("improve.max_usd")
         open_folder(config)
+        self.prices = Prices(config.cost.local_usd_per_hour)
 
     def _load(self) -> None:
         """The questions: those of the run, those to improve on, and those to test on."""

@@ -78,7 +78,9 @@ class StudyJob:
         self.task = load_task(config.task.name, **task_options(config.task, config.seed))
         self.splits = load_splits(self.task, config.data)
         self._check_models()
-        self._check_price(Cast(config, self.folder / "none"))
+        cast = Cast(config, self.folder / "none")
+        if config.study.max_usd is not None:
+            cast.check_prices("study.max_usd")
         if (self.folder / "config.toml").exists():
             raise ValueError(f"{self.folder} holds a run or an experiment, not a study. Choose another folder: --out {self.folder}-study")
 
@@ -125,13 +127,6 @@ class StudyJob:
                     Cast(self.space.apply({dimension.key: value}), self.folder / "none")
                 except ValueError as error:
                     raise ValueError(f"study.space: {dimension.key} cannot be {value!r}: {error}") from error
-
-    def _check_price(self, cast: Cast) -> None:
-        if self.config.study.max_usd is None:
-            return
-        prices = Prices(self.config.cost.local_usd_per_hour)
-        for role in ("student0", "solver"):
-            prices.check("study.max_usd", cast.roles[role].model, f"{role} ")
 
 
 def check_settings(config: RunConfig) -> None:

@@ -40,8 +40,7 @@ def _hidden(question: str, subquestions: Sequence[str], context: str) -> dict[st
 
 
 def with_hidden_question(program: TwoStage) -> TwoStage:
-    """A copy of a program whose solver is not told the question; its prompt format and LMs are the same."""
+    """A copy of a program whose solver is not told the question; all else is the same."""
     hidden = program.deepcopy()
     hidden.solve = HiddenQuestion(hidden.solve)
-    hidden.fix_adapter("solve", program.adapter_of("solve"))
     return hidden

@@ -56,16 +56,16 @@ def _devices() -> Iterator[Finding]:
 
 
 def _embedded() -> Iterator[Finding]:
-    from programs.lms.embedded import base_gguf, teacher_folder
+    from programs.lms.embedded import MODELS, adapter_folder, base_gguf
 
     try:
         yield Finding("embedded/base", True, str(base_gguf()))
     except ValueError as error:
         yield Finding("embedded/base", False, "weights not found", str(error))
-    shipped = (teacher_folder() / "adapter_model.safetensors").exists()
-    yield Finding(
-        "embedded/teacher", shipped, "adapter shipped" if shipped else "adapter missing", "" if shipped else "reinstall the package"
-    )
+    for name in [name for name in MODELS if name != "base"]:
+        shipped = (adapter_folder(name) / "adapter_model.safetensors").exists()
+        found, remedy = ("adapter shipped", "") if shipped else ("adapter missing", "reinstall the package")
+        yield Finding(f"embedded/{name}", shipped, found, remedy)
 
 
 def _keys() -> Iterator[Finding]:

@@ -24,8 +24,9 @@ from optimizers.finetune.spec import TrainingSpec
 from optimizers.progress import ProgressDisplay
 from optimizers.statistics import mean_interval
 from programs.adapter import TerseLineAdapter
+from programs.lms.artifacts import Artifact
 from programs.lms.catalog import lm
-from programs.lms.embedded import base_artifact, teacher_folder
+from programs.lms.embedded import BASE_MODEL, adapter_folder, base_artifact
 from programs.modules import SingleStage
 from programs.signatures import NO_DECOMPOSITION, Answer, Decompose, Solve
 from programs.tasks.base import Task, exact_match, load_task
@@ -70,23 +71,29 @@ def row(kind: str, example: dspy.Example) -> dict[str, Any]:
 
 def train_teacher(folder: Path) -> Path:
     """Train in `folder` (the same call continues), and return the folder of the adapter to ship, in bfloat16."""
-    base = base_artifact()
     made, dev = rows()
+    return train_adapter("teacher", base_artifact(), SPEC, made, dev, folder)
+
+
+def train_adapter(
+    name: str, start: Artifact, spec: TrainingSpec, made: Sequence[dict[str, Any]], dev: Sequence[dict[str, Any]], folder: Path
+) -> Path:
+    """Train an embedded model of `name` from `start` on chats, and return the folder of its adapter."""
     with ProgressDisplay() as display:
         artifact = train(
             made,
-            SPEC.model_copy(update={"base": str(base.folder)}),
-            folder / "teacher",
-            name="teacher",
+            spec.model_copy(update={"base": str(start.folder)}),
+            folder / name,
+            name=name,
             adapter="line-terse",
-            base=base.model_string,
+            base=start.model_string,
             dev_rows=dev,
-            progress=lambda step, steps, loss: display.update("train teacher", step, steps, "" if loss is None else f"loss {loss:.3f}"),
+            progress=lambda step, steps, loss: display.update(f"train {name}", step, steps, "" if loss is None else f"loss {loss:.3f}"),
         )
-    return halve_adapter(artifact.folder / "adapter", folder / "adapter")
+    return halve_adapter(artifact.folder / "adapter", folder / "adapter", start)
 
 
-def halve_adapter(source: Path, target: Path) -> Path:
+def halve_adapter(source: Path, target: Path, start: Artifact) -> Path:
     """Copy an adapter with its weights in bfloat16: half the size, and what the merged model is kept in anyway."""
     import torch
     from safetensors.torch import load_file, save_file
@@ -95,7 +102,7 @@ def halve_adapter(source: Path, target: Path) -> Path:
     weights = load_file(source / "adapter_model.safetensors")
     save_file({name: weight.to(torch.bfloat16) for name, weight in weights.items()}, target / "adapter_model.safetensors")
     config = json.loads((source / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    config["base_model_name_or_path"] = BASE_MODEL if start.manifest["name"] == "base" else f"embedded/{start.manifest['name']}"
     (target / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
     return target
 
@@ -172,7 +179,7 @@ def main() -> None:
         adapter = train_teacher(arguments.out)
         print(f"Adapter in {adapter}")
         if arguments.install:
-            shutil.copytree(adapter, teacher_folder(), dirs_exist_ok=True)
+            shutil.copytree(adapter, adapter_folder("teacher"), dirs_exist_ok=True)
     if arguments.evaluate:
         for cell in measure(arguments.evaluate, arguments.count, arguments.hops, arguments.columns):
             print(json.dumps(cell), flush=True)

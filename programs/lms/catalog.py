@@ -16,7 +16,7 @@ from programs.lms.engine import AsyncLocalEngine, LocalEngine
 
 LOCAL_PREFIXES = ("embedded", "local", "hf")
 FORMS = (
-    "embedded/base, embedded/teacher, local/<folder>, local/<name>@<hash>, hf/<organisation>/<name>, "
+    "embedded/base, embedded/teacher, embedded/strict, local/<folder>, local/<name>@<hash>, hf/<organisation>/<name>, "
     "or a provider of LiteLLM such as openai/<model>, anthropic/<model>, hosted_vllm/<model>, ollama/<model>"
 )
 _KEYLESS = {"hosted_vllm", "ollama", "ollama_chat", "lm_studio", "llamafile", "vllm"}
@@ -30,8 +30,8 @@ def lm(model: str, **options: Any) -> dspy.LM:
     """The language model that `model` names; loads no weights.
 
     Args:
-        model: `embedded/base`, `embedded/teacher`, `local/<folder>`, `local/<name>@<hash>`, `hf/<organisation>/<name>`, which
-            all run in this process; any other string goes to DSPy and LiteLLM.
+        model: `embedded/base`, `embedded/teacher`, `embedded/strict`, `local/<folder>`, `local/<name>@<hash>`,
+            `hf/<organisation>/<name>`, which all run in this process; any other string goes to DSPy and LiteLLM.
         **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`; for models in this process also
             `backend` (`auto`, `transformers`, `openvino`) and `device` (`auto`, `cpu`, `cuda`, `mps`).
 
@@ -71,8 +71,8 @@ def resolve(model: str) -> Artifact | None:
     prefix, _, rest = model.partition("/")
     if prefix not in ("embedded", "local"):
         return None
-    if model in ("embedded/base", "embedded/teacher"):
-        return embedded.base_artifact() if rest == "base" else embedded.teacher_artifact()
+    if prefix == "embedded" and rest in embedded.MODELS:
+        return embedded.MODELS[rest]()
     if _PINNED.fullmatch(model):
         return _find(model)
     if prefix == "embedded" or not rest:

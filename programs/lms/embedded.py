@@ -1,4 +1,4 @@
-"""The models that come with the package: SmolLM2-135M-Instruct out of its PyPI wheel, and the teacher made from it."""
+"""The models that come with the package: SmolLM2-135M-Instruct out of its PyPI wheel, and what is made from it with its adapters."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def base_artifact() -> Artifact:
     return _prepared("base", _write_base, name="base", adapter="line", base=f"{BASE_MODEL} (Q4_1, {WHEEL})")
 
 
-def teacher_folder() -> Path:
-    """Where the package keeps the LoRA adapter of the embedded teacher."""
-    return Path(__file__).parents[1] / "embedded" / "teacher"
+def adapter_folder(name: str) -> Path:
+    """Where the package keeps the LoRA adapter of an embedded model: `teacher` or `strict`."""
+    return Path(__file__).parents[1] / "embedded" / name
 
 
 def teacher_artifact(adapter: Path | None = None) -> Artifact:
@@ -60,18 +60,39 @@ def teacher_artifact(adapter: Path | None = None) -> Artifact:
     Raises:
         ValueError: The folder holds no adapter.
     """
-    folder = adapter or teacher_folder()
-    parts = [folder / "adapter_config.json", folder / "adapter_model.safetensors"]
+    return _merged("teacher", base_artifact, adapter or adapter_folder("teacher"))
+
+
+def strict_artifact(adapter: Path | None = None) -> Artifact:
+    """The embedded solver that takes its subquestions at their word: the teacher with an adapter of its own merged in.
+
+    Args:
+        adapter: As of `teacher_artifact`.
+
+    Raises:
+        ValueError: The folder holds no adapter.
+    """
+    return _merged("strict", teacher_artifact, adapter or adapter_folder("strict"))
+
+
+MODELS: dict[str, Callable[[], Artifact]] = {"base": base_artifact, "teacher": teacher_artifact, "strict": strict_artifact}
+"""Name behind `embedded/` -> what prepares the model and returns its artifact."""
+
+
+def _merged(name: str, start: Callable[[], Artifact], adapter: Path) -> Artifact:
+    parts = [adapter / "adapter_config.json", adapter / "adapter_model.safetensors"]
     if missing := [part for part in parts if not part.exists()]:
-        raise ValueError(f"The embedded teacher's adapter is incomplete: {missing[0]} is missing. Train it again, or use another teacher.")
-    base = base_artifact()
+        raise ValueError(
+            f"The adapter of embedded/{name} is incomplete: {missing[0]} is missing. Reinstall the package, or use another model."
+        )
+    base = start()
     content = base.hash + "".join(artifacts.sha256(part) for part in parts)
     key = hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def write(target: Path) -> None:
-        _write_merged(base.folder, folder, target)
+        _write_merged(base.folder, adapter, target)
 
-    return _prepared(f"teacher-{key}", write, name="teacher", adapter="line-terse", base=base.model_string)
+    return _prepared(f"{name}-{key}", write, name=name, adapter="line-terse", base=base.model_string)
 
 
 def _prepared(folder: str, write: Callable[[Path], None], **manifest: Any) -> Artifact:
@@ -144,7 +165,7 @@ def _drop_settings(folder: Path) -> None:
 
 
 def main() -> None:
-    """Prepare both models, as `make setup` does."""
-    for prepare in (base_artifact, teacher_artifact):
-        print(f"Preparing {prepare.__name__.removesuffix('_artifact')} in {artifacts.home()}, once", flush=True)
+    """Prepare all models, as `make setup` does."""
+    for name, prepare in MODELS.items():
+        print(f"Preparing embedded/{name} in {artifacts.home()}, once", flush=True)
         print(f"Ready: {prepare().model_string}", flush=True)

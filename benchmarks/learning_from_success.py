@@ -1,6 +1,6 @@
 """A plain student against the same one after rounds of learning from its solver's success, on the embedded models.
 
-    python benchmarks/learning_from_success.py --seeds 0,1,2 --methods expert,dpo --out runs/success
+    python benchmarks/learning_from_success.py --recipe success --seeds 0,1,2 --methods expert,dpo --out runs/success
 
 For each seed one run is distilled (training questions and training by that seed), and each method improves its student
 in a folder of its own. Differences are on the same test questions, paired, and pooled over seeds. `--target longer` or
@@ -23,6 +23,15 @@ from optimizers.progress import ProgressDisplay
 from optimizers.statistics import holm
 
 TARGETS: dict[str, dict[str, str]] = {"same": {}, "longer": {"schema": "people", "hops": "4"}, "books": {"schema": "books", "hops": "2,3"}}
+SIZES = {
+    "train": ("data.train", "questions of the teacher"),
+    "questions": ("improve.data.train", "questions of a round; those of the teacher if nobody says"),
+    "dev": ("improve.data.dev", "dev questions"),
+    "test": ("data.test", "test questions"),
+    "rounds": ("improve.rounds", "rounds at most"),
+    "samples": ("improve.samples", "decompositions a question"),
+}
+"""Argument -> the setting that it is short for, and what it is."""
 
 
 def main() -> None:
@@ -38,14 +47,12 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="embedded", help="settings to start from; sizes and rounds not given here are its own")
     parser.add_argument("--seeds", type=whole_numbers, default=[0, 1, 2])
     parser.add_argument("--methods", type=lambda text: text.split(","), default=["expert", "dpo"], help="of expert, dpo, grpo")
     parser.add_argument("--target", choices=sorted(TARGETS), default="same", help="questions to improve on")
-    parser.add_argument("--train", type=int, default=100, help="questions of the teacher, and of a round")
-    parser.add_argument("--dev", type=int, default=50)
-    parser.add_argument("--test", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=4)
+    for name, (_, what) in SIZES.items():
+        parser.add_argument(f"--{name}", type=int, help=what)
     parser.add_argument(
         "--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="any other setting, such as improve.reward=gain"
     )
@@ -57,18 +64,14 @@ def _improved(arguments: argparse.Namespace, method: str, seed: int, display: Pr
     given: dict[str, Any] = {
         "seed": seed,
         "out": str(arguments.out / f"run-{seed}"),
-        "data.train": arguments.train,
-        "data.test": arguments.test,
         "improve.method": method,
         "improve.out": str(arguments.out / f"{method}-{arguments.target}-{seed}"),
-        "improve.data.dev": arguments.dev,
-        "improve.rounds": arguments.rounds,
-        "improve.samples": arguments.samples,
     }
+    given |= {key: getattr(arguments, name) for name, (key, _) in SIZES.items() if getattr(arguments, name) is not None}
     if arguments.target != "same":
         given |= {"improve.task.name": "multihop", **{f"improve.task.{key}": value for key, value in TARGETS[arguments.target].items()}}
     given |= dict(arguments.set)
-    return improve(load_config("embedded", given), lambda stage, *rest: display.update(f"{method} {seed}: {stage}", *rest))
+    return improve(load_config(arguments.recipe, given), lambda stage, *rest: display.update(f"{method} {seed}: {stage}", *rest))
 
 
 def _scores(part: Improvement, name: str, number: int) -> Scores:

@@ -9,11 +9,8 @@ stop early, leave a step out, join two, lead elsewhere or say nothing, on passag
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,12 +19,12 @@ from typing import Any
 import dspy
 
 from optimizers.distill import two_stage
-from optimizers.embedded_teacher import train_adapter
+from optimizers.embedded_teacher import parser_of, train_adapter, work
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.statistics import mean_interval
 from programs.adapter import TerseLineAdapter
 from programs.lms.catalog import lm
-from programs.lms.embedded import adapter_folder, teacher_artifact
+from programs.lms.embedded import teacher_artifact
 from programs.signatures import Solve
 from programs.tasks.base import exact_match, load_task
 from programs.tasks.multihop import EXTRA_SPLIT, SCHEMAS, Relation
@@ -172,22 +169,7 @@ def _judged(program: dspy.Module, kind: str, example: dspy.Example) -> tuple[flo
 
 def main() -> None:
     """Command line; see the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="folder to train in; the adapter to ship ends up in its adapter/")
-    parser.add_argument("--install", action="store_true", help="put the trained adapter in the place of the shipped one")
-    parser.add_argument("--evaluate", metavar="MODEL", nargs="?", const="embedded/strict", help="measure a model by kind of subquestions")
-    parser.add_argument("--count", type=int, default=_CELLS, help="dev questions a cell")
-    arguments = parser.parse_args()
-    if not arguments.out and not arguments.evaluate:
-        parser.error("give --out FOLDER to train, or --evaluate to measure")
-    if arguments.out:
-        adapter = train_strict(arguments.out)
-        print(f"Adapter in {adapter}")
-        if arguments.install:
-            shutil.copytree(adapter, adapter_folder("strict"), dirs_exist_ok=True)
-    if arguments.evaluate:
-        for cell in measure(arguments.evaluate, arguments.count):
-            print(json.dumps(cell), flush=True)
+    work("strict", parser_of("strict", str(__doc__), _CELLS), train_strict, lambda given: measure(given.evaluate, given.count))
 
 
 if __name__ == "__main__":

@@ -165,23 +165,41 @@ def _right(ask: Callable[[], dspy.Prediction], example: dspy.Example) -> float:
 
 def main() -> None:
     """Command line; see the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="folder to train in; the adapter to ship ends up in its adapter/")
-    parser.add_argument("--install", action="store_true", help="put the trained adapter in the place of the shipped one")
-    parser.add_argument("--evaluate", metavar="MODEL", nargs="?", const="embedded/teacher", help="measure a model by schema and hops")
-    parser.add_argument("--count", type=int, default=_CELLS, help="test questions a cell")
+    parser = parser_of("teacher", str(__doc__), _CELLS)
     parser.add_argument("--hops", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=COLUMNS)
+    work("teacher", parser, train_teacher, lambda given: measure(given.evaluate, given.count, given.hops, given.columns))
+
+
+def parser_of(name: str, description: str, cells: int) -> argparse.ArgumentParser:
+    """The arguments that the training of every embedded model takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="folder to train in; the adapter to ship ends up in its adapter/")
+    parser.add_argument("--install", action="store_true", help="put the trained adapter in the place of the shipped one")
+    parser.add_argument(
+        "--evaluate", metavar="MODEL", nargs="?", const=f"embedded/{name}", help="measure a model, by default the shipped one"
+    )
+    parser.add_argument("--count", type=int, default=cells, help="questions a cell")
+    return parser
+
+
+def work(
+    name: str,
+    parser: argparse.ArgumentParser,
+    train_it: Callable[[Path], Path],
+    cells: Callable[[argparse.Namespace], Iterator[dict[str, Any]]],
+) -> None:
+    """Train, install and measure, as the command line says; a line of JSON a cell."""
     arguments = parser.parse_args()
     if not arguments.out and not arguments.evaluate:
         parser.error("give --out FOLDER to train, or --evaluate to measure")
     if arguments.out:
-        adapter = train_teacher(arguments.out)
+        adapter = train_it(arguments.out)
         print(f"Adapter in {adapter}")
         if arguments.install:
-            shutil.copytree(adapter, adapter_folder("teacher"), dirs_exist_ok=True)
+            shutil.copytree(adapter, adapter_folder(name), dirs_exist_ok=True)
     if arguments.evaluate:
-        for cell in measure(arguments.evaluate, arguments.count, arguments.hops, arguments.columns):
+        for cell in cells(arguments):
             print(json.dumps(cell), flush=True)
 
 

@@ -18,7 +18,7 @@ from optimizers.finetune.spec import TrainingSpec
 from optimizers.study_config import StudyConfig
 from programs.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS, SOLVERS
 from programs.lms.catalog import is_local
-from programs.tasks.base import task_class
+from programs.tasks.base import ABSTENTIONS, task_class
 from programs.tasks.mixture import Mixture, parse_parts
 
 
@@ -153,6 +153,8 @@ class ScreeningConfig(_Section):
     """Of the votes."""
     single_stage: Literal["single-stage", "single-stage-cot", "single-stage-short"] = "single-stage"
     """How `agreement` asks."""
+    abstentions: Names = list(ABSTENTIONS)
+    """Answers that say that there is none: never kept by `self_consistency` and `agreement`. Empty where they can be right."""
     judge: ModelConfig | None = None
     """The model that judges for `judge`; the teacher, if not given."""
     measure: Annotated[list[AnswerFree], BeforeValidator(_split)] = []

@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 
 from optimizers.traces import Sample
-from programs.tasks.base import Task, normalize_answer
+from programs.tasks.base import Task, abstains, normalize_answer
 
 REWARDS = ("score", "gain", "agreement")
 """The solver's score; that less its single-stage score on the question; or, without reference answers, the majority."""
@@ -29,10 +29,10 @@ def agreed(answers: Sequence[str | None], min_share: float) -> list[float | None
     Args:
         answers: One a decomposition of the same question; None where there is none, which counts against the share.
         min_share: Of all answers, to be equal to the most frequent one after `normalize_answer`. The first of equally
-            frequent ones counts.
+            frequent ones counts. To say that one does not know (`ABSTENTIONS`) is no answer that could win.
     """
     votes = [None if answer is None else normalize_answer(answer) for answer in answers]
-    counted = Counter(vote for vote in votes if vote)
+    counted = Counter(vote for vote in votes if vote and not abstains(vote))
     winner, count = counted.most_common(1)[0] if counted else ("", 0)
     if count == 0 or count < min_share * len(votes):
         return [None] * len(votes)

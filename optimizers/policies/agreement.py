@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dspy
 
-from optimizers.policies.asking import NOT_ASKED, VOTES_UNREADABLE, Asked, AskedPolicy, question_inputs
+from optimizers.policies.asking import ABSTAINS, NOT_ASKED, VOTES_UNREADABLE, Asked, AskedPolicy, question_inputs
 from optimizers.policies.self_consistency import check_votes
 from optimizers.policies.votes import answer_of
 from optimizers.traces import Sample
 from programs.modules import SingleStage, module_lm
+from programs.tasks.base import ABSTENTIONS
 
 NO_MAJORITY, DISAGREES = "no_majority", "disagrees_with_single_stage"
 
@@ -20,13 +21,14 @@ class Agreement(AskedPolicy):
     """The question is answered several times without a decomposition; the teacher's answer with one must be the majority's.
 
     The majority is the most frequent answer of the votes that can be read. Reasons to drop: `disagrees_with_single_stage`,
-    `no_majority` (two answers lead), `votes_unreadable` (no vote had an answer), `not_asked` (calls that failed or were not
-    made could have changed the majority).
+    `no_majority` (two answers lead), `votes_unreadable` (no vote had an answer), `abstains` (the teacher's answer is that it
+    does not know), `not_asked` (calls that failed or were not made could have changed the majority).
 
     Args:
         votes: Single-stage samples a question (m); all its decompositions share them.
         temperature: Of these, above 0.
         single_stage: The program that is asked; by default `SingleStage()` on the LM of the teacher's last stage.
+        abstentions: Answers that say that there is none.
 
     Raises:
         ValueError: A value out of range.
@@ -34,10 +36,16 @@ class Agreement(AskedPolicy):
 
     name = "agreement"
 
-    def __init__(self, votes: int = 5, temperature: float = 0.7, single_stage: SingleStage | None = None) -> None:
+    def __init__(
+        self,
+        votes: int = 5,
+        temperature: float = 0.7,
+        single_stage: SingleStage | None = None,
+        abstentions: Sequence[str] = ABSTENTIONS,
+    ) -> None:
         super().__init__()
         check_votes(votes, temperature)
-        self.samples, self.temperature, self.single_stage = votes, temperature, single_stage
+        self.samples, self.temperature, self.single_stage, self.abstentions = votes, temperature, single_stage, abstentions
 
     def program(self, teacher: dspy.Module) -> dspy.Module:
         """The single stage."""
@@ -50,14 +58,15 @@ class Agreement(AskedPolicy):
 
     def judge(self, example: dspy.Example, sample: Sample, score: Callable[[], Any]) -> tuple[str | None, float | None]:
         """See `Policy.judge`."""
-        votes = self.votes(example, sample)
+        if self.abstains(sample):
+            return ABSTAINS, None
+        votes, own = self.votes(example, sample), answer_of(sample.prediction)
         if not votes.answers:
             return (NOT_ASKED if votes.missing else VOTES_UNREADABLE), None
         (first, most), *others = votes.ranking()
         second = others[0][1] if others else 0
         if most - second <= votes.missing:
             return (NOT_ASKED if votes.missing else NO_MAJORITY), None
-        own = answer_of(sample.prediction)
         return (None if own and votes.same(own, first) else DISAGREES), None
 
 

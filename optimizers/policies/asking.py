@@ -8,7 +8,7 @@ stage `screen`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,15 +17,16 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 
 from optimizers.journal import digest
-from optimizers.policies.votes import Scorer, Votes, count_votes
+from optimizers.policies.votes import Scorer, Votes, answer_of, count_votes
 from optimizers.traces import Collected, Limits, Progress, Sample, collect, example_key
 from programs.lms.ledger import current_ledger, metered
 from programs.modules import TwoStage
+from programs.tasks.base import abstains
 
 STAGE = "screen"
 
-NOT_ASKED, VOTES_UNREADABLE = "not_asked", "votes_unreadable"
-"""Reasons: a call failed, or a limit stopped them; none of the replies had an answer."""
+NOT_ASKED, VOTES_UNREADABLE, ABSTAINS = "not_asked", "votes_unreadable", "abstains"
+"""Reasons: a call failed, or a limit stopped them; none of the replies had an answer; the sample's own says that there is none."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,13 @@ class AskedPolicy(ABC):
     Attributes:
         samples: Replies to a question.
         temperature: Of the LM; None leaves it its own.
+        abstentions: Answers that say that there is none; samples that end so are dropped without asking.
     """
 
     name: str
     samples: int = 1
     temperature: float | None = None
+    abstentions: Sequence[str] = ()
 
     def __init__(self) -> None:
         self.asked: Collected | None = None
@@ -129,6 +132,8 @@ class AskedPolicy(ABC):
         """See `AskingPolicy.prepare`."""
         questions = {}
         for example, sample in candidates:
+            if self.abstains(sample):
+                continue
             inputs = self.inputs(example, sample)
             questions[self._key(example, inputs)] = dspy.Example(id=self._key(example, inputs), **inputs).with_inputs(*inputs)
         self.score = asking.score
@@ -142,6 +147,10 @@ class AskedPolicy(ABC):
             limits=asking.limits,
             progress=asking.progress,
         )
+
+    def abstains(self, sample: Sample) -> bool:
+        """Whether the sample's own answer is that there is none."""
+        return abstains(answer_of(sample.prediction), self.abstentions)
 
     def _key(self, example: dspy.Example, inputs: dict[str, Any]) -> str:
         return f"{example_key(example)}/{self.name}/{digest(inputs)[:12]}"

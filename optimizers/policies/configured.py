@@ -24,9 +24,11 @@ def policy_name(recipe: StudentRecipe, screening: ScreeningConfig) -> str:
 def configured_policy(name: str, screening: ScreeningConfig, cast: Cast) -> Any:
     """What `BootstrapDistill` takes as `policy`: an answer-free one with the settings of the section `screening`."""
     if name == SelfConsistency.name:
-        return SelfConsistency(screening.votes, screening.share, screening.temperature)
+        return SelfConsistency(screening.votes, screening.share, screening.temperature, screening.abstentions)
     if name == Agreement.name:
-        return Agreement(screening.votes, screening.temperature, cast.single_stage(screening.single_stage, "teacher"))
+        return Agreement(
+            screening.votes, screening.temperature, cast.single_stage(screening.single_stage, "teacher"), screening.abstentions
+        )
     if name == Judge.name:
         return Judge(cast.judge(), adapter=(screening.judge and screening.judge.adapter) or "line")
     return name

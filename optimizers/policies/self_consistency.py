@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dspy
 
-from optimizers.policies.asking import NOT_ASKED, VOTES_UNREADABLE, Asked, AskedPolicy, question_inputs, two_stage_teacher
+from optimizers.policies.asking import ABSTAINS, NOT_ASKED, VOTES_UNREADABLE, Asked, AskedPolicy, question_inputs, two_stage_teacher
 from optimizers.policies.votes import answer_of
 from optimizers.traces import Sample
+from programs.tasks.base import ABSTENTIONS
 
 NO_AGREEMENT, DISAGREES_WITH_VOTES = "no_agreement", "disagrees_with_votes"
 # 3 of 5 is 0.6, which floating point may put a hair below.
@@ -21,12 +22,13 @@ class SelfConsistency(AskedPolicy):
 
     A sample is kept where at least `share` of all votes give the answer that stands in it. Reasons to drop: `no_agreement`
     (no answer reaches the share), `disagrees_with_votes` (another answer does), `votes_unreadable` (no vote had an answer),
-    `not_asked` (a call failed, or a limit was reached).
+    `abstains` (the sample's own answer is that it does not know), `not_asked` (a call failed, or a limit was reached).
 
     Args:
         votes: Solver samples a decomposition (m).
         share: Of all votes, in (0, 1].
         temperature: Of the solver, above 0.
+        abstentions: Answers that say that there is none: a solver agrees on them with itself, and they teach nothing.
 
     Raises:
         ValueError: A value out of range.
@@ -34,12 +36,12 @@ class SelfConsistency(AskedPolicy):
 
     name = "self_consistency"
 
-    def __init__(self, votes: int = 5, share: float = 0.6, temperature: float = 0.7) -> None:
+    def __init__(self, votes: int = 5, share: float = 0.6, temperature: float = 0.7, abstentions: Sequence[str] = ABSTENTIONS) -> None:
         super().__init__()
         check_votes(votes, temperature)
         if not 0 < share <= 1:
             raise ValueError(f"share={share} must be above 0 and at most 1: the part of the votes that has to agree.")
-        self.samples, self.share, self.temperature = votes, share, temperature
+        self.samples, self.share, self.temperature, self.abstentions = votes, share, temperature, abstentions
 
     def program(self, teacher: dspy.Module) -> dspy.Module:
         """The teacher's solve stage."""
@@ -52,6 +54,8 @@ class SelfConsistency(AskedPolicy):
 
     def judge(self, example: dspy.Example, sample: Sample, score: Callable[[], Any]) -> tuple[str | None, float | None]:
         """See `Policy.judge`."""
+        if self.abstains(sample):
+            return ABSTAINS, None
         votes, own = self.votes(example, sample), answer_of(sample.prediction)
         needed = self.share - _ROUNDING
         if own and votes.share(own) >= needed:

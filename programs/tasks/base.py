@@ -52,6 +52,25 @@ def normalize_answer(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
+ABSTENTIONS = (
+    "unknown",
+    "not known",
+    "cannot be determined",
+    "not enough information",
+    "not stated",
+    "not mentioned",
+    "no answer",
+    "unanswerable",
+    "I don't know",
+)
+"""What a solver writes that does not find an answer."""
+
+
+def abstains(answer: str, abstentions: Iterable[str] = ABSTENTIONS) -> bool:
+    """Whether an answer is one of `abstentions` after `normalize_answer`."""
+    return normalize_answer(answer) in map(normalize_answer, abstentions)
+
+
 def exact_match(answer: Any, golds: Iterable[Any]) -> Score:
     """1.0 if `answer` equals one of `golds` after `normalize_answer`, else 0.0; unscored without a usable gold."""
     wanted = {normalize_answer(str(gold)) for gold in golds if gold is not None} - {""}

@@ -103,6 +103,8 @@ def test_score_gain_and_agreement():
     failed = Sample("e", 3, [], {}, {}, "timeout")
     assert Rewards(Capitals())(EXAMPLE, [failed]) == [None]
     assert agreed(["Rome", "the rome.", "Oslo", None], 0.5) == [1.0, 1.0, 0.0, 0.0]
+    assert agreed(["unknown", "I don't know", "Rome", "Rome"], 0.5) == [0.0, 0.0, 1.0, 1.0]
+    assert agreed(["unknown"] * 3 + ["Rome"], 0.5) == [None] * 4
     assert agreed(["Rome", "Oslo", "Bern"], 0.5) == [None, *agreed([None, None], 0.1)]
     with pytest.raises(ValueError, match=r"'luck'; expected one of \['score', 'gain', 'agreement'\]"):
         Rewards(Capitals(), "luck")

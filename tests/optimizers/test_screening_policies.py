@@ -99,6 +99,8 @@ def reasons(*args, **options):
         ("Rome", [ConnectionError("down")] * 5, 0.6, "not_asked"),
         ("Rome", ["Rome"] * 3 + [ConnectionError("down")] * 2, 0.6, None),
         ("Rome", ["Rome"] * 2 + [ConnectionError("down")] * 3, 0.6, "not_asked"),
+        ("Unknown.", ["unknown"] * 5, 0.6, "abstains"),
+        ("Rome", ["unknown"] * 5, 0.6, "disagrees_with_votes"),
     ],
 )
 def test_self_consistency_keeps_what_the_votes_agree_on(tmp_path, own, votes, share, reason):
@@ -116,12 +118,21 @@ def test_self_consistency_keeps_what_the_votes_agree_on(tmp_path, own, votes, sh
         ("Rome", [ConnectionError("down"), "Rome", "Rome", "Rome", "Oslo"], None),
         ("Rome", [ConnectionError("down"), "Rome", "Rome", "Oslo", "Bern"], "not_asked"),
         ("Rome", [ConnectionError("down")] * 5, "not_asked"),
+        ("Rome", ["unknown"] * 5, "disagrees_with_single_stage"),
     ],
 )
 def test_agreement_keeps_what_most_single_stage_answers_say(tmp_path, own, single, reason):
     script = Script(own, single=single)
     assert reasons(script, Agreement(5), tmp_path) == [reason]
     assert script.asked == {"decompose": 1, "solve": 1, "single": 5}
+
+
+@pytest.mark.parametrize("policy", [SelfConsistency, Agreement])
+def test_who_does_not_know_is_not_asked_again(tmp_path, policy):
+    script = Script("I don't know", ["I don't know"] * 5, single=["I don't know"] * 5)
+    assert reasons(script, policy(5), tmp_path / "dropped") == ["abstains"]
+    assert script.asked == {"decompose": 1, "solve": 1}
+    assert reasons(script, policy(5, abstentions=[]), tmp_path / "kept") == [None]
 
 
 @pytest.mark.parametrize(

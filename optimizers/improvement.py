@@ -87,7 +87,7 @@ class ImproveJob:
         self.task = load_task(self.task_config.name, **self.task_config.options())
         self._load()
         check_hidden(self.settings, self.splits["train"])
-        self._check_settings(self._settings())
+        self._check_settings(_settings(config))
         if self.settings.max_usd is not None:
             self.cast.check_prices("improve.max_usd")
         open_folder(config)
@@ -115,12 +115,9 @@ class ImproveJob:
     def _check_settings(self, now: dict[str, Any]) -> None:
         """Refuse a folder with rounds of other settings."""
         path = self.folder / "rounds" / "config.toml"
-        before = tomllib.loads(path.read_text()) if path.exists() else now
+        before = _with_later_settings(tomllib.loads(path.read_text())) if path.exists() else now
         apart = MAY_DIFFER | _MAY_DIFFER | (set() if "round0" in now else {"round0"})
         refuse(self.folder, "rounds", changed_settings(before, now, apart), "--improve.out")
-
-    def _settings(self) -> dict[str, Any]:
-        return {**tomllib.loads(self.config.to_toml()), "improve": self.settings.model_dump(exclude_none=True)}
 
     def work(self) -> Improvement:
         """Distil what is missing, do the rounds, test the best student against the first, and report."""
@@ -129,7 +126,7 @@ class ImproveJob:
             notes=self.folder / "rounds", progress=self.progress,
         )  # fmt: skip
         rows = distillation.ready(self.name).rows["decompose"]
-        settings = {**self._settings(), "round0": self.cast.model(self.name).model}
+        settings = {**_settings(self.config), "round0": self.cast.model(self.name).model}
         self._check_settings(settings)
         (self.folder / "rounds" / "config.toml").write_text(tomli_w.dumps(settings))
         optimizer = self._optimizer(rows)
@@ -174,6 +171,19 @@ class ImproveJob:
                 except LimitReached as limit:
                     learned.incomplete = learned.incomplete or str(limit)
         return found
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    return {**tomllib.loads(config.to_toml()), "improve": config.improve.model_dump(exclude_none=True)}
+
+
+def _with_later_settings(stands: dict[str, Any]) -> dict[str, Any]:
+    """A folder's settings with the defaults of those that there were none of when it was made."""
+    kept = {key: stands[key] for key in ("round0",) if key in stands}
+    try:
+        return {**_settings(RunConfig.model_validate({key: value for key, value in stands.items() if key not in kept})), **kept}
+    except ValueError:
+        return stands
 
 
 def _seeded(task: TaskConfig, config: RunConfig) -> TaskConfig:

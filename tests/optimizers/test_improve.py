@@ -2,15 +2,18 @@
 
 import json
 import subprocess
+import tomllib
 
 import dspy
 import pytest
+import tomli_w
 from scripted import AsyncScriptedEngine, ScriptedEngine, scripted_lm
 
 from optimizers import Improvement, LearnFromSuccess, TrainingSpec, improve
 from optimizers.config import ImproveConfig, load_config
 from optimizers.finetune.kinds import GroupRewardSpec, PreferenceSpec
 from optimizers.finetune.provider import base_folder
+from optimizers.improvement import ImproveJob
 from optimizers.jsonlines import read_json, read_lines
 from optimizers.pairs import distinct, pairs_of, right_ones
 from optimizers.rewards import Rewards, agreed
@@ -458,6 +461,20 @@ def test_test_questions_that_the_run_was_trained_on_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"1 questions stand both in train and in test, the first: 'Where is 0\?'"):
         improve(load_config(None, {"out": str(tmp_path / "run"), **given}))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_from_before_a_setting_was_there_goes_on(tmp_path):
+    job = ImproveJob(config(tmp_path))
+    stands = tomllib.loads(job.config.to_toml()) | {
+        "improve": {"method": "expert", "data": {"dev": 3}},
+        "round0": "local/student@0123456789ab",
+    }
+    del stands["screening"]["abstentions"]
+    (job.folder / "rounds").mkdir(parents=True)
+    (job.folder / "rounds" / "config.toml").write_text(tomli_w.dumps(stands))
+    ImproveJob(config(tmp_path))
+    with pytest.raises(ValueError, match=r"improve\.samples: 4 there, 5 now"):
+        ImproveJob(config(tmp_path, **{"improve.samples": 5}))
 
 
 def test_improvement_reads_only_what_is_there(tmp_path):

@@ -102,7 +102,7 @@ def _joined(example: dspy.Example, rng: random.Random) -> list[str]:
 
 
 def _elsewhere(example: dspy.Example, rng: random.Random) -> list[str]:
-    """Another relation at one step, as often as not one that the passage tells of this entity."""
+    """Another relation at one step, mostly one that the passage tells of this entity."""
     steps, at = steps_of(example), rng.randrange(example.hops)
     relation, start = steps[at]
     told = known(example.context, SCHEMAS[example.schema])

@@ -134,10 +134,14 @@ def rows(count: int = ROWS + DEV_ROWS, seed: int = 0) -> list[dict[str, Any]]:
 
 def _row(example: dspy.Example, kind: str, rng: random.Random) -> dict[str, Any]:
     subquestions = KINDS[kind](example, rng)
-    given = answers(subquestions, known(example.context, SCHEMAS[example.schema]))
+    given = _told(example, subquestions)
     question = rng.choice([example.question, *subquestions[-1:]])
     inputs = {"context": example.context, "question": question, "subquestions": subquestions}
     return TerseLineAdapter().format_finetune_data(Solve, [], inputs, {"sub_answers": given, "answer": [UNKNOWN, *given][-1]})
+
+
+def _told(example: dspy.Example, subquestions: Sequence[str]) -> list[str]:
+    return answers(subquestions, known(example.context, SCHEMAS[example.schema]))
 
 
 def train_strict(folder: Path) -> Path:
@@ -163,7 +167,7 @@ def _judged(program: dspy.Module, kind: str, example: dspy.Example) -> tuple[flo
     subquestions = KINDS[kind](example, random.Random(example.id))
     asked = program.run_solve(example.question, example.context, subquestions)[0]
     given = "" if asked.get("unparsed") else asked.answer
-    led = [UNKNOWN, *answers(subquestions, known(example.context, SCHEMAS[example.schema]))][-1]
+    led = [UNKNOWN, *_told(example, subquestions)][-1]
     return exact_match(given, [example.answer]).value, exact_match(given, [led]).value
 
 

@@ -179,9 +179,8 @@ def _settings(config: RunConfig) -> dict[str, Any]:
 
 def _with_later_settings(stands: dict[str, Any]) -> dict[str, Any]:
     """A folder's settings with the defaults of those that there were none of when it was made."""
-    kept = {key: stands[key] for key in ("round0",) if key in stands}
     try:
-        return {**_settings(RunConfig.model_validate({key: value for key, value in stands.items() if key not in kept})), **kept}
+        return {**stands, **_settings(RunConfig.model_validate({key: value for key, value in stands.items() if key != "round0"}))}
     except ValueError:
         return stands
 

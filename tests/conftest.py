@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -58,8 +57,5 @@ def tiny_model(tiny: Artifact, home: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="session")
 def benchmark_data() -> Path:
-    """The folder with samples of GSM8K, Bamboogle and DROP; see its README.md. Fails, not skips, where there is none."""
-    folder = Path(os.environ.get("DIVIDE_OR_CONQUER_SHARED") or Path(__file__).parents[1].parent / "shared") / "data"
-    if not folder.is_dir():
-        pytest.fail(f"There is no {folder}; set DIVIDE_OR_CONQUER_SHARED to the folder that has the benchmark samples in data/.")
-    return folder
+    """The folder with samples of GSM8K, Bamboogle and DROP; see its README.md."""
+    return Path(__file__).parent / "data"

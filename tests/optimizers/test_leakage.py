@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from optimizers.leakage import find_leaks, keep_out
 from programs.tasks import load_task, overlapping
 from programs.tasks.base import normalize_answer
 
-SHARED = Path(os.environ.get("DIVIDE_OR_CONQUER_SHARED") or Path(__file__).resolve().parents[3] / "shared")
+DATA = Path(__file__).parents[1] / "data"
 
 
 def example(key, question, context="", **fields):
@@ -23,10 +22,8 @@ def example(key, question, context="", **fields):
 
 
 def rows(name):
-    file = SHARED / "data" / f"gsm8k_{name}.jsonl"
-    if not file.exists():
-        pytest.skip(f"The GSM8K samples are not at {file}; set DIVIDE_OR_CONQUER_SHARED to the folder that has data/.")
-    return [example(f"{name}-{i}", json.loads(line)["question"]) for i, line in enumerate(file.read_text().splitlines())]
+    lines = (DATA / f"gsm8k_{name}.jsonl").read_text().splitlines()
+    return [example(f"{name}-{i}", json.loads(line)["question"]) for i, line in enumerate(lines)]
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from typing import Any
 
 import dspy
 
-from optimizers.distill import two_stage
-from optimizers.jsonlines import append_line, read_lines
-from optimizers.progress import ProgressDisplay
-from optimizers.statistics import mean_interval, paired_comparison
+from optimizers.evaluation.statistics import mean_interval, paired_comparison
+from optimizers.jobs.jsonlines import append_line, read_lines
+from optimizers.jobs.progress import ProgressDisplay
 from programs.lms import lm
 from programs.lms.engine import unload_all
+from programs.modules import two_stage
 from programs.tasks import exact_match, load_task
 from programs.tasks.multihop import SCHEMAS
 

@@ -40,24 +40,29 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from carry_over_arms import Arm, builtin_arms, check_arms, chosen_arms, read_arms
 
-from optimizers.cast import Cast
 from optimizers.cli import parse_settings
-from optimizers.config import RunConfig, TaskConfig, load_config
+from optimizers.conditions import parse_condition
 from optimizers.distill import TooFewRowsError
-from optimizers.distillation import Distillation, configured_for, noted_labelling, task_options
-from optimizers.evaluation import evaluate
-from optimizers.finetune.jobs import TrainingError
-from optimizers.jsonlines import read_json, read_lines, write_json
-from optimizers.leakage import find_leaks
-from optimizers.main_job import logging_to, timed
-from optimizers.metrics import labelling_of, provenance, trained
-from optimizers.progress import ProgressDisplay
-from optimizers.run_folder import open_folder
-from optimizers.traces import Journal, journaled
-from programs.conditions import parse_condition
+from optimizers.evaluation.evaluate import evaluate
+from optimizers.evaluation.leakage import find_leaks
+from optimizers.experiments.distillation import Distillation, noted_labelling
+from optimizers.experiments.metrics import labelling_of, provenance, trained
+from optimizers.experiments.roles import Cast
+from optimizers.experiments.run_folder import open_folder
+from optimizers.finetune.train import TrainingError
+from optimizers.jobs.jsonlines import read_json, read_lines, write_json
+from optimizers.jobs.progress import ProgressDisplay
+from optimizers.jobs.work import logging_to, timed
+from optimizers.labelling.journal import Journal
+from optimizers.labelling.journaled_lm import journaled
+from optimizers.settings.load import load_config
+from optimizers.settings.run import RunConfig, configured_for
+from optimizers.settings.splits import task_options
+from optimizers.settings.task import TaskConfig
 from programs.lms.engine import unload
 from programs.lms.ledger import Ledger, Prices, recording
-from programs.tasks.base import Task, load_task
+from programs.tasks.base import Task
+from programs.tasks.registry import load_task
 
 REFERENCE = "teacher+teacher"
 console = Console(stderr=True)

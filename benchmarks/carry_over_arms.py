@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optimizers.config import RunConfig, TaskConfig
-from optimizers.variants import Variant
-from programs.conditions import DECOMPOSER_STUDENTS
+from optimizers.conditions import DECOMPOSER_STUDENTS
+from optimizers.experiments.variants import Variant
+from optimizers.settings.run import RunConfig
+from optimizers.settings.task import TaskConfig
 
 PLAIN = "plain"
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from carry_over_arms import PLAIN
 
-from optimizers.crossed import crossed_comparison, crossed_mean, crossed_retention
-from optimizers.figures import COLOURS, canvas, is_number, legend_below, rows_axis, styled
-from optimizers.jsonlines import read_json, write_json
-from optimizers.statistics import holm, mean_interval
+from optimizers.evaluation.statistics import holm, mean_interval
+from optimizers.evaluation.two_way_bootstrap import crossed_comparison, crossed_mean, crossed_retention
+from optimizers.jobs.jsonlines import read_json, write_json
+from optimizers.reports.blocks import is_number
+from optimizers.reports.figures import COLOURS, canvas, legend_below, rows_axis, styled
 
 if TYPE_CHECKING:
     from carry_over import Study

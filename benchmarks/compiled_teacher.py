@@ -18,8 +18,8 @@ from over_seeds import Scores, difference_cells, setting, table, whole_numbers
 
 from optimizers import Run, compile_prompts, load_config, run
 from optimizers.distill import TooFewRowsError
-from optimizers.distillation import LabellingStoppedError
-from optimizers.progress import ProgressDisplay
+from optimizers.experiments.distillation import LabellingStoppedError
+from optimizers.jobs.progress import ProgressDisplay
 
 TEACHER, STUDENT, UNTRAINED = "teacher+solver", "S_D-T+solver", "student0+solver"
 

@@ -82,7 +82,7 @@ def throughput(seconds: float, profile: bool, cache: bool) -> None:
     """Label against the scripted server for about `seconds`."""
     import dspy
 
-    from optimizers.traces import collect
+    from optimizers.labelling.collect import collect
     from programs.modules import TwoStage
 
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
@@ -143,8 +143,9 @@ def run_phase(phase: str, count: int, folder: str) -> None:
     import dspy
     from dspy import lm15
 
-    from optimizers.screening import count_drops, screen
-    from optimizers.traces import Limits, collect
+    from optimizers.labelling.collect import collect
+    from optimizers.labelling.journal import Limits
+    from optimizers.screening.screen import count_drops, screen
     from programs.modules import TwoStage
     from programs.tasks.base import exact_match
 

@@ -18,9 +18,9 @@ from typing import Any
 from over_seeds import Scores, compared, difference_cells, setting, table, whole_numbers
 
 from optimizers import Improvement, improve, load_config
-from optimizers.jsonlines import read_lines
-from optimizers.progress import ProgressDisplay
-from optimizers.statistics import holm
+from optimizers.evaluation.statistics import holm
+from optimizers.jobs.jsonlines import read_lines
+from optimizers.jobs.progress import ProgressDisplay
 
 TARGETS: dict[str, dict[str, str]] = {"same": {}, "longer": {"schema": "people", "hops": "4"}, "books": {"schema": "books", "hops": "2,3"}}
 SIZES = {

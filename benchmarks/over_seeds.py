@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
-from optimizers.statistics import Comparison, mean_interval, paired_comparison
+from optimizers.evaluation.statistics import Comparison, mean_interval, paired_comparison
 
 Scores = Mapping[str, float | None]
 """Score by question."""

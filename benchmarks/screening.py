@@ -17,14 +17,16 @@ from typing import Any
 
 import dspy
 
-from optimizers.policies import Agreement, Asking, Judge, SelfConsistency
-from optimizers.policies.measuring import measure
-from optimizers.progress import ProgressDisplay
-from optimizers.report import markdown
-from optimizers.report_sections import Section, Text
-from optimizers.screening import KEEP, Policy, policy_by_name, screen
-from optimizers.screening_report import policy_table
-from optimizers.traces import Collected, collect
+from optimizers.jobs.progress import ProgressDisplay
+from optimizers.labelling.collect import collect
+from optimizers.labelling.samples import Collected
+from optimizers.reports.blocks import Section, Text
+from optimizers.reports.screening import policy_table
+from optimizers.reports.write import markdown
+from optimizers.screening import Agreement, Asking, Judge, SelfConsistency
+from optimizers.screening.policy import Policy, policy_by_name
+from optimizers.screening.precision import measure
+from optimizers.screening.screen import KEEP, screen
 from programs import SingleStage, TwoStage
 from programs.lms import catalog
 from programs.lms.ledger import Ledger, Prices, recording

@@ -15,7 +15,7 @@ from typing import Any
 from over_seeds import Scores, difference_cells, table
 
 from optimizers import StudyResult, load_config, run
-from optimizers.progress import ProgressDisplay
+from optimizers.jobs.progress import ProgressDisplay
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from over_seeds import table, whole_numbers
 
 from optimizers import StudyResult, load_config, study
 from optimizers.cli import parse_settings
-from optimizers.progress import ProgressDisplay
+from optimizers.jobs.progress import ProgressDisplay
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 from over_seeds import table, whole_numbers
 
 from optimizers import StudyResult
-from optimizers.config import RunConfig
-from optimizers.study_storage import pruner
-from optimizers.study_trial import QUESTION_STEPS
+from optimizers.settings.run import RunConfig
+from optimizers.studies.storage import pruner
+from optimizers.studies.trial import QUESTION_STEPS
 
 
 def main() -> None:

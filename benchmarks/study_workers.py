@@ -20,8 +20,8 @@ from typing import Any
 
 from optimizers import load_config
 from optimizers.cli import parse_settings
-from optimizers.jsonlines import read_json, write_json
-from optimizers.studies import StudyJob, study_toml
+from optimizers.jobs.jsonlines import read_json, write_json
+from optimizers.studies.study import StudyJob, study_toml
 
 
 def main() -> None:

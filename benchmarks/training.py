@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from optimizers.embedded_teacher import rows
+from optimizers.embedded.teacher import rows
 from optimizers.finetune import trainer as ours
-from optimizers.finetune.jobs import ENVIRONMENT
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.finetune.train import ENVIRONMENT
 from programs.lms.embedded import base_artifact
 
 

@@ -8,20 +8,22 @@ run(load_config("embedded", {"out": "runs/embedded"}))
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optimizers.config import RunConfig, load_config
     from optimizers.distill import BootstrapDistill
+    from optimizers.experiments.experiment import run_experiment
+    from optimizers.experiments.results import Run
+    from optimizers.experiments.run import run
     from optimizers.finetune.provider import TRLProvider
     from optimizers.finetune.spec import TrainingSpec
-    from optimizers.grid import run_experiment
-    from optimizers.improvement import Improvement, improve
-    from optimizers.main_job import run
-    from optimizers.prompt_run import Compiled
-    from optimizers.prompts import compile_prompts
-    from optimizers.run_folder import Run
-    from optimizers.studies import study
-    from optimizers.study_report import StudyResult
-    from optimizers.success import LearnFromSuccess
-    from optimizers.traces import Limits
+    from optimizers.improvement.improve import improve
+    from optimizers.improvement.learn_from_success import LearnFromSuccess
+    from optimizers.improvement.results import Improvement
+    from optimizers.labelling.journal import Limits
+    from optimizers.prompts.candidates import Compiled
+    from optimizers.prompts.compile import compile_prompts
+    from optimizers.settings.load import load_config
+    from optimizers.settings.run import RunConfig
+    from optimizers.studies.results import StudyResult
+    from optimizers.studies.study import study
 
 __all__ = [
     "BootstrapDistill",
@@ -44,21 +46,21 @@ __all__ = [
 
 _HOMES = {
     "BootstrapDistill": "optimizers.distill",
-    "Compiled": "optimizers.prompt_run",
-    "Improvement": "optimizers.improvement",
-    "LearnFromSuccess": "optimizers.success",
-    "Limits": "optimizers.traces",
-    "Run": "optimizers.run_folder",
-    "RunConfig": "optimizers.config",
-    "StudyResult": "optimizers.study_report",
+    "Compiled": "optimizers.prompts.candidates",
+    "Improvement": "optimizers.improvement.results",
+    "LearnFromSuccess": "optimizers.improvement.learn_from_success",
+    "Limits": "optimizers.labelling.journal",
+    "Run": "optimizers.experiments.results",
+    "RunConfig": "optimizers.settings.run",
+    "StudyResult": "optimizers.studies.results",
     "TRLProvider": "optimizers.finetune.provider",
     "TrainingSpec": "optimizers.finetune.spec",
-    "compile_prompts": "optimizers.prompts",
-    "improve": "optimizers.improvement",
-    "load_config": "optimizers.config",
-    "run": "optimizers.main_job",
-    "run_experiment": "optimizers.grid",
-    "study": "optimizers.studies",
+    "compile_prompts": "optimizers.prompts.compile",
+    "improve": "optimizers.improvement.improve",
+    "load_config": "optimizers.settings.load",
+    "run": "optimizers.experiments.run",
+    "run_experiment": "optimizers.experiments.experiment",
+    "study": "optimizers.studies.study",
 }
 
 

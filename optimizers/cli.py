@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from optimizers.config import RunConfig
+    from optimizers.settings.run import RunConfig
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ def parse_settings(arguments: list[str]) -> tuple[str | None, dict[str, str]]:
 
 
 def _config(context: typer.Context) -> RunConfig:
-    from optimizers.config import load_config
+    from optimizers.settings.load import load_config
 
     return load_config(*parse_settings(context.args))
 
@@ -76,12 +76,12 @@ def _config(context: typer.Context) -> RunConfig:
 def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run: bool = False) -> None:
     config = _config(context)
     if dry_run:
-        from optimizers.plan import plan
+        from optimizers.experiments.plan import plan
 
         out.print(plan(config))
         return
-    from optimizers.main_job import STAGES
-    from optimizers.main_job import run as run_job
+    from optimizers.experiments.run import STAGES
+    from optimizers.experiments.run import run as run_job
 
     result = _continuable(lambda show: run_job(config, show, stages or STAGES))
     if stages is None or "report" in stages:
@@ -92,7 +92,7 @@ def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run:
 
 def _continuable(job: Callable[[Callable[[str, int, int, str], None]], T]) -> T:
     """Do a long job with its progress on the screen; Ctrl-C leaves a hint."""
-    from optimizers.progress import ProgressDisplay
+    from optimizers.jobs.progress import ProgressDisplay
 
     try:
         with ProgressDisplay(console) as display:
@@ -129,11 +129,11 @@ def experiment(
     """The whole grid: conditions x training tasks x test tasks x solvers x students, as the section experiment of the recipe spans it."""
     config = _config(context)
     if dry_run:
-        from optimizers.plan import plan
+        from optimizers.experiments.plan import plan
 
         out.print(plan(config, grid=True))
         return
-    from optimizers.grid import GRID_STAGES, run_experiment
+    from optimizers.experiments.experiment import GRID_STAGES, run_experiment
 
     chosen = tuple(part.strip() for part in stages.split(",")) if stages else GRID_STAGES
     unknown = [part for part in chosen if part not in GRID_STAGES]
@@ -149,14 +149,15 @@ def experiment(
 def compile_(context: typer.Context, dry_run: DryRun = False) -> None:
     """Better prompts for the teacher, by one of DSPy's optimizers: '--compile.optimizer COPRO'. The same command continues."""
     config = _config(context)
-    from optimizers.prompts import Compilation, compile_prompts
+    from optimizers.prompts.compilation import Compilation
+    from optimizers.prompts.compile import compile_prompts
 
     if dry_run:
-        from optimizers.prompt_plan import compile_plan
+        from optimizers.prompts.plan import compile_plan
 
         out.print(compile_plan(Compilation(config)))
         return
-    from optimizers.prompt_folder import summary, table
+    from optimizers.prompts.results import summary, table
 
     compiled = _continuable(lambda show: compile_prompts(config, show))
     out.print(table(compiled))
@@ -174,11 +175,11 @@ def study(
     """Find the recipe: Optuna over the settings that study.space names. The same command continues a study, or joins it."""
     config = _config(context)
     if dry_run:
-        from optimizers.study_plan import study_plan
+        from optimizers.studies.plan import study_plan
 
         out.print(study_plan(config))
         return
-    from optimizers.studies import study as run_study
+    from optimizers.studies.study import study as run_study
 
     result = _continuable(lambda show: run_study(config, show))
     out.print((result.folder / "study.md").read_text(), markup=False, highlight=False, soft_wrap=True)
@@ -190,11 +191,11 @@ def improve(context: typer.Context, dry_run: DryRun = False) -> None:
     """Let a run's student go on learning from what its own decompositions lead the solver to, in rounds, as the section improve says."""
     config = _config(context)
     if dry_run:
-        from optimizers.plan import improve_steps, plan
+        from optimizers.experiments.plan import improve_steps, plan
 
         out.print(plan(config, steps=improve_steps(config)))
         return
-    from optimizers.improvement import improve as improve_student
+    from optimizers.improvement.improve import improve as improve_student
 
     result = _continuable(lambda show: improve_student(config, show))
     out.print((result.folder / "improve.md").read_text(), markup=False, highlight=False, soft_wrap=True)
@@ -239,7 +240,7 @@ def ask(
     max_subquestions: int = 4,
 ) -> None:
     """Answer one question in two stages, showing the subquestions."""
-    from optimizers.asking import ask_once
+    from optimizers.ask import ask_once
 
     prediction = ask_once(question, context, decomposer, solver, max_subquestions)
     for number, subquestion in enumerate(prediction.subquestions, 1):
@@ -255,7 +256,7 @@ def tasks() -> None:
     """The tasks that `--task` takes, with their options."""
     import inspect
 
-    from programs.tasks.base import task_class, task_names
+    from programs.tasks.registry import task_class, task_names
 
     table = Table("task", "what it is", "options (--task.NAME VALUE)")
     for name in task_names():
@@ -268,7 +269,7 @@ def tasks() -> None:
 @app.command()
 def recipes() -> None:
     """The recipes that '@ NAME' takes."""
-    from optimizers.config import recipe_names
+    from optimizers.settings.load import recipe_names
 
     for name in recipe_names():
         out.print(name)

@@ -10,25 +10,23 @@ from typing import Any
 import dspy
 from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
-from optimizers.augment import AugmentSpec, augment
-from optimizers.finetune.jobs import Progress, train
+from optimizers.finetune.augment import AugmentSpec, augment
 from optimizers.finetune.provider import TRLProvider, base_folder
+from optimizers.finetune.rows import Rewrite, _call_of, _clean_outputs, _decomposes, _labelled, teachers_own
 from optimizers.finetune.spec import TrainingSpec
-from optimizers.journal import digest
-from optimizers.policies import Asking
-from optimizers.policies.asking import check_asking
-from optimizers.screening import Decision, Policy, count_drops, policy_by_name, screen
-from optimizers.slots import Labelled
-from optimizers.traces import Call, Collected, Limits, Sample, collect, example_key
+from optimizers.finetune.train import Progress, train
+from optimizers.labelling.collect import collect
+from optimizers.labelling.journal import Limits, digest
+from optimizers.labelling.samples import Call, Collected, Sample, example_key
+from optimizers.screening import Asking
+from optimizers.screening.lm_policy import check_asking
+from optimizers.screening.policy import Decision, Policy, policy_by_name
+from optimizers.screening.screen import count_drops, screen
 from programs.adapter import adapter_by_name, adapter_name
-from programs.feedback import FeedbackTwoStage
 from programs.lms.artifacts import Artifact, home
 from programs.lms.catalog import lm as make_lm
-from programs.modules import TwoStage
 from programs.signatures import NO_DECOMPOSITION
 from programs.tasks.base import Score, Task, normalize_answer
-
-Rewrite = Callable[[dict[str, Any], dspy.Example], dict[str, Any]]
 
 
 class TooFewRowsError(ValueError):
@@ -68,7 +66,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         metric: `metric(example, prediction) -> float`; needed by the policy `oracle`.
         targets: Names of predictors to train (as in `named_predictors()`); by default those of the decomposer.
         policy: `none` (S_D-T), `oracle` (S_D-R); without reference answers `self_consistency`, `agreement` or `judge`; or a
-            `Policy`, such as `optimizers.policies.SelfConsistency(votes=9)`.
+            `Policy`, such as `optimizers.screening.SelfConsistency(votes=9)`.
         samples: Teacher samples a question.
         keep: `first` right sample of a question, `all` distinct right ones, or that with the `fewest` subquestions.
         temperature: Of the teacher's samples; needed if `samples` > 1.
@@ -348,60 +346,8 @@ class BootstrapDistill(FinetuneTeleprompter):
         return compiled
 
 
-def teachers_own(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that the teacher wrote, without those that were made from them."""
-    return [row for row in rows if "origin" not in row]
-
-
-def two_stage(
-    task: Task, decomposer: dspy.LM | None, solver: dspy.LM | None, adapters: dict[str, dspy.Adapter | str] | None = None
-) -> TwoStage:
-    """`TwoStage` with a task's limits and one LM a stage (None: DSPy's configured one)."""
-    program = TwoStage(max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context, adapters=adapters)
-    for stage, model in (("decompose", decomposer), ("solve", solver)):
-        getattr(program, stage).set_lm(model)
-    return program
-
-
-def feedback_two_stage(
-    task: Task, decomposer: dspy.LM | None, solver: dspy.LM | None, adapters: dict[str, dspy.Adapter | str] | None = None
-) -> FeedbackTwoStage:
-    """`FeedbackTwoStage` likewise; the solver makes the first attempt too."""
-    program = FeedbackTwoStage(
-        max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context, adapters=adapters
-    )
-    for stage, model in (("attempt", solver), ("decompose", decomposer), ("solve", solver)):
-        getattr(program, stage).set_lm(model)
-    return program
-
-
 def _trainable(name: str, model: dspy.LM | None) -> str:
     if model is None:
         raise ValueError(f"Predictor {name!r} of the student has no LM; set one that can be trained, for example lm('embedded/base').")
     base_folder(model.model)
     return model.model
-
-
-def _clean_outputs(outputs: dict[str, Any], sample: Sample) -> dict[str, Any]:
-    """A decomposition as the program read it: questions alone, each once, within the limit."""
-    if "subquestions" not in outputs or "state" not in sample.prediction:
-        return outputs
-    return {**outputs, "subquestions": sample.prediction["subquestions"] or [NO_DECOMPOSITION]}
-
-
-def _decomposes(predictor: dspy.Predict) -> bool:
-    return "question" in predictor.signature.input_fields and "subquestions" in predictor.signature.output_fields
-
-
-def _call_of(sample: Sample, predictor: str) -> Call:
-    return next(call for call in sample.calls if call.predictor == predictor)
-
-
-def _labelled(sample: Sample, predictor: str) -> Labelled:
-    """What `augment` sees of a teacher's run."""
-    call = _call_of(sample, predictor)
-    lines = _clean_outputs(call.outputs, sample)["subquestions"]
-    subquestions = () if lines == [NO_DECOMPOSITION] else tuple(lines)
-    answers = tuple(map(str, sample.prediction.get("sub_answers") or ()))
-    context = call.inputs.get("context") or ""
-    return Labelled(sample.example_id, sample.sample, call.inputs["question"], subquestions, answers, context)

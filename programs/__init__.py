@@ -9,12 +9,12 @@ TwoStage()(question="Was Hugo's mother born before his father?", context="...").
 """
 
 from programs.adapter import LineAdapter, TerseLineAdapter
-from programs.compiled import load_program
-from programs.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
+from programs.baselines.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
+from programs.baselines.hidden_question import HiddenQuestion
+from programs.baselines.interactive import Interactive
+from programs.compiled.frozen import Frozen
+from programs.compiled.state import load_program
 from programs.feedback import FeedbackTwoStage
-from programs.frozen import Frozen
-from programs.hidden_question import HiddenQuestion
-from programs.interactive import Interactive
 from programs.modules import SingleStage, TwoStage
 from programs.signatures import Answer, Decompose, DecomposeWithAttempt, FollowUp, ShortAnswer, Solve
 

@@ -9,6 +9,19 @@ import dspy
 from programs.lms.ledger import Usage
 from programs.modules import TwoStage
 from programs.signatures import Answer, DecomposeWithAttempt
+from programs.tasks.base import Task
+
+
+def feedback_two_stage(
+    task: Task, decomposer: dspy.LM | None, solver: dspy.LM | None, adapters: dict[str, dspy.Adapter | str] | None = None
+) -> FeedbackTwoStage:
+    """`FeedbackTwoStage` likewise; the solver makes the first attempt too."""
+    program = FeedbackTwoStage(
+        max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context, adapters=adapters
+    )
+    for stage, model in (("attempt", solver), ("decompose", decomposer), ("solve", solver)):
+        getattr(program, stage).set_lm(model)
+    return program
 
 
 class FeedbackTwoStage(TwoStage):

@@ -11,11 +11,24 @@ from dspy.utils.exceptions import AdapterParseError
 
 from programs.adapter import adapter_by_name, adapter_name
 from programs.decomposition import Decomposition, read_decomposition
-from programs.lms.catalog import adapter_name_for
 from programs.lms.ledger import Usage, metered
+from programs.lms.model_strings import adapter_name_for
 from programs.signatures import Answer, Decompose, ShortAnswer, Solve
+from programs.tasks.base import Task
+
+
+def two_stage(
+    task: Task, decomposer: dspy.LM | None, solver: dspy.LM | None, adapters: dict[str, dspy.Adapter | str] | None = None
+) -> TwoStage:
+    """`TwoStage` with a task's limits and one LM a stage (None: DSPy's configured one)."""
+    program = TwoStage(max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context, adapters=adapters)
+    for stage, model in (("decompose", decomposer), ("solve", solver)):
+        getattr(program, stage).set_lm(model)
+    return program
+
 
 STAGES = ("decompose", "follow_up", "solve", "answer")
+
 _NO_TEXT = "The LM returned an empty or null response"
 
 

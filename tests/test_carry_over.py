@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from carry_over import Arm, Study, builtin_arms, drawn, read_arms  # noqa: E402
 
-from optimizers.config import load_config  # noqa: E402
+from optimizers.settings.load import load_config  # noqa: E402
 from programs.tasks import load_task  # noqa: E402
 
 

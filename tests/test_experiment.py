@@ -5,7 +5,7 @@ import json
 import pytest
 from command_line import command, finish
 
-from programs.conditions import ALL_CONDITIONS, STUDENTS
+from optimizers.conditions import ALL_CONDITIONS, STUDENTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SIZES = ["--experiment.data.people.train", "8", "--experiment.data.people.test", "4", "--experiment.data.books.test", "3",

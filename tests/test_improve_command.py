@@ -10,7 +10,7 @@ import pytest
 from command_line import command, finish
 
 from optimizers import Improvement
-from optimizers.jsonlines import read_lines
+from optimizers.jobs.jsonlines import read_lines
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 SMALL = ["--data.train", "8", "--data.test", "3", "--screening.min_rows", "4", "--training.max_steps", "8", "--training.save_steps", "2",

@@ -17,23 +17,25 @@ import dspy
 import pytest
 from scripted import scripted_lm, two_stage_rule
 
-from optimizers.cast import Cast, slug
 from optimizers.cli import main, parse_settings
-from optimizers.config import RunConfig, load_config
-from optimizers.costs import cost_per_question
+from optimizers.conditions import ALL_CONDITIONS, DEFAULT_CONDITIONS, MATCHED, STUDENTS, expand_conditions, parse_condition
 from optimizers.distill import BootstrapDistill
-from optimizers.distillation import Distillation, load_splits
-from optimizers.evaluation import evaluate, summarise
-from optimizers.finetune.jobs import train
+from optimizers.evaluation.costs import cost_per_question
+from optimizers.evaluation.evaluate import evaluate, summarise
+from optimizers.evaluation.leakage import find_leaks
+from optimizers.evaluation.statistics import paired_comparison
+from optimizers.experiments.distillation import Distillation
+from optimizers.experiments.grid import Grid
+from optimizers.experiments.roles import Cast, slug
+from optimizers.experiments.students import RECIPES
+from optimizers.experiments.variants import variants
 from optimizers.finetune.spec import TrainingSpec
-from optimizers.grid import Grid
-from optimizers.jsonlines import read_lines
-from optimizers.leakage import find_leaks
-from optimizers.statistics import paired_comparison
-from optimizers.students import RECIPES
-from optimizers.variants import variants
+from optimizers.finetune.train import train
+from optimizers.jobs.jsonlines import read_lines
+from optimizers.settings.load import load_config
+from optimizers.settings.run import RunConfig
+from optimizers.settings.splits import load_splits
 from programs import Answer, Decompose, Interactive, ShortAnswer, SingleStage, Solve, TerseLineAdapter, TwoStage
-from programs.conditions import ALL_CONDITIONS, DEFAULT_CONDITIONS, MATCHED, STUDENTS, expand_conditions, parse_condition
 from programs.decomposition import STATES, read_decomposition
 from programs.lms.catalog import lm
 from programs.lms.ledger import Ledger, Prices, recording
@@ -745,7 +747,7 @@ def test_models_behind_an_api_need_no_torch():
     heavy = {"torch", "transformers", "trl", "peft", "openvino_genai"}
     found = {path for path, tree in trees().items() for name in imported(tree.body) if name.split(".")[0] in heavy}
     # The trainer's own process imports these.
-    own = ("completion_head", "completion_loss", "group_reward", "preference", "regularise", "sampler")
+    own = ("completion_head", "completion_loss", "dpo", "grpo", "regularise", "sampler")
     assert found == {f"optimizers/finetune/{name}.py" for name in own}
 
 

@@ -16,11 +16,11 @@ import dspy
 from dspy.clients.provider import Provider, TrainingJob
 from dspy.clients.utils_finetune import TrainDataFormat
 
-from optimizers.finetune.jobs import Progress, train
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.finetune.train import Progress, train
 from programs.lms.artifacts import home
-from programs.lms.catalog import resolve
 from programs.lms.ledger import LOCAL_PREFIXES
+from programs.lms.model_strings import resolve
 
 _one_training = threading.Semaphore(1)
 

@@ -14,7 +14,6 @@ import random
 import shutil
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,14 @@ from typing import Any
 from filelock import FileLock
 
 from optimizers.finetune.arguments import common_arguments
-from optimizers.finetune.kinds import GroupRewardSpec, PreferenceSpec, spec_from_json
+from optimizers.finetune.job_folder import EXIT_LIMIT, EXIT_STOPPED, lock_of
 from optimizers.finetune.spec import TrainingSpec
-from optimizers.journal import LimitReached
-from optimizers.jsonlines import write_json
+from optimizers.finetune.specs import GroupRewardSpec, PreferenceSpec, spec_from_json
+from optimizers.jobs.jsonlines import write_json
+from optimizers.jobs.progress import end_with_parent
+from optimizers.labelling.journal import LimitReached
 from programs.lms.chat import training_ids
 
-EXIT_STOPPED = 130
-EXIT_LIMIT = 3
-_PARENT_SECONDS = 0.5
 _LOGGED = ("loss", "eval_loss", "learning_rate", "rewards/accuracies", "reward")
 
 
@@ -54,23 +52,6 @@ def main(job_dir: str) -> int:
         except LimitReached as limit:
             write_json(folder / "limit.json", {"reason": str(limit)})
             return EXIT_LIMIT
-
-
-def lock_of(folder: Path) -> Path:
-    """The lock that a trainer holds on its job, so that one whose caller was killed is waited for, not doubled."""
-    return folder.with_name(folder.name + ".lock")
-
-
-def end_with_parent(number: signal.Signals) -> None:
-    """Send this process a signal when its caller dies: nobody else would stop one in a session of its own."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_PARENT_SECONDS)
-        os.kill(os.getpid(), number)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _train(folder: Path, spec: TrainingSpec) -> int:
@@ -121,10 +102,10 @@ def _success_trainer(folder: Path, spec: PreferenceSpec | GroupRewardSpec, token
     model = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.float32)
     further = tokenizer, model, _lora(spec) if spec.method == "lora" else None, device_and_dtype(spec.device)[0] == "cpu"
     if isinstance(spec, PreferenceSpec):
-        from optimizers.finetune.preference import preference_trainer
+        from optimizers.finetune.dpo import preference_trainer
 
         return _reporting(preference_trainer(folder, spec, *further), progress)
-    from optimizers.finetune.group_reward import group_trainer
+    from optimizers.finetune.grpo import group_trainer
 
     return _reporting(group_trainer(folder, spec, *further), progress)
 

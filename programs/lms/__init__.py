@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from programs.lms.catalog import adapter_name_for, lm
+from programs.lms.catalog import lm
+from programs.lms.model_strings import adapter_name_for
 
 __all__ = ["adapter_name_for", "lm"]

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-from pathlib import Path
 from typing import Any
 
 import dspy
 
-from programs.lms import artifacts, embedded
 from programs.lms.api_models import load_litellm
-from programs.lms.artifacts import Artifact
 from programs.lms.engine import AsyncLocalEngine, LocalEngine
+from programs.lms.model_strings import FORMS, is_local, pinned
 
-LOCAL_PREFIXES = ("embedded", "local", "hf")
-FORMS = (
-    "embedded/base, embedded/teacher, embedded/strict, local/<folder>, local/<name>@<hash>, hf/<organisation>/<name>, "
-    "or a provider of LiteLLM such as openai/<model>, anthropic/<model>, hosted_vllm/<model>, ollama/<model>"
-)
 _KEYLESS = {"hosted_vllm", "ollama", "ollama_chat", "lm_studio", "llamafile", "vllm"}
-_PINNED = re.compile(r"(?P<namespace>embedded|local)/[A-Za-z0-9._-]+@[0-9a-f]{12}")
-_HUB = re.compile(r"hf/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"]
+
 _DEFAULTS: dict[str, Any] = {"cache": False, "num_retries": 0, "temperature": 0.0, "max_tokens": 256}
 
 
@@ -49,62 +39,6 @@ def lm(model: str, **options: Any) -> dspy.LM:
     return dspy.LM(pinned(model), engine=engine, async_engine=async_engine, **(_DEFAULTS | options))
 
 
-def is_local(model: str) -> bool:
-    """Whether the model runs in this process."""
-    return model.partition("/")[0] in LOCAL_PREFIXES and "/" in model
-
-
-def pinned(model: str) -> str:
-    """The model string with the hash or revision of what it names at the moment."""
-    artifact = resolve(model)
-    if artifact:
-        return artifact.model_string
-    return _pinned_on_hub(model) if model.startswith("hf/") else model
-
-
-def resolve(model: str) -> Artifact | None:
-    """The artifact behind a model string; None for Hugging Face models and for those behind an API.
-
-    Raises:
-        ValueError: An embedded or local model that does not exist.
-    """
-    prefix, _, rest = model.partition("/")
-    if prefix not in ("embedded", "local"):
-        return None
-    if prefix == "embedded" and rest in embedded.MODELS:
-        return embedded.MODELS[rest]()
-    if _PINNED.fullmatch(model):
-        return _find(model)
-    if prefix == "embedded" or not rest:
-        raise ValueError(f"Unknown model {model!r}; expected {FORMS}.")
-    if not Path(rest).expanduser().is_dir():
-        raise ValueError(f"Unknown model {model!r}: {rest!r} is no folder; expected {FORMS}.")
-    artifact = artifacts.open_artifact(rest)
-    artifacts.register(artifact)
-    return artifact
-
-
-def source(model: str) -> Artifact | Path:
-    """What a backend loads for a model string: an artifact, or the folder of a Hugging Face model.
-
-    Raises:
-        ValueError: Not a model that runs in this process.
-    """
-    artifact = resolve(model)
-    if artifact:
-        return artifact
-    if not model.startswith("hf/"):
-        raise ValueError(f"{model!r} does not run in this process; expected one of the prefixes {LOCAL_PREFIXES}.")
-    repo, revision = _hub_parts(model)
-    return Path(_from_hub(model, "snapshot_download", repo, revision=revision, allow_patterns=_HUB_FILES))
-
-
-def adapter_name_for(lm: dspy.LM) -> str:
-    """The prompt format for an LM: what its artifact was trained on, `line` for all others."""
-    artifact = resolve(lm.model) if is_local(lm.model) else None
-    return (artifact.adapter if artifact else None) or "line"
-
-
 def missing_key(model: str, api_base: str | None = None) -> str | None:
     """The environment variable that an API model needs and that is not set; None if nothing is missing.
 
@@ -128,20 +62,6 @@ def _missing_variables(model: str) -> list[str]:
         os.environ.update(empty)
 
 
-def _find(model: str) -> Artifact:
-    """A pinned model; the embedded ones are prepared where they are not there yet."""
-    try:
-        return artifacts.find(model)
-    except ValueError:
-        if not model.startswith("embedded/"):
-            raise
-        name = model.removeprefix("embedded/").partition("@")[0]
-        artifact = resolve(f"embedded/{name}")
-        if artifact is None or artifact.model_string != model:
-            raise
-        return artifact
-
-
 def _check_provider(model: str) -> None:
     prefix, slash, rest = model.partition("/")
     declared = {name for provider in dspy.lm15.registered_providers() for name in _provider_names(provider)}
@@ -157,33 +77,3 @@ def _check_provider(model: str) -> None:
 def _provider_names(provider: Any) -> list[str]:
     definition = getattr(provider, "definition", provider)
     return [str(definition.id), *map(str, getattr(definition, "aliases", ()))]
-
-
-def _hub_parts(model: str) -> tuple[str, str | None]:
-    match = _HUB.fullmatch(model)
-    if not match:
-        raise ValueError(f"Unknown model {model!r}; a Hugging Face model is hf/<organisation>/<name>, with @<revision> behind it or not.")
-    return match["repo"], match["revision"]
-
-
-def _pinned_on_hub(model: str) -> str:
-    repo, revision = _hub_parts(model)
-    config = _from_hub(model, "hf_hub_download", repo, "config.json", revision=revision)
-    return f"hf/{repo}@{Path(config).parent.name}"
-
-
-def _from_hub(model: str, function: str, *args: Any, **options: Any) -> str:
-    """A path in the hub's cache: downloaded, or as it was left by an earlier download."""
-    import huggingface_hub
-
-    get = getattr(huggingface_hub, function)
-    try:
-        return str(get(*args, **options))
-    except Exception as error:
-        try:
-            return str(get(*args, **options, local_files_only=True))
-        except Exception:
-            raise ValueError(
-                f"Cannot get {model!r} from the Hugging Face hub ({error}). Check the name and the network; without one, use "
-                "embedded/base, or a folder as local/<folder>."
-            ) from error

@@ -26,6 +26,7 @@ from programs.lms import backends
 from programs.lms.backends.base import Backend, GenerateRequest, GenerateResult
 from programs.lms.chat import render
 from programs.lms.ledger import current_call
+from programs.lms.model_strings import source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -353,10 +354,8 @@ class _Worker:
 
 
 def _load(key: Key) -> tuple[Backend, Any]:
-    from programs.lms import catalog
-
     started = time.monotonic()
-    backend = backends.choose_backend(catalog.source(key.model), key.backend, key.device)
+    backend = backends.choose_backend(source(key.model), key.backend, key.device)
     logger.info("Loaded %s with %s in %.1f s", key.model, backend.name, time.monotonic() - started)
     return backend, backend.tokenizer
 

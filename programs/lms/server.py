@@ -11,8 +11,8 @@ from typing import Any, Literal
 from dspy import lm15
 from pydantic import BaseModel, ConfigDict, Field
 
-from programs.lms import catalog
 from programs.lms.engine import AsyncLocalEngine
+from programs.lms.model_strings import LOCAL_PREFIXES, is_local, pinned
 
 _ROLES = {"user": "user", "assistant": "assistant", "system": "developer", "developer": "developer"}
 _DEFAULT_TOKENS = 256
@@ -122,9 +122,9 @@ def serve(model: str, host: str = "127.0.0.1", port: int = 8000) -> None:
 
 
 def _pinned(model: str) -> str:
-    if not catalog.is_local(model):
-        raise ValueError(f"Cannot serve {model!r}: it does not run in this process; expected one of the prefixes {catalog.LOCAL_PREFIXES}.")
-    return catalog.pinned(model)
+    if not is_local(model):
+        raise ValueError(f"Cannot serve {model!r}: it does not run in this process; expected one of the prefixes {LOCAL_PREFIXES}.")
+    return pinned(model)
 
 
 def _request(model: str, body: ChatRequest) -> lm15.Request:

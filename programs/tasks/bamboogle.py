@@ -10,7 +10,8 @@ import dspy
 
 from programs.tasks._answers import answer_text, reply_text
 from programs.tasks._entities import compare
-from programs.tasks._published import READERS, Fractions, Hub, PublishedTask, Row, csv_rows
+from programs.tasks._published import Fractions, PublishedTask
+from programs.tasks._rows import READERS, Hub, Row, csv_rows
 from programs.tasks.base import Score
 
 _LIKE_QUESTION = "When did the last king from Britain's House of Hanover die?"

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
-import pkgutil
 import re
 import string
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import dspy
-from pydantic import TypeAdapter, ValidationError
 
 SPLITS = ("train", "dev", "test")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -80,10 +75,10 @@ def exact_match(answer: Any, golds: Iterable[Any]) -> Score:
 
 
 class Task(ABC):
-    """A source of questions with a scorer. A new task is one module in `programs/tasks/` with one subclass.
+    """A source of questions with a scorer. A new task is one module with one subclass, and a line in `programs.tasks.registry`.
 
     Attributes:
-        name: What users type; equals the module's name.
+        name: What users type; its name in the registry.
         summary: One line for `divide-or-conquer tasks`.
         measure: What the value of a score is.
         typical_characters: Length of a question with its context, for plans; None where loading one costs nothing.
@@ -147,47 +142,3 @@ def identity(example: dspy.Example) -> tuple[str, ...]:
     if example.get("chain"):
         return tuple(example.chain)
     return normalize_answer(example.get("context") or ""), normalize_answer(example.question)
-
-
-def task_names() -> list[str]:
-    """Names that `load_task` takes: the modules of this package that define a task."""
-    modules = pkgutil.iter_modules([str(Path(__file__).parent)])
-    return sorted(module.name for module in modules if module.name != "base" and not module.name.startswith("_"))
-
-
-def task_class(name: str) -> type[Task]:
-    """The class behind a task's name.
-
-    Raises:
-        ValueError: No such task; names those there are.
-    """
-    if name not in task_names():
-        raise ValueError(f"Unknown task {name!r}; expected one of {task_names()}. For a file of your own, use task 'jsonl' with its path.")
-    module = importlib.import_module(f"programs.tasks.{name}")
-    return next(value for value in vars(module).values() if isinstance(value, type) and getattr(value, "name", None) == name)
-
-
-def load_task(name: str, **options: Any) -> Task:
-    """A task by name, with its options as keyword arguments.
-
-    Args:
-        name: One of `task_names()`.
-        **options: The task's own: see its class.
-
-    Raises:
-        ValueError: Unknown name, or an option that the task does not have.
-    """
-    cls = task_class(name)
-    parameters = inspect.signature(cls, eval_str=True).parameters
-    unknown = sorted(set(options) - set(parameters))
-    if unknown:
-        raise ValueError(f"Task {name!r} has no option {unknown[0]!r}; it has {list(parameters)}.")
-    return cls(**{key: _coerce(name, key, value, parameters[key].annotation) for key, value in options.items()})
-
-
-def _coerce(task: str, key: str, value: Any, annotation: Any) -> Any:
-    """A value of the option's type, also from the text that a command line gives."""
-    try:
-        return TypeAdapter(annotation).validate_python(value)
-    except ValidationError as error:
-        raise ValueError(f"{key}={value!r} of task {task!r}: {error.errors()[0]['msg']}.") from error

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import dspy
 
 from programs.tasks._drop_metric import answer_spans, em_f1, lenient, strict, usable
-from programs.tasks._published import READERS, Fractions, Hub, PublishedTask, Row, question_group, read_json, shown
+from programs.tasks._published import Fractions, PublishedTask, question_group
+from programs.tasks._rows import READERS, Hub, Row, read_json, shown
 from programs.tasks.base import Score, normalize_answer
 
 __all__ = ["Drop", "em_f1"]

@@ -10,7 +10,8 @@ import dspy
 
 from programs.tasks._answers import answer_text, reply_text
 from programs.tasks._numbers import final_number, number
-from programs.tasks._published import Fractions, Hub, PublishedTask, Row
+from programs.tasks._published import Fractions, PublishedTask
+from programs.tasks._rows import Hub, Row
 from programs.tasks.base import Score
 
 _LIKE_QUESTION = "How many eggs does Janet sell?"

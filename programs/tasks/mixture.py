@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import dspy
 
-from programs.tasks.base import Score, Task, load_task, task_class
+from programs.tasks.base import Score, Task
+from programs.tasks.registry import load_task, task_class
 
 Parts = str | list[str] | dict[str, str | dict[str, Any]]
 

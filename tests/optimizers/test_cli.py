@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from optimizers import cli, doctor
 from optimizers.cli import app
-from optimizers.config import load_config
-from optimizers.plan import plan_steps
+from optimizers.experiments.plan import plan_steps
+from optimizers.settings.load import load_config
 
 
 @pytest.fixture(autouse=True)

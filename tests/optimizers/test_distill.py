@@ -13,11 +13,13 @@ from scripted import scripted_lm, two_stage_rule
 
 from optimizers import BootstrapDistill, TrainingSpec, TRLProvider
 from optimizers.distill import TooFewRowsError
-from optimizers.finetune.jobs import TrainingError, read_progress, train
+from optimizers.finetune.job_folder import read_progress
+from optimizers.finetune.train import TrainingError, train
 from programs import TerseLineAdapter, TwoStage
 from programs.lms.artifacts import open_artifact
-from programs.lms.catalog import lm, resolve
+from programs.lms.catalog import lm
 from programs.lms.chat import prompt_ids, training_ids
+from programs.lms.model_strings import resolve
 from programs.signatures import Decompose
 
 QUICK = TrainingSpec(epochs=1, batch_size=4, learning_rate=1e-3, save_steps=2, max_length=200)
@@ -171,7 +173,7 @@ def test_a_training_killed_after_its_last_step_ends_in_the_same_weights(tiny_mod
     spec = QUICK.model_copy(update={"max_steps": 3, "save_steps": 1})
     whole = trained(tiny_model, tmp_path / "whole", chats(16), spec)
     with monkeypatch.context() as killed:
-        killed.setattr("optimizers.finetune.jobs._publish", lambda *args, **options: (_ for _ in ()).throw(InterruptedError))
+        killed.setattr("optimizers.finetune.train._publish", lambda *args, **options: (_ for _ in ()).throw(InterruptedError))
         with pytest.raises(InterruptedError):
             trained(tiny_model, tmp_path / "t", chats(16), spec)
     (tmp_path / "t.work" / "done.json").unlink()
@@ -244,7 +246,7 @@ def test_a_trainer_ends_when_its_caller_is_killed(tiny_model, tmp_path):
     """Nobody else would: it runs in a session of its own, so that Ctrl-C reaches the caller alone."""
     spec = QUICK.model_copy(update={"base": str(resolve(tiny_model).folder), "max_steps": 100_000, "save_steps": 50_000})
     lines = [
-        "import json, sys; from pathlib import Path; from optimizers.finetune.jobs import train",
+        "import json, sys; from pathlib import Path; from optimizers.finetune.train import train",
         "from optimizers.finetune.spec import TrainingSpec",
         f"spec = TrainingSpec.model_validate_json({spec.model_dump_json()!r})",
         f"train({chats(8)!r}, spec, Path({str(tmp_path / 't')!r}), name='t', adapter='line', base='x')",

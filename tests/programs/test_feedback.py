@@ -6,8 +6,8 @@ import dspy
 import pytest
 from scripted import scripted_lm
 
+from optimizers.conditions import TRAINED, parse_condition
 from programs import FeedbackTwoStage, LineAdapter
-from programs.conditions import TRAINED, parse_condition
 from programs.signatures import DecomposeWithAttempt
 
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import Backend
+from programs.lms.devices import device_and_dtype
+from programs.registry import Registry
 
-BACKENDS = ("auto", "transformers", "openvino")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+Load = Callable[[Artifact | Path | str, str], Backend]
+BACKENDS: Registry[Load] = Registry(
+    "backend",
+    "divide_or_conquer.backends",
+    {"transformers": "programs.lms.backends.transformers:load", "openvino": "programs.lms.backends.openvino:load"},
+    ", or auto",
+)
+"""What loads a model, by name: `load(model, device)` raises ValueError for a model that it cannot read."""
 logger = logging.getLogger(__name__)
 
 
@@ -20,28 +30,26 @@ def choose_backend(model: Artifact | Path | str, backend: str = "auto", device: 
 
     Args:
         model: An artifact, or the folder of a Hugging Face model.
-        backend: `auto` takes openvino on CPUs for models that it can read, transformers otherwise.
+        backend: Of `BACKENDS`; `auto` takes openvino on CPUs for models that it can read, transformers otherwise.
             `$DIVIDE_OR_CONQUER_BACKEND` decides in place of `auto`.
-        device: `auto`, `cpu`, `cuda` or `mps`.
+        device: Of `DEVICES`.
 
     Raises:
-        ValueError: An unknown backend or device, or openvino asked for a model that it cannot read.
+        ValueError: An unknown backend or device, or a backend asked for that cannot read the model.
         ImportError: openvino asked for and not installed.
     """
     check_options(backend, device)
     if backend == "auto":
         backend = os.environ.get("DIVIDE_OR_CONQUER_BACKEND") or "auto"
         check_options(backend, device, "$DIVIDE_OR_CONQUER_BACKEND")
-    if backend == "openvino":
-        return _openvino(model)
-    if backend == "auto" and _is_cpu(device) and _openvino_installed():
+    if backend != "auto":
+        return BACKENDS.get(backend)(model, device)
+    if device_and_dtype(device)[0] == "cpu" and _openvino_installed():
         try:
-            return _openvino(model)
+            return BACKENDS.get("openvino")(model, device)
         except ValueError as error:
             logger.info("Using transformers: %s", error)
-    from programs.lms.backends.transformers import TransformersBackend
-
-    return TransformersBackend(model.folder if isinstance(model, Artifact) else model, device)
+    return BACKENDS.get("transformers")(model, device)
 
 
 def check_options(backend: str, device: str, where: str = "backend") -> None:
@@ -50,28 +58,11 @@ def check_options(backend: str, device: str, where: str = "backend") -> None:
     Raises:
         ValueError: Names those that do.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"Unknown {where} {backend!r}; expected one of {BACKENDS}.")
+    if backend != "auto" and backend not in BACKENDS:
+        raise ValueError(f"Unknown {where} {backend!r}; expected one of {('auto', *BACKENDS.names())}.")
     if device not in DEVICES:
         raise ValueError(f"Unknown device {device!r}; expected one of {DEVICES}.")
 
 
-def _is_cpu(device: str) -> bool:
-    from programs.lms.devices import device_and_dtype
-
-    return device_and_dtype(device)[0] == "cpu"
-
-
 def _openvino_installed() -> bool:
     return all(importlib.util.find_spec(name) for name in ("openvino_genai", "gguf"))
-
-
-def _openvino(model: Artifact | Path | str) -> Backend:
-    if not isinstance(model, Artifact):
-        raise ValueError(f"openvino reads artifacts of this project, not {str(model)!r}; use backend 'transformers'.")
-    if not _openvino_installed():
-        raise ImportError("Backend 'openvino' is not installed: pip install openvino-genai gguf, or use backend 'transformers'.")
-    from programs.lms.backends.openvino import OpenVinoBackend
-    from programs.lms.gguf import gguf_of
-
-    return OpenVinoBackend(model.folder, gguf_of(model))

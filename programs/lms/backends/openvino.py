@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from collections.abc import Sequence
@@ -9,11 +10,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, More, OnResult, cut_at_stop, too_long
 from programs.lms.backends.transformers import context_length, end_tokens, prompt_tokens
+from programs.lms.devices import cpu_has_bf16
 
 CACHE_GB = 1
 MAX_BATCHED_TOKENS = 1024
+
+
+def load(model: Artifact | Path | str, device: str = "cpu") -> OpenVinoBackend:
+    """The backend on a model; `device` is always the CPU.
+
+    Raises:
+        ValueError: A model that is no artifact of this project, or of another shape than openvino reads.
+        ImportError: openvino-genai or gguf is not installed.
+    """
+    if not isinstance(model, Artifact):
+        raise ValueError(f"openvino reads artifacts of this project, not {str(model)!r}; use backend 'transformers'.")
+    if not all(importlib.util.find_spec(name) for name in ("openvino_genai", "gguf")):
+        raise ImportError("Backend 'openvino' is not installed: pip install openvino-genai gguf, or use backend 'transformers'.")
+    from programs.lms.gguf import gguf_of
+
+    return OpenVinoBackend(model.folder, gguf_of(model))
 
 
 @dataclass
@@ -38,8 +57,6 @@ class OpenVinoBackend:
     def __init__(self, folder: Path | str, gguf: Path) -> None:
         import openvino_genai
         from transformers import AutoConfig, AutoTokenizer
-
-        from programs.lms.devices import cpu_has_bf16
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.context = context_length(AutoConfig.from_pretrained(folder))

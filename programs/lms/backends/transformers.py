@@ -8,11 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, More, OnResult, cut_at_stop, too_long
+from programs.lms.devices import device_and_dtype
 
 MAX_ROWS = 32
 MAX_TOKENS = 8192
 """Of a sub-batch, prompts and answers together: what bounds the cache of keys and values."""
+
+
+def load(model: Artifact | Path | str, device: str = "auto") -> TransformersBackend:
+    """The backend on an artifact or the folder of a Hugging Face model."""
+    return TransformersBackend(model.folder if isinstance(model, Artifact) else model, device)
 
 
 @dataclass
@@ -40,8 +47,6 @@ class TransformersBackend:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging
-
-        from programs.lms.devices import device_and_dtype
 
         self.device, self.dtype = device_and_dtype(device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)

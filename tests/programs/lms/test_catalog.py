@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from programs.lms import adapter_name_for, engine, lm
-from programs.lms.catalog import missing_key, pinned, resolve
+from programs.lms.catalog import missing_key
+from programs.lms.model_strings import pinned, resolve
 
 
 def test_a_folder_gets_its_hash(tiny, home):

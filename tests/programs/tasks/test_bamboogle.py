@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from programs.tasks._entities import compare, dates, tokens
 from programs.tasks.bamboogle import Bamboogle
-from programs.tasks.base import SPLITS, load_task, overlapping, task_names
+from programs.tasks.base import SPLITS, overlapping
+from programs.tasks.registry import load_task, task_names
 
 
 def gold(answer: Any, *aliases: str) -> dspy.Example:

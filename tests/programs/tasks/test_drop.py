@@ -18,9 +18,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from programs.tasks._drop_metric import answer_spans, best_of, strict
-from programs.tasks.base import SPLITS, load_task, overlapping
-from programs.tasks.drop import em_f1
+from programs.tasks._drop_metric import answer_spans, best_of, em_f1, strict
+from programs.tasks.base import SPLITS, overlapping
+from programs.tasks.registry import load_task
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from programs.tasks._numbers import final_number
-from programs.tasks.base import load_task, overlapping, task_names
+from programs.tasks.base import overlapping
 from programs.tasks.gsm8k import GSM8K, lenient
+from programs.tasks.registry import load_task, task_names
 
 
 def gold(answer: Any) -> dspy.Example:

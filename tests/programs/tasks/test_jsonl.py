@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from programs.tasks.base import SPLITS, load_task, normalize_answer, task_names
+from programs.tasks.base import SPLITS, normalize_answer
+from programs.tasks.registry import load_task, task_names
 
 
 def write(path: Path, rows: list[Any]) -> Path:

@@ -6,12 +6,13 @@ from collections import Counter
 import dspy
 import pytest
 
-from optimizers.config import load_config
-from optimizers.distillation import configured_for, task_options
-from optimizers.grid import Grid
-from optimizers.leakage import find_leaks
-from optimizers.main_job import MainJob
-from optimizers.plan import grid_steps
+from optimizers.evaluation.leakage import find_leaks
+from optimizers.experiments.grid import Grid
+from optimizers.experiments.plan import grid_steps
+from optimizers.experiments.run_job import MainJob
+from optimizers.settings.load import load_config
+from optimizers.settings.run import configured_for
+from optimizers.settings.splits import task_options
 from programs.tasks import load_task
 
 PEOPLE, BOOKS = {"name": "multihop", "schema": "people"}, {"name": "multihop", "schema": "books"}

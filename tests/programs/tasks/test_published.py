@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from programs.tasks._published import Hub, PublishedTask, Row
+from programs.tasks._published import PublishedTask
+from programs.tasks._rows import Hub, Row
 from programs.tasks.base import SPLITS, overlapping
 
 

@@ -1,0 +1,141 @@
+"""Names of what is compared: single-stage forms, `interactive`, and `<decomposer>+<solver>`.
+
+The students are the paper's (section 3 and appendix A) and those that it lacks; how each is trained stands in
+`optimizers.experiments.students`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+def students_of(conditions: Iterable[Condition]) -> list[str]:
+    """The students that the conditions ask for, in the order of `TRAINED`."""
+    wanted = {student for condition in conditions for student in condition.students}
+    return [student for student in TRAINED if student in wanted]
+
+
+SINGLE_STAGE = ("single-stage", "single-stage-cot", "single-stage-short")
+"""Direct, by chain of thought, and in the paper's form of at most five words."""
+
+INTERACTIVE = "interactive"
+
+ONE_PROGRAM = (*SINGLE_STAGE, INTERACTIVE)
+"""Conditions without a decomposer; `@<role>` behind them names who answers, the solver by default."""
+
+MATCHED = "(matched)"
+"""Behind a student's name: trained on as many rows as the student with the fewest."""
+
+DECOMPOSER_STUDENTS = ("S_D-T", "S_D-R", f"S_D-T{MATCHED}", "joint")
+
+SOLVER_STUDENTS = ("S_E-T", "S_E-A", "S_E-R", "S_E-T(direct)", "S_E-A(direct)", f"S_E-T{MATCHED}", "joint")
+
+PLAIN_STUDENT = "S_C-T"
+"""Distilled on the teacher's single-stage chain of thought: plain distillation, what a user would do instead."""
+
+STUDENTS = tuple(dict.fromkeys((*DECOMPOSER_STUDENTS, *SOLVER_STUDENTS, PLAIN_STUDENT)))
+
+FEEDBACK = "(feedback)"
+"""Behind a decomposer's name: it sees the solver's first attempt (`programs.feedback`)."""
+
+FEEDBACK_STUDENTS = (f"S_D-T{FEEDBACK}", f"S_D-R{FEEDBACK}")
+
+FEEDBACK_DECOMPOSERS = (f"teacher{FEEDBACK}", f"student0{FEEDBACK}", *FEEDBACK_STUDENTS)
+
+TRAINED = (*STUDENTS, *FEEDBACK_STUDENTS)
+"""Every student there is; those with feedback are not of the grid, and stand in no list of conditions by themselves."""
+
+CONTROLS = ("shuffled", "other", "generic")
+"""The teacher's subquestions in another order, those of another question, and ones that fit any question."""
+
+DECOMPOSERS = ("none", "reference", "teacher", "student0", "fewshot", *DECOMPOSER_STUDENTS, *CONTROLS, *FEEDBACK_DECOMPOSERS)
+
+SOLVERS = ("teacher", "solver", "student0", *SOLVER_STUDENTS, "S_D-T", "S_D-R")
+
+DEFAULT_CONDITIONS = ("single-stage", "single-stage-cot", "teacher+teacher", "student0+teacher", "S_D-T+teacher", "S_D-R+teacher")
+
+SOLVER_CONDITIONS = (
+    "single-stage",
+    "single-stage-cot",
+    "teacher+teacher",
+    *(name.replace("+teacher", "+solver") for name in DEFAULT_CONDITIONS if "+" in name),
+)
+"""The default ones where somebody else than the teacher solves."""
+
+ALL_CONDITIONS = (
+    *SINGLE_STAGE,
+    INTERACTIVE,
+    "single-stage@student0",
+    f"single-stage-cot@{PLAIN_STUDENT}",
+    "teacher+teacher",
+    *(f"{decomposer}+teacher" for decomposer in ("none", "reference", *CONTROLS, "student0", "fewshot", *DECOMPOSER_STUDENTS)),
+    *(f"teacher+{solver}" for solver in ("student0", *SOLVER_STUDENTS)),
+    "student0+student0",
+    "joint+joint",
+    "none+S_E-A",
+    "none+S_E-A(direct)",
+    "S_D-R+student0",
+    "S_D-R+S_D-R",
+    "S_D-R+S_E-A",
+)
+"""The paper's whole grid and what it lacks: `all` in a list of conditions."""
+
+
+class Condition(NamedTuple):
+    """Who does what.
+
+    Attributes:
+        name: As it is typed and reported.
+        form: One of `ONE_PROGRAM`, or `two-stage`.
+        decomposer: Role; None unless the form is `two-stage`.
+        solver: Role that answers.
+    """
+
+    name: str
+    form: str
+    decomposer: str | None
+    solver: str
+
+    @property
+    def students(self) -> tuple[str, ...]:
+        """The trained students in it."""
+        return tuple(role for role in dict.fromkeys((self.decomposer, self.solver)) if role in TRAINED)
+
+    @property
+    def with_feedback(self) -> bool:
+        """Whether the decomposer sees the solver's first attempt."""
+        return bool(self.decomposer and self.decomposer.endswith(FEEDBACK))
+
+
+def parse_condition(name: str, solvers: Iterable[str] = ()) -> Condition:
+    """A condition by its name.
+
+    Args:
+        name: `single-stage`, `single-stage@student0`, `S_D-R+teacher`, `S_D-R(feedback)+teacher`, ...
+        solvers: Names of further solvers that a configuration has.
+
+    Raises:
+        ValueError: Unknown name; says how names are made.
+    """
+    answering = (*SOLVERS, PLAIN_STUDENT, *solvers)
+    form, _, role = name.partition("@")
+    if form in ONE_PROGRAM and (role in answering or name == form):
+        return Condition(name, form, None, role or "solver")
+    decomposer, plus, solver = name.partition("+")
+    if plus and decomposer in DECOMPOSERS and solver in (*SOLVERS, *solvers):
+        return Condition(name, "two-stage", decomposer, solver)
+    raise ValueError(
+        f"Unknown condition {name!r}; expected one of {list(ONE_PROGRAM)}, with @<solver> behind it or not, or <decomposer>+<solver> "
+        f"with a decomposer of {list(DECOMPOSERS)} and a solver of {[*SOLVERS, *solvers]}."
+    )
+
+
+def expand_conditions(names: Iterable[str], solvers: Iterable[str] = ()) -> list[str]:
+    """The names, each once, with `all` replaced by `ALL_CONDITIONS` and the transfer of decomposers to further solvers."""
+    further = [f"{decomposer}+{solver}" for solver in solvers for decomposer in ("teacher", "student0", "S_D-R")]
+    further += [f"single-stage@{solver}" for solver in solvers]
+    expanded: list[str] = []
+    for name in names:
+        expanded += [*ALL_CONDITIONS, *further] if name == "all" else [name]
+    return list(dict.fromkeys(expanded))

@@ -1,0 +1,192 @@
+"""Test questions that also stand in the training set, as they are or nearly so.
+
+A decomposer trained on a test question has seen what it is tested on; the paper does not report a check. Overlap of
+word n-grams is the usual measure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import dspy
+
+from programs.tasks.base import identity, normalize_answer
+
+_SENTENCE_END = re.compile(r"[.!?:]\W*$")
+
+_NAMES_SHARE = 0.5
+
+
+class Leak(NamedTuple):
+    """A test example that also stands in the training set.
+
+    Attributes:
+        test_id: Its id.
+        train_id: The id of the training example that it is most like; the first of equals.
+        kind: `exact` or `near`.
+        share: Of the test question's n-grams, those in the training question; 1.0 where `exact`.
+        test_question: As written.
+        train_question: As written.
+    """
+
+    test_id: str
+    train_id: str
+    kind: str
+    share: float
+    test_question: str
+    train_question: str
+
+
+def find_leaks(train: Iterable[dspy.Example], test: Sequence[dspy.Example], *, n: int = 8, share: float = 0.5) -> list[Leak]:
+    """Test examples that also stand in `train`, at most one leak each, in the order of `test`.
+
+    Exact: the same example by `programs.tasks.base.identity`, as for `overlapping`.
+
+    Near: one training question holds at least `share` of the distinct word n-grams of the test question, after
+    `normalize_answer`. 8-grams are PaLM's (Chowdhery et al. 2022, section 8, at 70 %); GPT-3 took 13-grams (Brown et al.
+    2020, appendix C). Those search whole corpora; here questions are compared one by one, so that a lower share serves,
+    and what only shares a template is passed over:
+
+    - Of two examples that both have a `chain`, the chain alone says whether they are the same.
+    - A question of fewer than `n` words must be repeated whole.
+    - Where both have a context, the contexts must overlap by the same rule: "How many touchdowns were scored?" is
+      another question for every game.
+    - Where the test question has names (capitals within a sentence), half of its names and numbers must stand in the
+      training question too. A question with one changed number is near.
+
+    One changed word breaks up to `n` n-grams: below about 3n words it can hide a near copy, which a smaller `n` finds.
+    Paraphrases, translations and languages written without spaces are not found, but for exact copies.
+
+    Args:
+        train: Examples with `id`, `question`, and optionally `context` and `chain`.
+        test: Likewise. The index is over these, so that memory grows with the test set alone.
+        n: Words of an n-gram, at least 1.
+        share: In (0, 1].
+
+    Raises:
+        ValueError: `n` or `share` is out of range.
+    """
+    if n < 1:
+        raise ValueError(f"`n` must be at least 1 word, got {n}; 8 and 13 are common.")
+    if not 0 < share <= 1:
+        raise ValueError(f"`share` must be in (0, 1], got {share}; 0.5 asks for half of a question's n-grams.")
+    train = list(train)
+    found = _exact(train, test)
+    search = _NearSearch({at: example for at, example in enumerate(test) if at not in found}, n, share)
+    for example in train:
+        search.compare(example)
+    return [leak for _, leak in sorted((found | search.found).items())]
+
+
+def keep_out(test: Iterable[dspy.Example], leaks: Iterable[Leak]) -> list[dspy.Example]:
+    """The examples of `test` that are in none of `leaks`, by their ids."""
+    leaked = {leak.test_id for leak in leaks}
+    return [example for example in test if example.id not in leaked]
+
+
+def _exact(train: Iterable[dspy.Example], test: Iterable[dspy.Example]) -> dict[int, Leak]:
+    """Exact leaks by position in `test`."""
+    wanted: dict[tuple[str, ...], list[int]] = {}
+    examples = dict(enumerate(test))
+    for at, example in examples.items():
+        wanted.setdefault(identity(example), []).append(at)
+    found = {}
+    for example in train:
+        for at in wanted.pop(identity(example), ()):
+            found[at] = _leak(examples[at], example, "exact", 1.0)
+    return found
+
+
+def _leak(test: dspy.Example, train: dspy.Example, kind: str, share: float) -> Leak:
+    return Leak(test.id, train.id, kind, share, test.question, train.question)
+
+
+class _NearSearch:
+    """Near leaks of some test examples, by position, as training examples come by."""
+
+    def __init__(self, test: dict[int, dspy.Example], n: int, share: float) -> None:
+        self.found: dict[int, Leak] = {}
+        self._test = test
+        self._positions: dict[str, dict[str, list[int]]] = {}
+        for at, example in test.items():
+            by_context = self._positions.setdefault(normalize_answer(example.question), {})
+            by_context.setdefault(_context(example), []).append(at)
+        self._questions = _Overlap(self._positions, n, share)
+        self._contexts = _Overlap({context for by_context in self._positions.values() for context in by_context}, n, share)
+        self._seen_contexts: dict[str, set[str] | None] = {}
+
+    def compare(self, train: dspy.Example) -> None:
+        """Note the test examples that `train` nearly repeats."""
+        contexts = self._like_context(train)
+        for question, share in self._questions.repeated_in(normalize_answer(train.question)).items():
+            by_context = self._positions[question]
+            for context in by_context if contexts is None else by_context.keys() & contexts:
+                for at in by_context[context]:
+                    self._offer(at, train, share)
+
+    def _like_context(self, train: dspy.Example) -> set[str] | None:
+        """Test contexts that go with that of `train`; None for all of them."""
+        raw = train.get("context") or ""
+        if raw not in self._seen_contexts:
+            context = _context(train)
+            self._seen_contexts[raw] = {"", *self._contexts.repeated_in(context)} if context else None
+        return self._seen_contexts[raw]
+
+    def _offer(self, at: int, train: dspy.Example, share: float) -> None:
+        test = self._test[at]
+        if at in self.found and self.found[at].share >= share:
+            return
+        if not (test.get("chain") and train.get("chain")) and _same_names(test.question, train.question):
+            self.found[at] = _leak(test, train, "near", share)
+
+
+def _context(example: dspy.Example) -> str:
+    return normalize_answer(example.get("context") or "")
+
+
+class _Overlap:
+    """An inverted index over normalised texts: which of them does another text repeat?"""
+
+    def __init__(self, texts: Collection[str], n: int, share: float) -> None:
+        self._n, self._share = n, share
+        self._sizes: dict[str, int] = {}
+        self._texts: dict[tuple[str, ...], list[str]] = {}
+        for text in texts:
+            grams = self._grams(text)
+            self._sizes[text] = len(grams)
+            for gram in grams:
+                self._texts.setdefault(gram, []).append(text)
+
+    def repeated_in(self, text: str) -> dict[str, float]:
+        """Indexed texts of whose n-grams at least the share stands in `text`, with that share."""
+        counts = Counter(found for gram in self._grams(text) for found in self._texts.get(gram, ()))
+        shares = {found: count / self._sizes[found] for found, count in counts.items()}
+        return {found: share for found, share in shares.items() if share >= self._share}
+
+    def _grams(self, text: str) -> set[tuple[str, ...]]:
+        """Distinct n-grams; a shorter text is one by itself, and an empty one has none."""
+        words = text.split()
+        if not words:
+            return set()
+        return {tuple(words[at : at + self._n]) for at in range(max(1, len(words) - self._n + 1))}
+
+
+def _same_names(test: str, train: str) -> bool:
+    names, numbers = _names(test), {word for word in normalize_answer(test).split() if _is_number(word)}
+    wanted = names | numbers
+    return not names or len(wanted & set(normalize_answer(train).split())) >= _NAMES_SHARE * len(wanted)
+
+
+def _names(question: str) -> set[str]:
+    """Words with a capital that does not come from the start of a sentence."""
+    words = question.split()
+    inner = [word for before, word in pairwise(words) if not _SENTENCE_END.search(before)]
+    return {normalize_answer(word) for word in inner if word.lstrip("\"'(“‘$")[:1].isupper()} - {""}
+
+
+def _is_number(word: str) -> bool:
+    return any(character.isdigit() for character in word)

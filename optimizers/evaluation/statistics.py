@@ -1,0 +1,323 @@
+"""Intervals and tests for scores of the same test questions under several conditions.
+
+Every condition answers the same questions, so differences are judged by pairs. Where scores are 0 or 1 the methods are
+Wilson's interval and the exact McNemar test; elsewhere a BCa bootstrap and a sign-flip permutation test. All of them are
+scipy's; scipy is loaded at the first call, so that importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RESAMPLES = 9999
+
+# Resamples are drawn in batches: all of them at once for 10,000 questions would fill 800 MB.
+_BATCH = 1000
+
+
+class Interval(NamedTuple):
+    """An estimate with its confidence interval.
+
+    Attributes:
+        estimate: NaN without any observation.
+        low: Lower bound; NaN where no interval can be given (no observation, or a single one that is not 0 or 1).
+        high: Upper bound; NaN as `low`.
+        n: Observations behind it.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+
+class Comparison(NamedTuple):
+    """Condition `a` against condition `b` on the questions that are scored in both.
+
+    Attributes:
+        n: Paired questions.
+        delta: Mean of score(a) - score(b): positive where `a` is better.
+        low: Lower bound of the paired interval of `delta`.
+        high: Upper bound.
+        p: Two-sided p value of "no difference", before any correction for many comparisons (see `holm`).
+        wins: Questions on which `a` scores higher.
+        losses: Questions on which `b` scores higher.
+        ties: The others.
+    """
+
+    n: int
+    delta: float
+    low: float
+    high: float
+    p: float
+    wins: int
+    losses: int
+    ties: int
+
+
+def mean_interval(scores: Sequence[float | None], level: float = 0.95, *, seed: int = 0) -> Interval:
+    """Mean of `scores` with its interval: Wilson's where all are 0 or 1, else a BCa bootstrap.
+
+    Args:
+        scores: One a question. NaN and None (unscored) are left out; `n` tells how many remain.
+        level: Confidence level in (0, 1).
+        seed: Of the bootstrap; the same seed gives the same interval.
+
+    Returns:
+        NaNs for no score. For one score that is neither 0 nor 1 the bounds are NaN; for several equal ones they are the
+        mean itself, which is all that a bootstrap can see.
+
+    Raises:
+        ValueError: `level` is outside (0, 1).
+    """
+    from scipy import stats
+
+    _check_open_unit("level", level)
+    values = _array([score for score in scores if _is_scored(score)])
+    if len(values) == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    if _is_binary(values):
+        low, high = stats.binomtest(int(values.sum()), len(values)).proportion_ci(level, method="wilson")
+    else:
+        low, high = _bootstrap(_mean, (values,), level, seed)
+    return Interval(float(values.mean()), float(low), float(high), len(values))
+
+
+def paired_comparison(
+    a: Mapping[str, float | None], b: Mapping[str, float | None], level: float = 0.95, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Comparison:
+    """`a` against `b` on the questions that both have a score for; `delta` is score(a) - score(b).
+
+    The interval is a paired bootstrap of the mean difference (BCa, percentiles where BCa is undefined). The p value is
+    the exact McNemar test where all scores are 0 or 1 (McNemar 1947; a binomial test on the discordant pairs), else a
+    paired permutation test that flips signs.
+
+    Args:
+        a: Score by question id; NaN or None where unscored.
+        b: The same for the other condition.
+        level: Confidence level in (0, 1).
+        seed: Of bootstrap and permutations.
+        resamples: How many of each. The permutation test is exact where 2**n is at most that.
+
+    Returns:
+        NaN for delta, bounds and p without any paired question. Where 0/1 scores never differ in their difference (two
+        conditions that agree everywhere), a bootstrap would claim certainty; the bounds then follow from Wilson's bound
+        on the rate of an outcome that was not seen in `n` questions.
+
+    Raises:
+        ValueError: `level` is outside (0, 1).
+    """
+    _check_open_unit("level", level)
+    x, y = _paired(a, b)
+    n = len(x)
+    if n == 0:
+        return Comparison(0, math.nan, math.nan, math.nan, math.nan, 0, 0, 0)
+    differences = x - y
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    low, high = _difference_bounds(differences, _is_binary(x) and _is_binary(y), level, seed, resamples)
+    p = mcnemar(wins, losses) if _is_binary(x) and _is_binary(y) else _sign_flip(x, y, seed, resamples)
+    return Comparison(n, float(differences.mean()), low, high, p, wins, losses, n - wins - losses)
+
+
+def mcnemar(wins: int, losses: int) -> float:
+    """Exact two-sided McNemar p value from the discordant pairs; 1 without any."""
+    from scipy import stats
+
+    return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of p values that are read together (Holm 1979).
+
+    Args:
+        p_values: In any order. NaN (a comparison without data) stays NaN and is not counted as a test.
+
+    Returns:
+        Corrected p values in the order given, at most 1, never below the uncorrected ones.
+
+    Raises:
+        ValueError: A p value is outside [0, 1].
+    """
+    for p in p_values:
+        if not (math.isnan(p) or 0 <= p <= 1):
+            raise ValueError(f"A p value must be in [0, 1] or NaN, got {p}.")
+    order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
+    corrected = [math.nan] * len(p_values)
+    worst = 0.0
+    for rank, index in enumerate(order):
+        worst = max(worst, min(1.0, (len(order) - rank) * p_values[index]))
+        corrected[index] = worst
+    return corrected
+
+
+def retention(
+    a: Mapping[str, float | None], b: Mapping[str, float | None], level: float = 0.95, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval:
+    """The share of the score of `b` that `a` keeps: mean(a) / mean(b) on the questions scored in both.
+
+    Args:
+        a: Score by question id, such as the student's in the teacher's place; NaN or None where unscored.
+        b: Score by question id of the reference.
+        level: Confidence level in (0, 1).
+        seed: Of the bootstrap.
+        resamples: Of the bootstrap, which draws questions, so that pairs stay together.
+
+    Returns:
+        All NaN where `b` scores 0 throughout or no question is paired. The bounds alone are NaN where `b` scores 0 in a
+        resample, so that the ratio has no bound. Where every resample gives the same ratio, see `paired_comparison`.
+
+    Raises:
+        ValueError: `level` is outside (0, 1).
+    """
+    _check_open_unit("level", level)
+    x, y = _paired(a, b)
+    if len(x) == 0 or y.mean() == 0:
+        return Interval(math.nan, math.nan, math.nan, len(x))
+    ratio = float(x.mean() / y.mean())
+    if _is_binary(x) and _is_binary(y) and (not x.any() or bool((x == y).all())):
+        margin = _unseen_rate(len(x), level) / float(y.mean())
+        return Interval(ratio, max(0.0, ratio - margin), min(1 / float(y.mean()), ratio + margin), len(x))
+    return Interval(ratio, *_bootstrap(_ratio, (x, y), level, seed, resamples), len(x))
+
+
+def questions_needed(delta: float, discordant_rate: float, power: float = 0.8, alpha: float = 0.05) -> int:
+    """Test questions with which the exact McNemar test sees a difference with probability `power`.
+
+    Args:
+        delta: The true difference of the two accuracies, such as 0.03; its sign does not matter.
+        discordant_rate: Share of questions that just one of the two answers right; at least `delta`.
+        power: In (0, 1).
+        alpha: Two-sided level in (0, 1).
+
+    Returns:
+        The number found by halving. Power of an exact test rises with small steps back, so read it as "about".
+
+    Raises:
+        ValueError: A value is out of range; names it.
+    """
+    _check_open_unit("power", power)
+    _check_open_unit("alpha", alpha)
+    if not 0 < abs(delta) <= discordant_rate <= 1:
+        raise ValueError(
+            f"Expected 0 < |delta| <= discordant_rate <= 1, got delta={delta} and discordant_rate={discordant_rate}: the accuracies "
+            "cannot differ by more than the share of questions on which the two disagree."
+        )
+    enough = 1
+    while _mcnemar_power(enough, abs(delta), discordant_rate, alpha) < power:
+        enough *= 2
+    too_few = enough // 2
+    while enough - too_few > 1:
+        middle = (enough + too_few) // 2
+        if _mcnemar_power(middle, abs(delta), discordant_rate, alpha) < power:
+            too_few = middle
+        else:
+            enough = middle
+    return enough
+
+
+def _check_open_unit(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"`{name}` must be in the open interval (0, 1), got {value}.")
+
+
+def _is_scored(score: float | None) -> bool:
+    return score is not None and not math.isnan(score)
+
+
+def _array(values: Sequence[float | None]) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.asarray(values, dtype=np.float64)
+
+
+def _is_binary(values: NDArray[np.float64]) -> bool:
+    return bool(((values == 0) | (values == 1)).all())
+
+
+def _paired(a: Mapping[str, float | None], b: Mapping[str, float | None]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores of `a` and `b` on the ids scored in both; sorted, so that the order of a file does not move the bootstrap."""
+    ids = sorted((key for key in a.keys() & b.keys() if _is_scored(a[key]) and _is_scored(b[key])), key=str)
+    return _array([a[key] for key in ids]), _array([b[key] for key in ids])
+
+
+def _mean(values: NDArray[np.float64], axis: int = -1) -> Any:
+    return values.mean(axis=axis)
+
+
+def _ratio(x: NDArray[np.float64], y: NDArray[np.float64], axis: int = -1) -> Any:
+    import numpy as np
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return x.mean(axis=axis) / y.mean(axis=axis)
+
+
+def _bootstrap(
+    statistic: Callable[..., Any], data: tuple[NDArray[np.float64], ...], level: float, seed: int, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """Bounds by BCa, by percentiles where BCa is undefined; NaN for one observation or a statistic without a bound."""
+    import numpy as np
+    from scipy import stats
+
+    if len(data[0]) < 2:
+        return math.nan, math.nan
+    options: dict[str, Any] = {"paired": True, "vectorized": True, "confidence_level": level, "batch": _BATCH}
+    with np.errstate(divide="ignore", invalid="ignore"), _quiet():
+        result = stats.bootstrap(data, statistic, n_resamples=resamples, method="BCa", rng=seed, **options)
+        if not np.isfinite(result.bootstrap_distribution).all():
+            return math.nan, math.nan
+        if not np.isfinite(result.confidence_interval).all():
+            result = stats.bootstrap(data, statistic, n_resamples=0, method="percentile", bootstrap_result=result, **options)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def _quiet() -> Any:
+    """Silences scipy's warning that BCa is undefined, which is handled here."""
+    import warnings
+
+    return warnings.catch_warnings(action="ignore")
+
+
+def _difference_bounds(differences: NDArray[np.float64], binary: bool, level: float, seed: int, resamples: int) -> tuple[float, float]:
+    first = float(differences[0])
+    if binary and bool((differences == first).all()):
+        # An unseen outcome moves the mean by 1 where all pairs tie, and by up to 2 where one side always wins.
+        margin = _unseen_rate(len(differences), level) * (1 + abs(first))
+        return max(-1.0, first - margin), min(1.0, first + margin)
+    return _bootstrap(_mean, (differences,), level, seed, resamples)
+
+
+def _unseen_rate(n: int, level: float) -> float:
+    """Wilson's upper bound on the rate of an outcome that occurred in none of `n` questions."""
+    return mean_interval([0.0] * n, level).high
+
+
+def _sign_flip(x: NDArray[np.float64], y: NDArray[np.float64], seed: int, resamples: int) -> float:
+    from scipy import stats
+
+    def mean_difference(x: NDArray[np.float64], y: NDArray[np.float64], axis: int = -1) -> Any:
+        return (x - y).mean(axis=axis)
+
+    result = stats.permutation_test(
+        (x, y), mean_difference, permutation_type="samples", vectorized=True, n_resamples=resamples, batch=_BATCH, rng=seed
+    )
+    return float(result.pvalue)
+
+
+def _mcnemar_power(n: int, delta: float, discordant_rate: float, alpha: float) -> float:
+    """Probability that the exact test rejects, over the numbers of discordant pairs that `n` questions may give."""
+    import numpy as np
+    from scipy.stats import binom
+
+    pairs = np.arange(*binom.interval(1 - 1e-9, n, discordant_rate) + np.array([0, 1]))
+    share = (discordant_rate + delta) / (2 * discordant_rate)
+    # The largest count in the lower tail with P(X <= count) <= alpha / 2; `ppf` gives the first above or equal to it.
+    count = binom.ppf(alpha / 2, pairs, 0.5)
+    count -= binom.cdf(count, pairs, 0.5) > alpha / 2
+    rejects = binom.cdf(count, pairs, share) + binom.sf(pairs - count - 1, pairs, share)
+    return float((binom.pmf(pairs, n, discordant_rate) * rejects).sum())

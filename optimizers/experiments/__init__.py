@@ -1,0 +1,1 @@
+"""Runs and experiments: who plays which role, how each student is made, what is compared."""

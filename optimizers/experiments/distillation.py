@@ -1,0 +1,271 @@
+"""The students of one training task: label, screen, train. Every step reads files and does what is missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from optimizers.conditions import FEEDBACK_STUDENTS
+from optimizers.distill import BootstrapDistill, Distilled
+from optimizers.experiments.roles import Cast, decompose_demos, policy_name, slug
+from optimizers.experiments.students import RECIPES, StudentRecipe
+from optimizers.finetune.augment import check_augment
+from optimizers.finetune.rows import teachers_own
+from optimizers.jobs.jsonlines import line_of, read_json, write_json, write_whole
+from optimizers.jobs.progress import Progress, no_progress
+from optimizers.labelling.journal import Limits
+from optimizers.labelling.samples import Collected
+from optimizers.screening.lm_policy import check_asking
+from optimizers.screening.policy import Policy, PolicyModels, answer_free, configured_policy
+from optimizers.screening.precision import write_measures
+from optimizers.settings.run import RunConfig
+from programs.lms.engine import unload_all
+from programs.lms.ledger import Usage
+from programs.modules import SingleStage, TwoStage
+from programs.tasks.base import Task
+
+DEMOS = 4
+"""Demos of the few-shot decomposer."""
+
+
+class LabellingStoppedError(RuntimeError):
+    """A limit or too many failures ended labelling or screening before its time; what was paid for is kept."""
+
+
+class Distillation:
+    """Labels the training questions once, and trains every student that is asked for.
+
+    Args:
+        config: Labelling, screening and training.
+        cast: The models; its student folder is where artifacts go.
+        task: The training task.
+        splits: `train`, and `dev` where there is one.
+        labels: Folder of traces and samples. Several configurations may share it: a call is made once.
+        students: Of `TRAINED`.
+        notes: Folder of `labelling.json` and `rows.jsonl`, which are this configuration's own; `labels` by default.
+        progress: See `Progress`.
+
+    Raises:
+        ValueError: Rows are to be made that the task cannot have; see `check_augment`.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        cast: Cast,
+        task: Task,
+        splits: Mapping[str, list[dspy.Example]],
+        *,
+        labels: Path,
+        students: list[str],
+        notes: Path | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        self.config, self.cast, self.task, self.splits = config, cast, task, splits
+        self.labels, self.students, self.progress = labels, students, progress
+        self.notes = notes or labels
+        check_augment(config.augment, task)
+
+    def label(self) -> None:
+        """Run the teachers on the training questions: `traces.jsonl`, `samples.jsonl`, `labelling.json`."""
+        self._check_policies()
+        # The two-stage teacher writes the few-shot demos too, so that it labels whatever students there are.
+        asked = {RECIPES[student].teacher for student in self.students}
+        further = [RECIPES[name] for name in ("S_C-T", FEEDBACK_STUDENTS[0]) if RECIPES[name].teacher in asked]
+        collected = [self._labelled(recipe) for recipe in (RECIPES["S_D-T"], *further)]
+        self._note_labelling(collected)
+        for part in collected:
+            self._check_complete("Labelling", part)
+
+    def _labelled(self, recipe: StudentRecipe) -> Collected:
+        distilled = self._prepared(self._distiller("S_D-T", recipe), recipe)
+        assert distilled.collected is not None
+        return distilled.collected
+
+    def _note_labelling(self, parts: list[Collected]) -> None:
+        usage = sum((stage for part in parts for stage in part.usage.values()), Usage())
+        noted = {
+            "questions": len(parts[0]),
+            "samples": sum(part.done for part in parts),
+            "failed": sum(sum(part.failed.values()) for part in parts),
+            **usage.to_dict(),
+            "failures": dict(sum((part.failed for part in parts), Counter())),
+        }
+        stopped = [part.stopped for part in parts if part.stopped]
+        if stopped:
+            noted["stopped"] = stopped[0]
+        self.notes.mkdir(parents=True, exist_ok=True)
+        write_json(self.notes / "labelling.json", noted)
+
+    def _check_complete(self, stage: str, collected: Collected | None) -> None:
+        if collected is None or not collected.stopped or self.config.labelling.partial:
+            return
+        raise LabellingStoppedError(
+            f"{stage} stopped: {collected.stopped}. {collected.done} teacher runs are kept in {self.labels / 'samples.jsonl'}. The same "
+            f"command continues once the cause is gone; to go on with what there is, add --labelling.partial true."
+        )
+
+    def screen(self) -> dict[str, Distilled]:
+        """Rows of every student under its policy, kept or with the reason why not: `rows.jsonl`."""
+        plain = {name: self._prepare(name) for name in self.students if not RECIPES[name].matched}
+        fewest = min((len(teachers_own(rows)) for distilled in plain.values() for rows in distilled.rows.values()), default=None)
+        matched = {name: self._prepare(name, fewest) for name in self.students if RECIPES[name].matched}
+        prepared = {name: (plain | matched)[name] for name in self.students}
+        self._write_rows(prepared)
+        self._measure()
+        return prepared
+
+    def policy_of(self, student: str) -> str:
+        """The name of the policy that screens a student."""
+        return policy_name(RECIPES[student], self.config.screening)
+
+    def _policies(self) -> list[str]:
+        """The policies that screen the students, and those that are measured beside them."""
+        return list(dict.fromkeys([*map(self.policy_of, self.students), *self.config.screening.measure]))
+
+    def _check_policies(self) -> None:
+        """Refuse a policy that cannot work before the teacher is paid."""
+        teacher = self._programs(RECIPES["S_D-T"])[1]
+        for name in self._policies():
+            check_asking(self._policy(name), teacher, self._limits())
+
+    def _policy(self, name: str) -> Policy:
+        models = PolicyModels(self.cast.judge, lambda form: self.cast.single_stage(form, "teacher"))
+        return configured_policy(name, self.config.screening, models)
+
+    def _measure(self) -> None:
+        """Hold the policies that see no reference answers against those that are there: `screening.json`."""
+        recipe, names = RECIPES["S_D-T"], self._policies()
+        if set(names) & set(answer_free()):
+            found = [self._prepared(self._distiller("S_D-T", recipe, policy=name), recipe) for name in dict.fromkeys(["none", *names])]
+            prepared = [(one.policy, one.collected) for one in found if one.policy and one.collected]
+            write_measures(self.notes, prepared, self.splits["train"], self.task.score, self.config.screening.min_score)
+
+    def distill(self) -> dspy.Module | None:
+        """Train every student that has no artifact yet; the program of the last, or None without students."""
+        program = None
+        for name, distilled in self.screen().items():
+            program = self.train(name, distilled)
+        return program
+
+    def ready(self, name: str) -> Distilled:
+        """One student with all that it needs: its labels, its rows, and its artifact, made where they are missing.
+
+        Raises:
+            LabellingStoppedError: Labelling was stopped before its time.
+            TooFewRowsError: Fewer rows than `screening.min_rows`.
+        """
+        distilled = self._prepare(name)
+        assert distilled.collected is not None
+        self._note_labelling([distilled.collected])
+        self._check_complete("Labelling", distilled.collected)
+        self._write_rows({name: distilled})
+        self.train(name, distilled)
+        return distilled
+
+    def train(self, name: str, distilled: Distilled) -> dspy.Module:
+        """Train one student, unless it has its artifact, on the rows that `screen` found.
+
+        Raises:
+            TooFewRowsError: Fewer than `screening.min_rows`; nothing was trained.
+            TrainingError: Training failed.
+        """
+        unload_all()  # the trainer's process needs the memory more
+        recipe, rows = RECIPES[name], max(map(len, distilled.rows.values()))
+        distiller = self._distiller(name, recipe, rows if recipe.matched else self.config.screening.max_rows)
+        student, teacher = self._programs(recipe)
+        return distiller.compile(student, trainset=self.splits["train"], teacher=teacher, valset=self.splits.get("dev"))
+
+    def demos(self, count: int = DEMOS) -> list[dspy.Example]:
+        """Teacher decompositions as demos: those of the first questions that can be read."""
+        recipe = RECIPES["S_D-T"]
+        collected = self._labelled(recipe)
+        examples = {example.id: example for example in self.splits["train"]}
+        chosen = [(examples[s.example_id], s.prediction["subquestions"]) for s in collected.samples if s.prediction.get("state") == "ok"]
+        return decompose_demos(self.cast.two_stage(self.task, "teacher", "teacher"), chosen[:count])
+
+    def _prepare(self, name: str, max_rows: int | None = None) -> Distilled:
+        recipe = RECIPES[name]
+        return self._prepared(self._distiller(name, recipe, max_rows or self.config.screening.max_rows), recipe)
+
+    def _prepared(self, distiller: BootstrapDistill, recipe: StudentRecipe) -> Distilled:
+        student, teacher = self._programs(recipe)
+        distilled = distiller.prepare(student, trainset=self.splits["train"], teacher=teacher)
+        self._check_complete("Screening", getattr(distilled.policy, "asked", None))
+        return distilled
+
+    def _programs(self, recipe: StudentRecipe) -> tuple[TwoStage | SingleStage, TwoStage | SingleStage]:
+        """The program whose predictors are trained, on the untuned student, and the teacher's."""
+        if recipe.teacher == "feedback":
+            return self.cast.feedback(self.task, "student0", "solver"), self.cast.feedback(self.task, "teacher", "teacher")
+        if recipe.teacher != "two-stage":
+            return self.cast.single_stage(recipe.teacher, "student0"), self.cast.single_stage(recipe.teacher, "teacher")
+        solver = "student0" if "solve" in recipe.stages else "solver"
+        return self.cast.two_stage(self.task, "student0", solver), self.cast.two_stage(self.task, "teacher", "teacher")
+
+    def _distiller(self, name: str, recipe: StudentRecipe, max_rows: int | None = None, policy: str | None = None) -> BootstrapDistill:
+        labelling, screening, training = self.config.labelling, self.config.screening, self.config.training
+        return BootstrapDistill(
+            metric=self.task.metric,
+            targets=recipe.stages,
+            policy=self._policy(policy or policy_name(recipe, screening)),
+            samples=labelling.samples,
+            keep=screening.keep,
+            min_score=screening.min_score,
+            temperature=labelling.temperature,
+            min_rows=min(screening.min_rows, max_rows or screening.min_rows),
+            adapter=self.config.student.adapter,
+            training=training.model_copy(update={"seed": training.seed or self.config.seed}),
+            folder=self.labels,
+            threads=labelling.threads,
+            limits=self._limits(),
+            artifact_names={recipe.stages[0]: slug(name)},
+            student_folder=self.cast.folder_of(name).parent,
+            joint=len(recipe.stages) > 1,
+            rewrite=recipe.rewrite,
+            max_rows=max_rows,
+            row_seed=screening.row_seed,
+            # Students of equal numbers of rows are told apart by their stage alone.
+            augment=None if recipe.matched or "decompose" not in recipe.stages else self.config.augment,
+            progress=self.progress,
+        )
+
+    def _limits(self) -> Limits:
+        labelling = self.config.labelling
+        return Limits(labelling.max_calls, labelling.max_tokens, labelling.max_usd, labelling.failure_share)
+
+    def _write_rows(self, prepared: Mapping[str, Distilled]) -> None:
+        questions = {example.id: example.question for example in self.splits["train"]}
+        self.notes.mkdir(parents=True, exist_ok=True)
+        found = (_row_lines(student, self.policy_of(student), distilled, questions) for student, distilled in prepared.items())
+        write_whole(self.notes / "rows.jsonl", (line_of(line) for lines in found for line in lines))
+
+
+def _row_lines(student: str, policy: str, distilled: Distilled, questions: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    for target, found in distilled.rows.items():
+        rows = {(row["id"], row["sample"]): row for row in found}
+        for decision in distilled.decisions:
+            row = rows.get((decision.example_id, decision.sample), {})
+            yield {
+                "id": decision.example_id,
+                "sample": decision.sample,
+                "question": questions[decision.example_id],
+                "student": student,
+                "target": target,
+                "policy": policy,
+                "kept": decision.kept,
+                "reason": decision.reason,
+                "messages": row.get("messages"),
+                **({"overwritten": True} if row.get("overwritten") else {}),
+            }
+        made = {"student": student, "target": target, "policy": RECIPES[student].policy, "kept": True, "reason": None}
+        yield from ({**row, **made} for row in found if "origin" in row)
+
+
+def noted_labelling(notes: Path) -> dict[str, Any]:
+    """What labelling cost and failed at, from `labelling.json`."""
+    return read_json(notes / "labelling.json")

@@ -1,0 +1,121 @@
+"""The paper's whole experiment: conditions x training tasks x test tasks x solvers x students, in one folder.
+
+Every training task is labelled once, every student trained once, every call made once, whatever the number of
+conditions that need it; a killed experiment goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable
+
+import dspy
+
+from optimizers.conditions import STUDENTS, Condition
+from optimizers.distill import TooFewRowsError
+from optimizers.evaluation.evaluate import evaluate
+from optimizers.experiments.experiment_metrics import build_grid_metrics
+from optimizers.experiments.grid import Cell, Grid
+from optimizers.experiments.results import Run
+from optimizers.experiments.roles import Cast
+from optimizers.experiments.variants import Variant
+from optimizers.finetune.train import TrainingError
+from optimizers.jobs.jsonlines import write_json
+from optimizers.jobs.progress import Progress
+from optimizers.jobs.work import do_stages
+from optimizers.labelling.journal import Journal
+from optimizers.labelling.journaled_lm import journaled
+from optimizers.reports.experiment_report import write_experiment_report
+from optimizers.settings.run import RunConfig
+from programs.lms.engine import unload
+from programs.lms.ledger import Ledger
+
+_log = logging.getLogger("divide_or_conquer")
+
+GRID_STAGES = ("label", "distill", "evaluate", "report")
+
+
+class ExperimentJob(Grid):
+    """The stages that fill the folder of an experiment. Arguments and errors as of `Grid`."""
+
+    def label(self) -> None:
+        """The teacher's runs on the questions of every training task: `labels/<task>/`."""
+        for train, variant in self.makings():
+            self.distillation(train, variant).label()
+
+    def distill(self) -> None:
+        """Every student: `students/<task>/<variant>/<student>/`. One that cannot be trained is skipped, and reported."""
+        for train, variant in self.makings():
+            distillation = self.distillation(train, variant)
+            prepared = distillation.screen()
+            for name in distillation.students:
+                try:
+                    distillation.train(name, prepared[name])
+                except (TooFewRowsError, TrainingError) as error:
+                    _log.error("%s of %s %s: %s", name, train, variant.name, error)
+                    self.skipped["/".join(filter(None, (train, variant.name, name)))] = str(error)
+        write_json(self.folder / "skipped.json", self.skipped)
+
+    def evaluate(self) -> None:
+        """Ask every cell the test questions: `predictions/<test>/[<train>/[<variant>/]]<condition>.jsonl`."""
+        with contextlib.closing(Journal(self.folder / "predictions" / "calls.jsonl")) as journal:
+            cells = list(self.cells())
+            for number, cell in enumerate(cells):
+                cast = self.cast(cell.train or self.train[0], cell.variant)
+                if all((cast.folder_of(student) / "manifest.json").exists() for student in cell.condition.students):
+                    self._evaluate(cell, cast, journal, f"{number + 1}/{len(cells)}")
+                following = cells[number + 1] if number + 1 < len(cells) else None
+                if following is None or (following.condition, following.train) != (cell.condition, cell.train):
+                    _unload(cast, cell.condition)
+
+    def _evaluate(self, cell: Cell, cast: Cast, journal: Journal, place: str) -> None:
+        named = self.tasks[cell.test]
+        task = self.configured(cell.train or self.train[0], cell.variant)[1] if cell.variant.settings.get("task") else named.task
+        evaluate(
+            cast.program(cell.condition, task, named.splits["test"], self._wrap(cell.variant, journal)),
+            task,
+            named.splits["test"],
+            out=self.folder / "predictions" / cell.path,
+            threads=self.config.evaluation.threads,
+            progress=functools.partial(self.progress, f"evaluate {place} {cell.path.with_suffix('')}"),
+        )
+
+    def _wrap(self, variant: Variant, journal: Journal) -> Callable[[dspy.LM], dspy.LM]:
+        if variant.seeds is None or not self.config.experiment.sampling_seeds:
+            return functools.partial(journaled, journal=journal)
+        sample, temperature = variant.seeds[2], self.config.experiment.sampling_temperature
+        return lambda lm: journaled(lm.copy(temperature=temperature), journal, sample=sample)
+
+
+def _unload(cast: Cast, condition: Condition) -> None:
+    for role in ("student0", *STUDENTS):
+        if role in (condition.decomposer, condition.solver):
+            # A student that could not be trained has no model to unload.
+            with contextlib.suppress(ValueError, OSError):
+                unload(cast.model(role).model)
+
+
+def run_experiment(config: RunConfig, progress: Progress | None = None, stages: tuple[str, ...] = GRID_STAGES) -> Run:
+    """Do the whole experiment, or some of its stages, in `config.out`; the same call again continues.
+
+    Args:
+        config: Its section `experiment` spans the grid; all other sections are as in `run`.
+        progress: Called with (stage, done, total, note).
+        stages: Of `GRID_STAGES`; each needs what the ones before it wrote.
+
+    Raises:
+        ValueError: A configuration that cannot work, said before any work.
+        LabellingStoppedError: A limit or too many failures ended labelling.
+    """
+    job = ExperimentJob(RunConfig.model_validate(config), progress)
+    work = {"label": job.label, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
+    do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
+    return Run(job.folder)
+
+
+def report(job: Grid) -> None:
+    """Sum an experiment up: `metrics.json`, `report.md`, `report.html`, `figures/`."""
+    write_json(job.folder / "metrics.json", build_grid_metrics(job))
+    write_experiment_report(job.folder)

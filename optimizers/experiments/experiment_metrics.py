@@ -1,0 +1,326 @@
+"""Sums an experiment folder up into `metrics.json`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from optimizers.conditions import DECOMPOSER_STUDENTS, PLAIN_STUDENT
+from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
+from optimizers.evaluation.evaluate import summarise
+from optimizers.evaluation.statistics import holm, paired_comparison
+from optimizers.evaluation.variance import variance_components
+from optimizers.experiments.grid import Cell, Grid, NamedTask
+from optimizers.experiments.metrics import labelling_of, provenance, trained
+from optimizers.experiments.students import RECIPES
+from optimizers.jobs.jsonlines import read_json, read_lines
+from optimizers.screening.precision import read_measures, screening_cost
+from programs.lms.ledger import Usage
+
+REFERENCE = "teacher+teacher"
+"""What every condition is compared with on the same test questions."""
+
+_BESIDE = (
+    ("S_D-R", "S_D-T"),
+    ("S_E-R", "S_E-T"),
+    ("S_E-A", "S_E-T"),
+    ("S_E-T(direct)", "S_E-T"),
+    ("S_E-A(direct)", "S_E-A"),
+    ("S_E-A(direct)", "S_E-T(direct)"),
+    ("fewshot", "student0"),
+)
+"""Roles that differ in one thing."""
+
+
+@dataclass
+class Measured:
+    """A cell with its lines."""
+
+    cell: Cell
+    lines: list[dict[str, Any]]
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """Score by question id, of the scored ones."""
+        return {line["id"]: line["score"] for line in self.lines if line["score"] is not None}
+
+    @property
+    def name(self) -> str:
+        return self.cell.condition.name
+
+    def identity(self) -> dict[str, Any]:
+        """What tells it from other cells."""
+        variant = self.cell.variant
+        draw, training, sampling = variant.seeds or (0, 0, 0)
+        kind, _, value = variant.name.partition("=")
+        return {
+            "train": self.cell.train,
+            "test": self.cell.test,
+            "condition": self.name,
+            "student": value if kind == "student" else None,
+            "variant": variant.name,
+            "seed": training,
+            "data_seed": draw,
+            "sampling_seed": sampling,
+            "ablation": variant.ablation,
+        }
+
+
+def build_grid_metrics(grid: Grid) -> dict[str, Any]:
+    """Everything that the report and a reader need, from the files of the experiment folder."""
+    measured = [found for cell in grid.cells() if (found := _measured(grid, cell)).lines]
+    table = {(m.cell.test, m.cell.train, m.cell.variant.name, m.name): m for m in measured}
+    costs = list(_costs(grid, measured, table))
+    return {
+        "schema": 1,
+        "kind": "experiment",
+        **provenance(grid.config, grid.folder),
+        "tasks": {name: _task(grid, named) for name, named in grid.tasks.items()},
+        "models": {role: grid.cast(grid.train[0], grid.variants[0]).model(role).model for role in _roles(grid)},
+        "labelling": {train: labelling_of(_notes(grid, train)) for train in grid.train},
+        "screening": list(_screening(grid)),
+        "students": list(_students(grid)),
+        "skipped": read_json(grid.folder / "skipped.json"),
+        "cells": [{**m.identity(), **summarise(m.lines), "models": _models(grid, m.cell)} for m in measured],
+        "comparisons": _comparisons(measured, table),
+        "errors": list(_errors(measured, table)),
+        "calls": _calls(grid, measured),
+        "cost": costs,
+        "variance": list(_variance(measured)),
+    }
+
+
+def _measured(grid: Grid, cell: Cell) -> Measured:
+    wanted = {example.id for example in grid.tasks[cell.test].splits["test"]}
+    path = grid.folder / "predictions" / cell.path
+    return Measured(cell, [line for line in read_lines(path) if line["id"] in wanted])
+
+
+def _roles(grid: Grid) -> list[str]:
+    return list(grid.cast(grid.train[0], grid.variants[0]).roles)
+
+
+def _notes(grid: Grid, train: str) -> Path:
+    return grid.cast(train, grid.variants[0]).folder_of("notes")
+
+
+def _task(grid: Grid, named: NamedTask) -> dict[str, Any]:
+    leaks = [
+        {
+            "train_task": train,
+            "train": leak.train_id,
+            "test": leak.test_id,
+            "kind": leak.kind,
+            "share": leak.share,
+            "question": leak.test_question,
+        }
+        for train, found in named.leaks.items()
+        for leak in found
+    ]
+    return {
+        "task": named.config.task.name,
+        "options": named.config.task.options(),
+        "train": len(named.splits["train"]) if "train" in named.splits else None,
+        "test": len(named.splits["test"]) if "test" in named.splits else None,
+        "measure": named.task.measure,
+        "scoring": named.task.scoring,
+        "leaks": leaks,
+        "kept_out": len({leak["test"] for leak in leaks}),
+    }
+
+
+def _students(grid: Grid) -> Iterator[dict[str, Any]]:
+    for train, variant in grid.makings():
+        distillation = grid.distillation(train, variant)
+        overwritten = _overwritten(distillation.notes)
+        for name, found in trained(distillation).items():
+            draw, training, _ = variant.seeds or (0, 0, 0)
+            recipe = RECIPES[name]
+            yield {
+                "train": train,
+                "name": name,
+                "base": distillation.cast.model("student0").model,
+                "variant": variant.students_name,
+                "seed": training,
+                "data_seed": draw,
+                "ablation": variant.ablation,
+                "stages": list(recipe.stages),
+                "policy": distillation.policy_of(name),
+                "overwritten": overwritten.get(name, 0),
+                **found,
+            }
+
+
+def _screening(grid: Grid) -> Iterator[dict[str, Any]]:
+    """The measured policies; variants that look at the same samples in the same way are told once."""
+    seen: list[Any] = []
+    for train, variant in grid.makings():
+        for record in read_measures(grid.distillation(train, variant).notes):
+            if (train, record) not in seen:
+                seen.append((train, record))
+                yield {"train": train, "variant": variant.students_name, **record}
+
+
+def _overwritten(notes: Path) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for row in read_lines(notes / "rows.jsonl"):
+        counts[row["student"]] += bool(row.get("overwritten"))
+    return counts
+
+
+def _models(grid: Grid, cell: Cell) -> dict[str, str]:
+    """Model string of each stage; stages without a model of their own are left out."""
+    cast, condition = grid.cast(cell.train or grid.train[0], cell.variant), cell.condition
+    solver = cast.model(condition.solver).model
+    if condition.decomposer is None:
+        return {"answer": solver, **({"follow_up": solver} if condition.form == "interactive" else {})}
+    asked = {"shuffled": "teacher", "other": "teacher"}.get(condition.decomposer, condition.decomposer)
+    decomposer = {} if asked in ("none", "reference", "generic") else {"decompose": cast.model(asked).model}
+    return {**decomposer, "solve": solver}
+
+
+Table = Mapping[tuple[str, str | None, str, str], Measured]
+
+
+def _comparisons(measured: list[Measured], table: Table) -> list[dict[str, Any]]:
+    """Every cell against its references on the same questions, Holm-adjusted over the grid."""
+    rows: list[dict[str, Any]] = []
+    for one in measured:
+        for other in _references(one, table):
+            found = paired_comparison(one.scores, other.scores)
+            place = {key: value for key, value in one.identity().items() if key != "condition"}
+            rows.append({**place, "a": one.name, "b": other.name, "n": found.n, "delta": found.delta, "ci95": [found.low, found.high],
+                         "p": found.p, "wins": found.wins, "losses": found.losses, "ties": found.ties})  # fmt: skip
+    for row, adjusted in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):
+        row["p_holm"] = adjusted
+    return rows
+
+
+def _references(one: Measured, table: Table) -> Iterator[Measured]:
+    """What a condition is compared with: the teacher in both stages, the untuned student in its place, its sibling."""
+    decomposer, _, solver = one.name.partition("+")
+    names = [REFERENCE]
+    if solver and solver != "teacher" and decomposer in ("student0", *DECOMPOSER_STUDENTS):
+        names.append(f"teacher+{solver}")
+    if decomposer in DECOMPOSER_STUDENTS:
+        names.append(f"student0+{solver}")
+    if one.name in (REFERENCE, f"single-stage-cot@{PLAIN_STUDENT}"):
+        names.append("single-stage-cot")
+    roles = (decomposer, solver)
+    for role, sibling in _BESIDE:
+        if role in roles:
+            names.append("+".join(sibling if one_role == role else one_role for one_role in roles))
+    if decomposer == solver and solver in DECOMPOSER_STUDENTS:
+        names.append(f"{decomposer}+student0")
+    for name in dict.fromkeys(names):
+        other = _beside(one, name, table)
+        if other is not None and name != one.name:
+            yield other
+
+
+def _beside(one: Measured, name: str, table: Table) -> Measured | None:
+    """The cell of another condition on the same test task, with students of the same making or with none."""
+    cell = one.cell
+    return table.get((cell.test, cell.train, cell.variant.name, name)) or table.get((cell.test, None, "", name))
+
+
+def _errors(measured: list[Measured], table: Table) -> Iterator[dict[str, Any]]:
+    """Of the questions that a two-stage condition fails: which repair would have helped?
+
+    The decomposition is at fault where the same solver is right with better subquestions (the data set's own, or else
+    the teacher's), the solver where the teacher is right with the same ones; `either` where each repair alone helps,
+    `both` where it takes the two, `neither` where even that does not. Before the teacher as solver there is no better
+    one to try: what better subquestions do not rescue is the solver's.
+    """
+    for one in measured:
+        decomposer, plus, solver = one.name.partition("+")
+        better = next((name for name in ("reference", "teacher") if (one.cell.test, None, "", f"{name}+teacher") in table), None)
+        if not plus or better is None or one.cell.variant.name or one.name == f"{better}+teacher":
+            continue
+        repairs = {
+            "decomposition": _beside(one, f"{better}+{solver}", table) or _beside(one, f"teacher+{solver}", table),
+            "solver": None if solver == "teacher" else _beside(one, f"{decomposer}+teacher", table),
+            "both": _beside(one, f"{better}+teacher", table),
+        }
+        # A repair that was not measured would pass for one that does not help.
+        if any(found is None for repair, found in repairs.items() if repair != "solver" or solver != "teacher"):
+            continue
+        wrong = [question for question, score in one.scores.items() if score < 1]
+        counts = dict.fromkeys(("decomposition", "solver", "either", "both", "neither"), 0)
+        for question in wrong:
+            counts[_fault(question, repairs, solver == "teacher")] += 1
+        yield {"train": one.cell.train, "test": one.cell.test, "condition": one.name, "wrong": len(wrong), **counts, "rescuer": better}
+
+
+def _fault(question: str, repairs: Mapping[str, Measured | None], best_solver: bool) -> str:
+    right = {name: found is not None and found.scores.get(question, 0) >= 1 for name, found in repairs.items()}
+    if right["decomposition"] and right["solver"]:
+        return "either"
+    if right["decomposition"]:
+        return "decomposition"
+    if right["solver"] or best_solver:
+        return "solver"
+    return "both" if right["both"] else "neither"
+
+
+def _calls(grid: Grid, measured: list[Measured]) -> dict[str, int]:
+    """Calls that the conditions asked for, and those that were made, as each is made once."""
+    requested = sum(usage["calls"] for one in measured for line in one.lines for usage in line["usage"].values())
+    made = sum(1 for _ in read_lines(grid.folder / "predictions" / "calls.jsonl"))
+    return {"requested": requested, "made": min(made, requested), "saved": max(0, requested - made)}
+
+
+def _costs(grid: Grid, measured: list[Measured], table: Table) -> Iterator[dict[str, Any]]:
+    prices: dict[str, dict[str, Any]] = {}
+    for one in measured:
+        models = _models(grid, one.cell)
+        summary = summarise(one.lines)
+        used = {stage: models.get(stage, models.get("solve", "")) for stage in ("decompose", "solve", "answer", "follow_up")}
+        cost = cost_per_question(summary, used, grid.prices)
+        entry = {**one.identity(), "per_question": cost["total"], "stages": cost["stages"]}
+        if one.name == REFERENCE and one.cell.train is None:
+            prices[one.cell.test] = cost
+        yield {**entry, **_payback(grid, one, cost, prices.get(one.cell.test))}
+
+
+def _payback(grid: Grid, one: Measured, cost: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The one-off cost of a condition's students, and after how many questions it is paid back."""
+    if one.cell.train is None or not one.cell.condition.students or teacher is None:
+        return {}
+    distillation = grid.distillation(one.cell.train, one.cell.variant)
+    known, labelling = trained(distillation), labelling_of(distillation.notes)
+    policies = {distillation.policy_of(name) for name in one.cell.condition.students}
+    labelling |= (Usage.from_dict(labelling) + screening_cost(distillation.notes, policies)).to_dict()
+    seconds = sum(known[name]["seconds"] for name in one.cell.condition.students if name in known)
+    one_off = one_off_cost(labelling, seconds, prices=grid.prices)
+    paid = break_even(cost, teacher, one_off)
+    usage = Usage.from_dict(labelling)
+    training_usd = grid.prices.usd("local/student", 0, 0, seconds)
+    return {
+        "one_off": {
+            "labelling_usd": usage.usd,
+            "training_usd": training_usd,
+            "labelling_seconds": usage.seconds,
+            "training_seconds": seconds,
+        },
+        "break_even": {
+            **{f"questions_{measure}": payback.questions for measure, payback in paid._asdict().items()},
+            "reason": paid.usd.reason,
+            "measures": paid.to_dict(),
+        },
+    }
+
+
+def _variance(measured: list[Measured]) -> Iterator[dict[str, Any]]:
+    groups: dict[tuple[str | None, str, str], dict[tuple[int, int, int], dict[str, float]]] = defaultdict(dict)
+    for one in measured:
+        if one.cell.variant.seeds is not None:
+            groups[one.cell.train, one.cell.test, one.name][one.cell.variant.seeds] = one.scores
+    for (train, test, condition), scores in groups.items():
+        found = variance_components(scores).to_dict()
+        points = {f"{factor}_sd": value for factor, value in found.pop("sd").items()}
+        yield {"train": train, "test": test, "condition": condition, **found, **points}

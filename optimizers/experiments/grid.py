@@ -1,0 +1,179 @@
+"""The paper's whole experiment: conditions x training tasks x test tasks x solvers x students, in one folder.
+
+Every training task is labelled once, every student trained once, every call made once, whatever the number of
+conditions that need it; a killed experiment goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dspy
+
+from optimizers.conditions import Condition, expand_conditions, parse_condition, students_of
+from optimizers.evaluation.leakage import Leak, find_leaks, keep_out
+from optimizers.experiments.distillation import Distillation
+from optimizers.experiments.roles import Cast
+from optimizers.experiments.run_folder import open_folder
+from optimizers.experiments.variants import Variant, variants
+from optimizers.finetune.augment import check_augment
+from optimizers.jobs.progress import Progress, no_progress
+from optimizers.settings.run import RunConfig, configured_for
+from optimizers.settings.splits import configured_task
+from programs.lms.ledger import Prices
+from programs.tasks.base import Task
+
+_log = logging.getLogger("divide_or_conquer")
+
+
+@dataclass
+class NamedTask:
+    """A task of the grid with its questions.
+
+    Attributes:
+        config: The run's configuration with this task and its numbers of questions.
+        splits: Questions by split; `train` for tasks that students are trained on, `test` for those tested on.
+        leaks: Test questions that also stand in a training split, by the name of its task. They are kept out.
+    """
+
+    name: str
+    config: RunConfig
+    task: Task
+    splits: dict[str, list[dspy.Example]]
+    leaks: dict[str, list[Leak]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One condition on one test task, with students of one training task and variant (None without students)."""
+
+    test: str
+    condition: Condition
+    train: str | None
+    variant: Variant
+
+    @property
+    def path(self) -> Path:
+        """Its lines, under the folder `predictions`."""
+        parts = [self.test, self.train, self.variant.name]
+        return Path(*(part for part in parts if part), f"{self.condition.name}.jsonl")
+
+
+class Grid:
+    """One experiment folder and the stages that fill it.
+
+    Args:
+        config: What to do; its section `experiment` spans the grid.
+        progress: See `optimizers.jobs.progress.Progress`.
+
+    Raises:
+        ValueError: Before any work: unknown task, condition, model; a task without a training split to train on; a
+            folder of another configuration.
+    """
+
+    def __init__(self, config: RunConfig, progress: Progress | None = None) -> None:
+        self.config, self.progress = config, progress or no_progress
+        self.folder = Path(config.out)
+        experiment = config.experiment
+        self.conditions = self._parsed(experiment.conditions)
+        self.train = experiment.train or [config.task.name]
+        self.test = experiment.test or self.train
+        self.tasks = {name: self._task(name) for name in dict.fromkeys([*self.train, *self.test])}
+        self._keep_out_leaks()
+        self.variants = variants(config)
+        for variant in self.variants:
+            self.conditions_of(variant)
+        self.skipped: dict[str, str] = {}
+        self.prices = Prices(config.cost.local_usd_per_hour)
+        self._casts: dict[tuple[str, str], Cast] = {}
+        self.cast(self.train[0], self.variants[0])
+        open_folder(config, experiment=True)
+
+    def _parsed(self, names: list[str]) -> list[Condition]:
+        solvers = self.config.experiment.solvers
+        return [parse_condition(name, solvers) for name in expand_conditions(names, solvers)]
+
+    def conditions_of(self, variant: Variant) -> list[Condition]:
+        """What a variant is measured by."""
+        return self.conditions if variant.conditions is None else self._parsed(list(variant.conditions))
+
+    def _task(self, name: str) -> NamedTask:
+        config = configured_for(self.config, name)
+        task = configured_task(config.task, config.seed)
+        if name in self.train:
+            check_augment(config.augment, task)
+        wanted = {split: count for split, count in config.data.model_dump().items() if count and self._is_used(name, split)}
+        return NamedTask(name, config, task, {split: task.load(split, count) for split, count in wanted.items()}, {})
+
+    def _is_used(self, name: str, split: str) -> bool:
+        return name in (self.test if split == "test" else self.train)
+
+    def _keep_out_leaks(self) -> None:
+        for test in self.test:
+            named = self.tasks[test]
+            for train in self.train:
+                rows = [example for split in ("train", "dev") for example in self.tasks[train].splits.get(split, [])]
+                leaks = find_leaks(rows, named.splits["test"], share=self.config.experiment.near_duplicates)
+                if leaks:
+                    named.leaks[train] = leaks
+            for leaks in named.leaks.values():
+                named.splits["test"] = keep_out(named.splits["test"], leaks)
+            if not named.splits["test"]:
+                raise ValueError(f"All test questions of {test!r} also stand among the training questions; give it other data.")
+
+    def configured(self, train: str, variant: Variant) -> tuple[RunConfig, Task]:
+        """The configuration of a variant on a training task, and that task under it."""
+        config = variant.apply(self.tasks[train].config)
+        if variant.settings.get("task"):
+            return config, configured_task(config.task, config.seed)
+        return config, self.tasks[train].task
+
+    def cast(self, train: str, variant: Variant) -> Cast:
+        """The models of a variant on a training task."""
+        key = (train, variant.students_name)
+        if key not in self._casts:
+            folder = self.folder / "students" / train / (variant.students_name or "main")
+            self._casts[key] = Cast(self.configured(train, variant)[0], folder, demos=lambda: self.distillation(train, variant).demos())
+        return self._casts[key]
+
+    def distillation(self, train: str, variant: Variant) -> Distillation:
+        """The students of a variant on a training task."""
+        config, task = self.configured(train, variant)
+        cast = self.cast(train, variant)
+        return Distillation(
+            config,
+            cast,
+            task,
+            self.tasks[train].splits,
+            labels=self.folder / "labels" / train,
+            notes=cast.folder_of("notes"),
+            students=students_of(self.conditions_of(variant)),
+            progress=lambda stage, done, total, note: self.progress(
+                " ".join([stage, train, variant.students_name]).strip(), done, total, note
+            ),
+        )
+
+    def makings(self) -> Iterator[tuple[str, Variant]]:
+        """Every training task and variant that makes students of its own."""
+        seen = set()
+        for train in self.train:
+            for variant in self.variants:
+                key = (train, variant.students_name)
+                if key not in seen and students_of(self.conditions_of(variant)):
+                    seen.add(key)
+                    yield train, variant
+
+    def cells(self) -> Iterator[Cell]:
+        """Everything that is measured, students of the same name together."""
+        for condition in self.conditions:
+            if not condition.students and condition.decomposer != "fewshot":
+                yield from (Cell(test, condition, None, self.variants[0]) for test in self.test)
+        for train in self.train:
+            for variant in self.variants:
+                for condition in self.conditions_of(variant):
+                    if condition.students or condition.decomposer == "fewshot" or variant.conditions is not None:
+                        tests = self.test if variant.everywhere else [test for test in self.test if test == train]
+                        yield from (Cell(test, condition, train, variant) for test in tests)

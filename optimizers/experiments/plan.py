@@ -1,0 +1,272 @@
+"""What a run will do and cost, said before it does anything: `--dry-run`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import dspy
+from rich.console import Group
+from rich.table import Column, Table
+from rich.text import Text
+
+from optimizers.conditions import (
+    CONTROLS,
+    FEEDBACK,
+    INTERACTIVE,
+    PLAIN_STUDENT,
+    TRAINED,
+    Condition,
+    expand_conditions,
+    parse_condition,
+    students_of,
+)
+from optimizers.evaluation.statistics import questions_needed
+from optimizers.experiments.roles import policy_name, roles_of
+from optimizers.experiments.students import RECIPES
+from optimizers.experiments.variants import Variant, variants
+from optimizers.screening.judge import JudgeDecomposition
+from optimizers.screening.policy import planned_calls
+from optimizers.settings.run import RunConfig, configured_for
+from programs.adapter import LineAdapter
+from programs.lms.ledger import LOCAL_PREFIXES, Prices
+from programs.signatures import Answer, Decompose, Solve
+from programs.tasks.registry import load_task
+
+_TOKENS_A_CHARACTER = 0.25
+
+_CALL_TOKENS = 20
+
+_OUTPUT_TOKENS = {"decompose": 40, "solve": 60, "answer": 10, "reason": 80, "judge": 40}
+
+_API_SECONDS_A_CALL = 2.0
+
+_PROBED = 20
+
+_QUESTION_CHARACTERS = 100
+
+_SUMMED = ("calls", "input_tokens", "output_tokens", "minutes")
+
+
+class Step(NamedTuple):
+    """Expected calls of one stage to one model, with tokens, dollars (None: no price) and minutes."""
+
+    name: str
+    model: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    usd: float | None
+    minutes: float
+
+
+def plan_steps(config: RunConfig) -> list[Step]:
+    """The LM calls and trainings that a run from nothing would make, at most: what agrees between conditions is asked once.
+
+    Tokens are estimated from the first questions (from typical lengths, where they would have to be downloaded) at four
+    characters a token, minutes from the speeds under `cost` (or from an API's `threads`): they tell hours from minutes,
+    nothing finer.
+    """
+    planner = _Planner(config)
+    conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
+    students = students_of(conditions)
+    steps = [*planner.labelling(students), *planner.screening(students), *map(planner.training, students)]
+    for condition in conditions:
+        steps += planner.condition(condition)
+    return steps
+
+
+def grid_steps(config: RunConfig) -> list[Step]:
+    """`plan_steps` for a whole experiment: a decomposer is asked once a question, whatever the number of solvers."""
+    experiment, steps = config.experiment, []
+    train = experiment.train or [config.task.name]
+    for name in train:
+        planner = _Planner(configured_for(config, name), f"{name}, ")
+        made: set[Any] = set()
+        for variant in variants(config):
+            students = students_of(_conditions(config, variant))
+            if variant.seeds is None or variant.seeds[2] in (0, *experiment.sampling_seeds[:1]):
+                steps += _labelled(name, config, variant, students, made) if students or not variant.name else []
+                steps += [planner.training(f"{student} {variant.students_name}".strip()) for student in students]
+    for name in experiment.test or train:
+        planner = _Planner(configured_for(config, name), f"{name}, ")
+        for variant in variants(config):
+            if variant.everywhere or name in train:
+                steps += _tested(planner, _conditions(config, variant), variant, 1 if not variant.everywhere else len(train))
+    return steps
+
+
+def _labelled(train: str, config: RunConfig, variant: Variant, students: list[str], made: set[Any]) -> list[Step]:
+    """Labelling and screening of a variant, as far as no earlier one made the same calls; those are kept in `made`."""
+    config = variant.apply(configured_for(config, train))
+    samples = config.labelling.samples, config.labelling.temperature
+    policy = (*samples, config.screening.policy)
+    new = [key for key in (samples, policy) if key not in made]
+    made.update(new)
+    planner = _Planner(config, f"{train}, ") if new else None
+    labelling = planner.labelling(students) if planner and samples in new else []
+    return [*labelling, *(planner.screening(students) if planner and policy in new else [])]
+
+
+def improve_steps(config: RunConfig) -> list[Step]:
+    """`plan_steps` for the rounds of `improve`, at most: the student that they start from, all rounds, and the tests of two students.
+
+    GRPO's samples are part of its training; of what it does only the solver's calls are planned.
+    """
+    settings, sizes = config.improve, config.improve.data
+    student = settings.student + (FEEDBACK if settings.form == "feedback" else "")
+    own = _Planner(config)
+    questions, tests = sizes.train or config.data.train, sizes.test or config.data.test
+    data = config.data.model_copy(update={"train": questions, "test": tests})
+    planner = _Planner(config.model_copy(update={"task": settings.task or config.task, "data": data}))
+    tries = questions * settings.samples * settings.rounds
+    if settings.method == "grpo":
+        tries = settings.grpo.steps * settings.grpo.questions_per_step * settings.grpo.group_size * settings.rounds
+    decomposed = [] if settings.method == "grpo" else [planner.calls("tries: decompose", "student0", "decompose", tries)]
+    alone = [planner.calls("tries: solver alone", "solver", "answer", questions)] if settings.reward == "gain" else []
+    asked = sizes.dev * (settings.rounds + 1) + 2 * (tests + (config.data.test if settings.task else 0))
+    measured = [
+        planner.calls(f"dev and test: {stage}", role, stage, asked) for stage, role in (("decompose", student), ("solve", "solver"))
+    ]
+    trainings = [planner.training(student)._replace(name=f"train round {number}") for number in range(1, settings.rounds + 1)]
+    start = [*own.labelling([student]), own.training(student)]
+    return [*start, *decomposed, planner.calls("tries: solve", "solver", "solve", tries), *alone, *trainings, *measured]
+
+
+def _tested(planner: _Planner, conditions: list[Condition], variant: Variant, trainings: int) -> list[Step]:
+    steps: dict[tuple[str, str], Step] = {}
+    for condition in conditions:
+        times = trainings if condition.students else 1
+        for step in planner.condition(condition, times, variant.name):
+            decomposes = step.name.endswith("decompose")
+            steps.setdefault((condition.decomposer or "", "decompose") if decomposes else (condition.name, "solve"), step)
+    return list(steps.values())
+
+
+def _conditions(config: RunConfig, variant: Variant) -> list[Condition]:
+    names = config.experiment.conditions if variant.conditions is None else variant.conditions
+    solvers = config.experiment.solvers
+    return [parse_condition(name, solvers) for name in expand_conditions(names, solvers)]
+
+
+class _Planner:
+    def __init__(self, config: RunConfig, prefix: str = "") -> None:
+        self.config, self.prefix = config, prefix
+        self.roles = {**roles_of(config), "judge": config.screening.judge or config.teacher}
+        self.prices = Prices(config.cost.local_usd_per_hour)
+        task = load_task(config.task.name, **config.task.options())
+        self.sees_context = task.decomposer_sees_context
+        # A plan downloads nothing.
+        self.at_hand = task.typical_characters is None or task.path is not None
+        split, count = ("train", config.data.train) if config.data.train and not prefix else ("test", config.data.test)
+        size = task.typical_characters or 0
+        assumed = [dspy.Example(context="?" * max(0, size - _QUESTION_CHARACTERS), question="?" * min(size, _QUESTION_CHARACTERS))]
+        self.examples = task.load(split, min(_PROBED, count)) if self.at_hand else assumed
+
+    def prompt_tokens(self, stage: str) -> int:
+        signature = {"decompose": Decompose, "solve": Solve, "judge": JudgeDecomposition}.get(stage, Answer)
+        lengths = [self._characters(signature, example, stage) for example in self.examples]
+        return round(sum(lengths) / len(lengths) * _TOKENS_A_CHARACTER) + _CALL_TOKENS
+
+    def _characters(self, signature: type[dspy.Signature], example: dspy.Example, stage: str) -> int:
+        context = (example.get("context") or "") if stage != "decompose" or self.sees_context else ""
+        inputs = {"context": context, "question": example.question, "max_subquestions": 3, "subquestions": [example.question] * 2}
+        messages = LineAdapter().format(signature, [], inputs)
+        return sum(len(message["content"]) for message in messages)
+
+    def calls(self, name: str, role: str, stage: str, count: int) -> Step:
+        model = self.roles.get("student0" if role in (*TRAINED, "fewshot") else role.removesuffix(FEEDBACK), self.config.teacher)
+        tokens_in, tokens_out = self.prompt_tokens(stage) * count, _OUTPUT_TOKENS[stage] * count
+        local = model.model.startswith(LOCAL_PREFIXES)
+        threads = self.config.labelling.threads if name.startswith(("label", "screen")) else self.config.evaluation.threads
+        seconds = count / self.config.cost.local_calls_per_second if local else count * _API_SECONDS_A_CALL / threads
+        usd = self.prices.usd(model.model, tokens_in, tokens_out, seconds)
+        return Step(f"{self.prefix}{name}", model.model, count, tokens_in, tokens_out, usd, seconds / 60)
+
+    def labelling(self, students: list[str]) -> list[Step]:
+        count = self.config.data.train * self.config.labelling.samples
+        stages = ["decompose", "solve", *(["reason"] if PLAIN_STUDENT in students else [])]
+        if any(student.endswith(FEEDBACK) for student in students):
+            stages += ["reason", "decompose", "solve"]
+        return [self.calls(f"label: {stage}", "teacher", stage, count) for stage in stages]
+
+    def screening(self, students: list[str]) -> list[Step]:
+        """Calls of the policies that see no reference answers; the dev questions are screened like the others."""
+        config, screening = self.config, self.config.screening
+        questions = config.data.train + config.data.dev
+        samples = questions * config.labelling.samples
+        policies = dict.fromkeys([*(policy_name(RECIPES[student], screening) for student in students), *screening.measure])
+        planned = [(name, call) for name in policies for call in planned_calls(name, screening, questions, samples)]
+        return [self.calls(f"screen: {name}", *call) for name, call in planned]
+
+    def training(self, student: str) -> Step:
+        config, recipe = self.config, RECIPES[student.split()[0]]
+        stages = ["reason" if stage.startswith("answer") else stage for stage in recipe.stages]
+        a_row = sum(self.prompt_tokens(stage) + _OUTPUT_TOKENS[stage] for stage in stages)
+        rows = config.screening.max_rows or config.data.train
+        tokens = a_row * rows * config.training.epochs_of(rows)
+        seconds = tokens / config.cost.trained_tokens_per_second
+        usd = self.prices.usd("local/student", 0, 0, seconds)
+        return Step(f"{self.prefix}train {student}", self.roles["student0"].model, 0, round(tokens), 0, usd, seconds / 60)
+
+    def condition(self, condition: Condition, times: int = 1, variant: str = "") -> list[Step]:
+        count = self.config.data.test * times
+        name = f"test: {condition.name} {variant}".strip()
+        if condition.form == INTERACTIVE:
+            return [self.calls(name, condition.solver, "answer", 4 * count)]
+        if condition.decomposer is None:
+            return [self.calls(name, condition.solver, "reason" if "-cot" in condition.form else "answer", count)]
+        # The solver's first attempt is about as long as its last.
+        solving = self.calls(f"{name}, solve", condition.solver, "solve", 2 * count if condition.with_feedback else count)
+        if condition.decomposer in ("none", "reference", *CONTROLS):
+            return [solving]
+        return [self.calls(f"{name}, decompose", condition.decomposer, "decompose", count), solving]
+
+
+def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None) -> Group:
+    """`plan_steps`, `grid_steps` or other steps as a table, with the configuration and what the number of test questions can show."""
+    table = Table(
+        Column("step", overflow="fold"), Column("model", overflow="fold"), "calls", "input tokens", "output tokens", "dollars", "minutes"
+    )
+    steps = steps or (_grouped(grid_steps(config)) if grid else plan_steps(config))
+    for step in steps:
+        table.add_row(*map(_cell, step))
+    table.add_row("[bold]all[/]", "", *map(_cell, _totals(steps)))
+    return Group(Text(config.to_toml(experiment=grid)), table, Text(_power(config, grid)))
+
+
+def _grouped(steps: list[Step]) -> list[Step]:
+    """One row a task, kind of step and model: an experiment has hundreds of steps."""
+    groups: dict[tuple[str, str], Step] = {}
+    for step in steps:
+        task, _, rest = step.name.partition(", ")
+        kind = rest.partition(":")[0].split()[0]
+        stage = rest.rpartition(", ")[2] if rest.endswith(("decompose", "solve")) and kind == "test" else ""
+        key = (" ".join(filter(None, (f"{task}, {kind}", stage))), step.model)
+        before = groups.get(key, Step(*key, 0, 0, 0, 0.0, 0.0))
+        usd = None if None in (before.usd, step.usd) else (before.usd or 0.0) + (step.usd or 0.0)
+        sums = [getattr(before, name) + getattr(step, name) for name in _SUMMED]
+        groups[key] = Step(*key, sums[0], sums[1], sums[2], usd, sums[3])
+    return list(groups.values())
+
+
+def _power(config: RunConfig, grid: bool) -> str:
+    needed = {delta: questions_needed(delta, 2 * delta) for delta in (0.02, 0.05, 0.10)}
+    power = ", ".join(f"{delta:.0%}: {count}" for delta, count in needed.items())
+    experiment = config.experiment
+    tests = (experiment.test or experiment.train or [config.task.name]) if grid else [config.task.name]
+    sizes = {name: configured_for(config, name).data.test if grid else config.data.test for name in tests}
+    sized = ", ".join(f"{name}: {count}" for name, count in sizes.items())
+    return f"Test questions: {sized}. Needed to see a difference at 80 % power, if twice as many answers change: {power}."
+
+
+def _totals(steps: list[Step]) -> list[Any]:
+    known = [step.usd for step in steps if step.usd is not None]
+    usd = sum(known) if known else None
+    calls, tokens_in, tokens_out, minutes = (sum(getattr(step, name) for step in steps) for name in _SUMMED)
+    return [calls, tokens_in, tokens_out, usd, minutes]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "no price"
+    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,194 @@
+"""Who plays which role: the LMs of a configuration, and the programs that the conditions name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import dspy
+
+from optimizers.conditions import FEEDBACK, INTERACTIVE, STUDENTS, TRAINED, Condition
+from optimizers.experiments.students import StudentRecipe
+from optimizers.settings.models import ModelConfig
+from optimizers.settings.run import RunConfig
+from optimizers.settings.screening import ScreeningConfig
+from programs.baselines.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
+from programs.baselines.interactive import Interactive
+from programs.compiled.state import CompiledPrompts
+from programs.feedback import FeedbackTwoStage, feedback_two_stage
+from programs.lms.artifacts import open_artifact, register
+from programs.lms.catalog import lm as make_lm
+from programs.lms.catalog import missing_key
+from programs.lms.ledger import Prices
+from programs.modules import SingleStage, TwoStage, two_stage
+from programs.signatures import Decompose
+from programs.tasks.base import Task
+
+Wrap = Callable[[dspy.LM], dspy.LM]
+"""What is put around an LM, such as a journal."""
+
+
+def slug(student: str) -> str:
+    """A student's name as that of a folder and a model: `S_E-T(direct)` is `S_E-T-direct`."""
+    return student.replace("(", "-").replace(")", "")
+
+
+class Cast:
+    """The LM of every role, and the program of every condition.
+
+    Args:
+        config: Names the teacher, the base of the students, and the solvers.
+        student_folder: Where the artifacts of the students are.
+        demos: Gives the demos of the few-shot decomposer.
+
+    Raises:
+        ValueError: A model that does not exist, or a key that is missing.
+    """
+
+    def __init__(self, config: RunConfig, student_folder: Path, demos: Callable[[], list[dspy.Example]] = list) -> None:
+        self.config = config
+        self.roles = roles_of(config)
+        self._student_folder, self._demos = student_folder, demos
+        self._models: dict[str, dspy.LM] = {}
+        self.teacher_program = CompiledPrompts.read(config.teacher.program) if config.teacher.program else None
+        check_keys(self.roles)
+        for role in self.roles:
+            self.model(role)
+        self.judge()
+
+    def folder_of(self, student: str) -> Path:
+        """The folder of a student's artifact."""
+        return self._student_folder / slug(student)
+
+    def model(self, role: str) -> dspy.LM:
+        """The LM of `teacher`, `solver`, `student0`, a further solver, or a student such as `S_D-R`."""
+        role = "student0" if role == "fewshot" else role
+        if role not in self._models:
+            self._models[role] = self._load(role)
+        return self._models[role]
+
+    def judge(self) -> dspy.LM:
+        """The LM of the screening policy `judge`; the teacher's, unless the configuration names another."""
+        model = self.config.screening.judge
+        if model is None:
+            return self.model("teacher")
+        check_keys({"screening.judge": model})
+        return make_lm(model.model, **model.options())
+
+    def check_prices(self, limit: str) -> None:
+        """Refuse a limit in dollars that the calls of a student or its solver would never reach, as they have no price.
+
+        Raises:
+            ValueError: Names the model.
+        """
+        prices = Prices(self.config.cost.local_usd_per_hour)
+        for role in ("student0", "solver"):
+            prices.check(limit, self.roles[role].model, f"{role} ")
+
+    def _load(self, role: str) -> dspy.LM:
+        if role in TRAINED:
+            artifact = open_artifact(self.folder_of(role))
+            register(artifact)
+            return make_lm(artifact.model_string, **self.config.student.options())
+        model = self.roles[role]
+        return make_lm(model.model, **model.options())
+
+    def format(self, role: str) -> str | None:
+        """The prompt format that the configuration sets for a role; students have theirs in the artifact."""
+        role = "student0" if role == "fewshot" else role
+        return self.roles[role].adapter if role in self.roles else None
+
+    def two_stage(self, task: Task, decomposer: str, solver: str, wrap: Wrap = lambda lm: lm) -> TwoStage:
+        """A plain `TwoStage` with a role's LM and prompt format in each stage."""
+        formats = {"decompose": self.format(decomposer), "solve": self.format(solver)}
+        adapters = {stage: name for stage, name in formats.items() if name}
+        program = two_stage(task, wrap(self.model(decomposer)), wrap(self.model(solver)), adapters)
+        if self.teacher_program:
+            roles = {"decompose": decomposer, "solve": solver}
+            self.teacher_program.put_into(program, [stage for stage, role in roles.items() if self._is_teacher(role)])
+        return program
+
+    def _is_teacher(self, role: str) -> bool:
+        return role == "teacher" or (role == "solver" and self.config.solver is None)
+
+    def feedback(self, task: Task, decomposer: str, solver: str, wrap: Wrap = lambda lm: lm) -> FeedbackTwoStage:
+        """As `two_stage`, with a decomposer that sees the solver's first attempt."""
+        formats = {"attempt": self.format(solver), "decompose": self.format(decomposer), "solve": self.format(solver)}
+        adapters: dict[str, dspy.Adapter | str] = {stage: name for stage, name in formats.items() if name}
+        return feedback_two_stage(task, wrap(self.model(decomposer)), wrap(self.model(solver)), adapters)
+
+    def single_stage(self, form: str, role: str, wrap: Wrap = lambda lm: lm) -> SingleStage:
+        """A `SingleStage` of one of the forms `single-stage`, `single-stage-cot`, `single-stage-short`."""
+        fixed = self.format(role)
+        adapters: dict[str, dspy.Adapter | str] | None = {"answer": fixed} if fixed else None
+        program = SingleStage(chain_of_thought=form.endswith("-cot"), short=form.endswith("-short"), adapters=adapters)
+        program.set_lm(wrap(self.model(role)))
+        return program
+
+    def program(self, condition: Condition, task: Task, examples: Sequence[dspy.Example], wrap: Wrap = lambda lm: lm) -> dspy.Module:
+        """The program of a condition for the test questions of a task."""
+        if condition.form == INTERACTIVE:
+            fixed = self.format(condition.solver)
+            adapters: dict[str, dspy.Adapter | str] | None = {"follow_up": fixed, "answer": fixed} if fixed else None
+            asking = Interactive(max_turns=task.max_subquestions or 4, adapters=adapters)
+            asking.set_lm(wrap(self.model(condition.solver)))
+            return asking
+        if condition.decomposer is None:
+            return self.single_stage(condition.form, condition.solver, wrap)
+        if condition.with_feedback:
+            named = condition.decomposer
+            return self.feedback(task, named if named in TRAINED else named.removesuffix(FEEDBACK), condition.solver, wrap)
+        source = condition.decomposer if condition.decomposer in {*self.roles, *STUDENTS, "fewshot"} else "teacher"
+        program = self.two_stage(task, source, condition.solver, wrap)
+        program.decompose = self._decomposer(condition.decomposer, program.decompose, examples)
+        return program
+
+    def _decomposer(self, name: str, plain: dspy.Module, examples: Sequence[dspy.Example]) -> dspy.Module:
+        """The module of the decompose stage; `plain` asks the role's LM."""
+        if name == "fewshot":
+            plain.demos = self._demos()
+        builders: dict[str, Callable[[], dspy.Module]] = {
+            "none": NoDecomposition,
+            "generic": Generic,
+            "reference": functools.partial(Reference.of, examples),
+            "shuffled": functools.partial(Shuffled, plain, seed=self.config.seed),
+            "other": functools.partial(OtherQuestion.of, plain, examples, seed=self.config.seed),
+        }
+        return builders[name]() if name in builders else plain
+
+
+def roles_of(config: RunConfig) -> dict[str, ModelConfig]:
+    """The models of a configuration by role; further solvers under their names."""
+    roles = {"teacher": config.teacher, "student0": config.student.in_process(), "solver": config.solver or config.teacher}
+    return {**roles, **config.experiment.solvers}
+
+
+def check_keys(roles: Mapping[str, ModelConfig]) -> None:
+    """Refuse models whose key is missing.
+
+    Raises:
+        ValueError: An API model without its key in the environment.
+    """
+    for role, model in roles.items():
+        key = None if model.api_base else missing_key(model.model)
+        if key:
+            raise ValueError(
+                f"{role} {model.model!r} needs the environment variable {key}. Set it, or name a model that runs here, "
+                f"such as 'embedded/teacher' or 'hf/<org>/<name>'."
+            )
+
+
+def decompose_demos(program: TwoStage, rows: Sequence[tuple[dspy.Example, list[str]]]) -> list[dspy.Example]:
+    """Demos of the decompose stage from questions and their subquestions."""
+    return [
+        dspy.Example(**program.decompose_inputs(example.question, example.get("context") or ""), subquestions=subquestions).with_inputs(
+            *Decompose.input_fields
+        )
+        for example, subquestions in rows
+    ]
+
+
+def policy_name(recipe: StudentRecipe, screening: ScreeningConfig) -> str:
+    """What screens a student: `oracle` in its recipe means that it is screened, by whatever the configuration says."""
+    return screening.policy if recipe.policy == "oracle" else recipe.policy

@@ -1,0 +1,42 @@
+"""The main job: label, screen, distil, evaluate, compare, report. Every stage reads files and does what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optimizers.experiments.metrics import build_metrics
+from optimizers.experiments.results import Run
+from optimizers.experiments.run_job import MainJob
+from optimizers.jobs.jsonlines import write_json
+from optimizers.jobs.progress import Progress
+from optimizers.jobs.work import do_stages
+from optimizers.reports.run_report import write_report
+from optimizers.settings.run import RunConfig
+from programs.lms.ledger import Ledger
+
+STAGES = ("label", "screen", "distill", "evaluate", "report")
+
+
+def run(config: RunConfig | dict[str, Any], progress: Progress | None = None, stages: tuple[str, ...] = STAGES) -> Run:
+    """Do the main job, or some of its stages, in the run folder `config.out`; the same call again continues.
+
+    Args:
+        config: A `RunConfig`, or its fields as nested dicts.
+        progress: Called with (stage, done, total, note).
+        stages: Of `STAGES`; each needs what the ones before it wrote.
+
+    Raises:
+        ValueError: A configuration that cannot work, said before any work.
+        TooFewRowsError: Too few rows after screening; nothing was trained.
+        TrainingError: Training failed.
+    """
+    job = MainJob(RunConfig.model_validate(config), progress)
+    work = {"label": job.label, "screen": job.screen, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
+    do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
+    return Run(job.folder)
+
+
+def report(job: MainJob) -> None:
+    """Sum a run up: `metrics.json`, `report.md`, `report.html`, `figures/`."""
+    write_json(job.folder / "metrics.json", build_metrics(job))
+    write_report(job.folder)

@@ -1,0 +1,78 @@
+"""One run: its folder, and the stages that fill it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from pathlib import Path
+
+from optimizers.conditions import TRAINED, parse_condition, students_of
+from optimizers.evaluation.evaluate import evaluate
+from optimizers.experiments.distillation import Distillation
+from optimizers.experiments.roles import Cast
+from optimizers.experiments.run_folder import open_folder
+from optimizers.jobs.progress import Progress, no_progress
+from optimizers.labelling.journal import Journal
+from optimizers.labelling.journaled_lm import journaled
+from optimizers.settings.run import RunConfig
+from optimizers.settings.splits import load_splits, task_options
+from programs.lms.engine import unload
+from programs.lms.ledger import Prices
+from programs.tasks.registry import load_task
+
+
+class MainJob:
+    """One run folder and the stages that fill it.
+
+    Args:
+        config: What to do.
+        progress: See `Progress`.
+
+    Raises:
+        ValueError: Before any work: unknown task, condition or model; a key that is missing; questions that stand in
+            two splits; a folder of another configuration.
+    """
+
+    def __init__(self, config: RunConfig, progress: Progress | None = None) -> None:
+        self.config = config
+        self.progress = progress or no_progress
+        self.conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
+        self.task_options = task_options(config.task, config.seed)
+        self.task = load_task(config.task.name, **self.task_options)
+        self.folder = Path(config.out)
+        self.cast = Cast(config, self.folder / "student", demos=lambda: self.distillation.demos())
+        self.splits = load_splits(self.task, config.data)
+        self.distillation = Distillation(
+            config, self.cast, self.task, self.splits, labels=self.folder, students=students_of(self.conditions), progress=self.progress
+        )
+        open_folder(config)
+        self.prices = Prices(config.cost.local_usd_per_hour)
+
+    def label(self) -> None:
+        """Teacher decompositions of the training questions, each solved by the teacher: `traces.jsonl`, `samples.jsonl`."""
+        self.distillation.label()
+
+    def screen(self) -> None:
+        """Rows of every student under its policy, kept or with the reason why not: `rows.jsonl`."""
+        self.distillation.screen()
+
+    def distill(self) -> None:
+        """Train every student that has no artifact yet: `student/<name>/`, and a program with the last: `program.json`."""
+        program = self.distillation.distill()
+        if program is not None:
+            program.save(self.folder / "program.json")
+
+    def evaluate(self) -> None:
+        """Ask every condition the same test questions: `predictions/<condition>.jsonl`."""
+        with contextlib.closing(Journal(self.folder / "predictions" / "calls.jsonl")) as journal:
+            for condition in self.conditions:
+                evaluate(
+                    self.cast.program(condition, self.task, self.splits["test"], functools.partial(journaled, journal=journal)),
+                    self.task,
+                    self.splits["test"],
+                    out=self.folder / "predictions" / f"{condition.name}.jsonl",
+                    threads=self.config.evaluation.threads,
+                    progress=functools.partial(self.progress, f"evaluate {condition.name}"),
+                )
+                for role in [role for role in ("student0", *TRAINED) if role in (condition.decomposer, condition.solver)]:
+                    unload(self.cast.model(role).model)

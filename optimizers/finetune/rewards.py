@@ -1,0 +1,77 @@
+"""How good a decomposition is: what the solver makes of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dspy
+
+from optimizers.labelling.samples import Sample
+from programs.tasks.base import Task, abstains, normalize_answer
+
+REWARDS = ("score", "gain", "agreement")
+"""The solver's score; that less its single-stage score on the question; or, without reference answers, the majority."""
+
+
+def scored(task: Task, example: dspy.Example, prediction: Any) -> float | None:
+    """The task's score of an answer; None where it cannot be judged."""
+    score = task.score(example, prediction)
+    return None if score.is_unscored else score.value
+
+
+def agreed(answers: Sequence[str | None], min_share: float) -> list[float | None]:
+    """1 for each answer that is the majority's, 0 for the others; all None where no majority is large enough.
+
+    Majority votes as rewards without labels: Zuo et al. 2025, "TTRL: Test-Time Reinforcement Learning", arXiv 2504.16084.
+
+    Args:
+        answers: One a decomposition of the same question; None where there is none, which counts against the share.
+        min_share: Of all answers, to be equal to the most frequent one after `normalize_answer`. The first of equally
+            frequent ones counts. To say that one does not know (`ABSTENTIONS`) is no answer that could win.
+    """
+    votes = [None if answer is None else normalize_answer(answer) for answer in answers]
+    counted = Counter(vote for vote in votes if vote and not abstains(vote))
+    winner, count = counted.most_common(1)[0] if counted else ("", 0)
+    if count == 0 or count < min_share * len(votes):
+        return [None] * len(votes)
+    return [float(vote == winner) for vote in votes]
+
+
+class Rewards:
+    """The rewards of one question's decompositions.
+
+    Args:
+        task: Scores the answers.
+        reward: One of `REWARDS`.
+        alone: Example id -> the solver's single-stage score; needed by `gain`.
+        min_share: See `agreed`.
+
+    Raises:
+        ValueError: Unknown reward.
+    """
+
+    def __init__(self, task: Task, reward: str = "score", alone: Mapping[str, float | None] | None = None, min_share: float = 0.5) -> None:
+        if reward not in REWARDS:
+            raise ValueError(f"Unknown reward {reward!r}; expected one of {list(REWARDS)}.")
+        self.task, self.reward, self.alone, self.min_share = task, reward, alone or {}, min_share
+
+    def __call__(self, example: dspy.Example, samples: Sequence[Sample]) -> list[float | None]:
+        """One reward a sample, None where it cannot be given.
+
+        A decomposition that cannot be read answers nothing: score 0, whatever the solver said without it. Runs that
+        failed (no answer came) have no reward.
+        """
+        if self.reward == "agreement":
+            return agreed([None if sample.failure else str(sample.prediction.get("answer")) for sample in samples], self.min_share)
+        scores = [self._score(example, sample) for sample in samples]
+        if self.reward == "score":
+            return scores
+        alone = self.alone.get(example.id)
+        return [None if score is None or alone is None else score - alone for score in scores]
+
+    def _score(self, example: dspy.Example, sample: Sample) -> float | None:
+        if sample.prediction.get("state") == "unparseable":
+            return 0.0
+        return None if sample.error else scored(self.task, example, dspy.Prediction(**sample.prediction))

@@ -1,0 +1,240 @@
+"""Run a training job in its own process, watch it, and publish what it leaves as an artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from optimizers.finetune.job_folder import EXIT_LIMIT, lock_of, read_progress
+from optimizers.finetune.spec import TrainingSpec
+from optimizers.jobs.jsonlines import read_json
+from optimizers.labelling.journal import LimitReached
+from programs.lms.artifacts import Artifact, open_artifact, publish, register
+
+Progress = Callable[[int, int, float | None], None]
+"""Called with (steps done, steps in all, last loss)."""
+
+ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+    # Batches of changing length make glibc hand big blocks back to the system and fault them in again at every step.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
+    "MALLOC_TOP_PAD_": str(2**26),
+    # OpenMP threads that spin for long take the core from whatever else runs on a small machine; those that sleep at
+    # once wake up too late for LoRA's small matrix products.
+    "GOMP_SPINCOUNT": "20000",
+}
+
+_WITHOUT_EFFECT = {"threads", "save_steps", "device", "limits"}
+_LATER = ("adapter_scale", "neftune_noise", "kl_weight", "min_steps")
+
+_POLL_SECONDS = 0.2
+
+_STOP_SECONDS = 60
+
+_ROW_KEYS = ("messages", "rejected", "example")
+
+
+class TrainingError(RuntimeError):
+    """Training ended without a model; the message carries the end of its log."""
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """Training was interrupted and left a checkpoint; the same call continues from it."""
+
+
+def train(
+    rows: Sequence[dict[str, Any]],
+    spec: TrainingSpec,
+    target: Path,
+    *,
+    name: str,
+    adapter: str,
+    base: str,
+    dev_rows: Sequence[dict[str, Any]] = (),
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Artifact:
+    """Fine-tune on chats, and return the artifact in `target`.
+
+    A finished artifact of the same rows and settings is returned at once; a killed job continues from its checkpoint.
+
+    Args:
+        rows: Chats (`messages`), the last message the assistant's. For a `PreferenceSpec` each has `rejected` too, the
+            worse text in place of the last message's; for a `GroupRewardSpec` they are prompts, each with its `example`.
+        spec: Settings, whose class says what kind of training it is; `spec.base` is the folder or Hugging Face id to start from.
+        target: Folder of the artifact; the work is done in `<target>.work` beside it.
+        name: The artifact's name, part of its model string.
+        adapter: Name of the prompt format that the rows were rendered with.
+        base: Model string of what is trained, for the manifest.
+        dev_rows: Chats whose loss picks the best checkpoint; none keeps the last.
+        progress: See `Progress`.
+        cancelled: Asked twice a second; True stops as Ctrl-C does.
+
+    Raises:
+        TrainingError: The process failed; nothing is published.
+        TrainingStopped: Interrupted, with a checkpoint.
+        LimitReached: Of a `GroupRewardSpec`; the same call with higher limits continues from the last checkpoint.
+        ValueError: `target` holds another artifact.
+    """
+    identity = _identity(rows, dev_rows, spec, adapter, base)
+    # Earlier versions told the base by its folder, which is another one on another machine.
+    known = {identity, _identity(rows, dev_rows, spec, adapter, spec.base)}
+    if (target / "manifest.json").exists():
+        return _registered(_reuse(target, lambda found: _is_of(found, known, rows, dev_rows, spec, adapter, base)))
+    work = target.with_name(target.name + ".work")
+    with FileLock(lock_of(work)):
+        _prepare(work, identity, known, rows, dev_rows, spec)
+    _run(work, progress, cancelled)
+    return _registered(_publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec))
+
+
+def _registered(artifact: Artifact) -> Artifact:
+    register(artifact)
+    return artifact
+
+
+def _identity(rows: Sequence[dict[str, Any]], dev_rows: Sequence[dict[str, Any]], spec: TrainingSpec, adapter: str, base: str) -> str:
+    """Hash of everything that decides what comes out; threads, checkpoint spacing and limits do not."""
+    # Settings that came later count where they are on, so that the artifacts from before stay what they are.
+    off = {name for name in _LATER if getattr(spec, name) == TrainingSpec.model_fields[name].default}
+    settings = {**spec.model_dump(exclude={*_WITHOUT_EFFECT, *off}), "base": base}
+    text = json.dumps([list(rows), list(dev_rows), settings, adapter], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_of(
+    manifest: Mapping[str, Any],
+    known: Collection[str],
+    rows: Sequence[dict[str, Any]],
+    dev_rows: Sequence[dict[str, Any]],
+    spec: TrainingSpec,
+    adapter: str,
+    base: str,
+) -> bool:
+    """Whether an artifact is what this training would make: by its identity, or by what its manifest says of a folder that moved."""
+    if manifest.get("training_identity") in known:
+        return True
+    if dev_rows or (manifest.get("base"), manifest.get("adapter")) != (base, adapter):
+        return False
+    made_with = {**manifest.get("training", {}), **spec.model_dump(include=_WITHOUT_EFFECT)}
+    same_settings = made_with == spec.model_dump(exclude={"base"}, mode="json")
+    return same_settings and manifest.get("rows_sha256") == hashlib.sha256(_row_lines(rows).encode()).hexdigest()
+
+
+def _reuse(target: Path, is_same: Callable[[Mapping[str, Any]], bool]) -> Artifact:
+    artifact = open_artifact(target)
+    if not is_same(artifact.manifest):
+        raise ValueError(
+            f"{target} holds an artifact of other rows or settings. Artifacts are never overwritten: choose another folder, or delete it."
+        )
+    return artifact
+
+
+def _prepare(
+    work: Path,
+    identity: str,
+    known: Collection[str],
+    rows: Sequence[dict[str, Any]],
+    dev_rows: Sequence[dict[str, Any]],
+    spec: TrainingSpec,
+) -> None:
+    """Lay out the job folder, starting over if what stands there is of another job."""
+    mark = work / "identity"
+    if not mark.exists() or mark.read_text() not in known:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "rows.jsonl").write_text(_row_lines(rows))
+    if dev_rows:
+        (work / "dev_rows.jsonl").write_text(_row_lines(dev_rows))
+    (work / "job.json").write_text(spec.model_dump_json(indent=1))
+    mark.write_text(identity)
+
+
+def _row_lines(rows: Sequence[dict[str, Any]]) -> str:
+    return "".join(json.dumps({key: row[key] for key in _ROW_KEYS if key in row}) + "\n" for row in rows)
+
+
+def _run(work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
+    log_path = work / "log.txt"
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "optimizers.finetune.trainer", str(work)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**ENVIRONMENT, **os.environ},
+        )
+        try:
+            _watch(process, work, progress, cancelled)
+        except BaseException:
+            _stop(process)
+            raise
+    if process.returncode == EXIT_LIMIT:
+        raise LimitReached(read_json(work / "limit.json")["reason"])
+    if process.returncode:
+        tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-12:])
+        raise TrainingError(f"Training failed with exit code {process.returncode}; its log is {log_path}. Its end:\n{tail}")
+
+
+def _watch(process: subprocess.Popen[bytes], work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
+    while process.poll() is None:
+        if cancelled():
+            raise TrainingStopped("training was cancelled; the same call continues it")
+        _report(work, progress)
+        time.sleep(_POLL_SECONDS)
+    _report(work, progress)
+
+
+def _report(work: Path, progress: Progress | None) -> None:
+    records = read_progress(work)
+    if progress and records:
+        losses = [record["loss"] for record in records if "loss" in record]
+        progress(records[-1]["step"], records[-1]["steps"], losses[-1] if losses else None)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the trainer to save and end; it gets the time of a step and a checkpoint."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _publish(work: Path, target: Path, identity: str, *, name: str, adapter: str, base: str, spec: TrainingSpec) -> Artifact:
+    metrics = json.loads((work / "done.json").read_text())
+    model = work / "model"
+    for extra in ("adapter", "progress.jsonl", "rows.jsonl"):
+        if (work / extra).exists():
+            shutil.move(work / extra, model / extra)
+    artifact = publish(
+        model,
+        target,
+        name=name,
+        base=base,
+        adapter=adapter,
+        training=spec.model_dump(exclude={"base"}),
+        training_identity=identity,
+        rows_sha256=hashlib.sha256((model / "rows.jsonl").read_bytes()).hexdigest(),
+        metrics=metrics,
+    )
+    shutil.rmtree(work, ignore_errors=True)
+    lock_of(work).unlink(missing_ok=True)
+    return artifact

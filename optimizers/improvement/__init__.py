@@ -1,0 +1,1 @@
+"""Let a student learn from what its own decompositions lead the solver to."""

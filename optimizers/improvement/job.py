@@ -1,0 +1,73 @@
+"""One folder of rounds: its configuration, models and questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dspy
+
+from optimizers.conditions import FEEDBACK
+from optimizers.experiments.roles import Cast
+from optimizers.experiments.run_folder import open_folder
+from optimizers.finetune.provider import base_folder
+from optimizers.improvement.learn_from_success import check_hidden
+from optimizers.jobs.folder import JobFolder
+from optimizers.jobs.progress import Progress, no_progress
+from optimizers.settings.run import RunConfig
+from optimizers.settings.splits import configured_task, load_splits, refuse_overlap, task_options
+from optimizers.settings.task import DataConfig, TaskConfig
+from optimizers.settings.views import MAY_DIFFER, filled_in, improve_settings
+from programs.lms.ledger import Prices
+from programs.tasks.base import Task
+from programs.tasks.registry import load_task
+
+ROUNDS_MAY_DIFFER = MAY_DIFFER | {f"improve.{key}" for key in ("rounds", "patience", "max_calls", "max_tokens", "max_usd", "out")}
+
+
+class ImproveJob:
+    """One folder of rounds.
+
+    Args:
+        config: Of the run whose student is improved; its section `improve` says how.
+        progress: See `Progress`.
+
+    Raises:
+        ValueError: Before any work: what cannot be trained or asked, questions in two splits, or a folder of other
+            settings.
+    """
+
+    def __init__(self, config: RunConfig, progress: Progress | None = None) -> None:
+        self.config, self.settings = config, config.improve
+        self.progress = progress or no_progress
+        self.name = self.settings.student + (FEEDBACK if self.settings.form == "feedback" else "")
+        self.run_folder, self.folder = Path(config.out), Path(self.settings.out or config.out)
+        self.cast = Cast(config, self.run_folder / "student")
+        base_folder(config.student.in_process().model)
+        self.task_config = _seeded(self.settings.task or config.task, config)
+        self.task = load_task(self.task_config.name, **self.task_config.options())
+        self._load()
+        check_hidden(self.settings, self.splits["train"])
+        self.rounds = JobFolder(self.folder, "rounds", "rounds/config.toml", "--improve.out")
+        self.rounds.check(improve_settings(config), ROUNDS_MAY_DIFFER | {"round0"}, filled_in(improve_settings))
+        if self.settings.max_usd is not None:
+            self.cast.check_prices("improve.max_usd")
+        open_folder(config)
+        self.prices = Prices(config.cost.local_usd_per_hour)
+
+    def _load(self) -> None:
+        """The questions: those of the run, those to improve on, and those to test on."""
+        own = configured_task(self.config.task, self.config.seed)
+        self.run_splits, self.run_task = load_splits(own, self.config.data), own
+        sizes = self.settings.data
+        wanted = DataConfig(train=sizes.train or self.config.data.train, dev=sizes.dev, test=sizes.test or self.config.data.test)
+        self.splits = load_splits(self.task, wanted)
+        self.tests: dict[str, tuple[Task, list[dspy.Example]]] = {"test": (self.task, self.splits["test"])}
+        if self.settings.task is not None:
+            self.tests["own"] = (own, self.run_splits["test"])
+        trained = [*self.run_splits["train"], *self.splits["train"]]
+        tested = [example for _, examples in self.tests.values() for example in examples]
+        refuse_overlap({"train": trained, "dev": self.splits["dev"], "test": tested})
+
+
+def _seeded(task: TaskConfig, config: RunConfig) -> TaskConfig:
+    return TaskConfig(name=task.name, **task_options(task, config.seed))

@@ -1,0 +1,67 @@
+"""How every long job is done: stage by stage in its folder, each logged and timed, every LM call on one ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from optimizers.jobs.jsonlines import read_json, write_json
+from programs.lms.ledger import Ledger, recording
+
+_log = logging.getLogger("divide_or_conquer")
+_lm_log = logging.getLogger("dspy.clients.lm")
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def do_stages(folder: Path, ledger: Ledger, stages: Mapping[str, Callable[[], object]]) -> None:
+    """Do the stages of a job in their order.
+
+    Args:
+        folder: The job's; gets `log.txt` and `timings.json`.
+        ledger: Counts the calls.
+        stages: Name -> what is done. Each reads files and does what is missing, so that the same job again continues.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with logging_to(folder / "log.txt"), recording(ledger):
+        for stage, do in stages.items():
+            with timed(folder, stage):
+                do()
+
+
+@contextlib.contextmanager
+def timed(folder: Path, stage: str) -> Iterator[None]:
+    """Add to the wall-clock time of a stage in `timings.json`, over all the calls that it took, stopped ones too."""
+    started = time.monotonic()
+    _log.info("%s: start", stage)
+    try:
+        yield
+    finally:
+        seconds = time.monotonic() - started
+        timings = read_json(folder / "timings.json")
+        write_json(folder / "timings.json", {**timings, stage: round(timings.get(stage, 0.0) + seconds, 2)})
+        _log.info("%s: ended after %.1f s", stage, seconds)
+
+
+@contextlib.contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Write the package's log, and DSPy's warnings on LM calls, to a file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter(FORMAT))
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    # An untrained student is cut off at its limit again and again; the file is the place for it, not the screen.
+    _lm_log.addHandler(handler)
+    _lm_log.propagate = False
+    try:
+        yield
+    except BaseException as error:
+        _log.error("%s: %s", type(error).__name__, error)
+        raise
+    finally:
+        _log.removeHandler(handler)
+        _lm_log.removeHandler(handler)
+        _lm_log.propagate = True
+        handler.close()

@@ -1,0 +1,1 @@
+"""The teacher's calls on file, so that none is paid for twice."""

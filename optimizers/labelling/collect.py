@@ -1,0 +1,287 @@
+"""Teacher traces: collected once, never paid for twice, at the speed of the teacher.
+
+Two append-only files in a folder. `traces.jsonl` has a line for every LM call, written the moment it returns, so that a
+job killed at any point repeats no call. `samples.jsonl` has a line for every finished run of the teacher on an example,
+so that taking up a finished job again is reading a file. Both are read back by offset, not held in memory.
+
+The parts, each of which needs only those before it: `optimizers.jobs.jsonlines` (the files), `journal` (calls, and limits
+on them), `journaled_lm` (LMs on a journal), `samples` (runs on file), `teacher` (one run), and here `collect`, the job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import sys
+import threading
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import dspy
+from dspy.clients import costs
+
+from optimizers.jobs.jsonlines import Lines
+from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
+from optimizers.labelling.samples import SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash
+from optimizers.labelling.teacher import Teacher
+from programs.lms.ledger import Usage, current_ledger
+
+Progress = Callable[[int, int, int, float | None], None]
+"""Called with (done, total, failed, seconds left or None while unknown)."""
+
+TRACES = "traces.jsonl"
+
+_TICK_SECONDS = 0.2
+
+_SWITCH_SECONDS = 0.0005
+
+
+def collect(
+    program: dspy.Module,
+    examples: Sequence[dspy.Example],
+    *,
+    folder: str | Path,
+    lm: dspy.LM | None = None,
+    samples: int = 1,
+    temperature: float | Mapping[str, float] | None = None,
+    threads: int = 8,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Collected:
+    """Run the teacher on every example, `samples` times; the same call again continues where it was stopped or killed.
+
+    A run that fails costs that run alone, with the reason on file; failed calls are made again next time, unreadable
+    replies are not. `program` itself is left as it is: a copy of it works, on journaled LMs.
+
+    Args:
+        program: The teacher; its predictors use their own LMs, or else `lm`.
+        examples: With their inputs set (`with_inputs`); without `id` they get a hash of their inputs as such.
+        folder: For `traces.jsonl` and `samples.jsonl`; one job at a time.
+        lm: For predictors without an LM of their own; by default DSPy's configured one.
+        samples: Runs an example. More than one needs a temperature above 0.
+        temperature: Sets that of all LMs, or by name of predictor; None leaves each LM its own.
+        threads: Runs at a time.
+        limits: When to stop with what there is; by default `Limits()`, which watches failures only.
+        progress: Called a few times a second in the calling thread; also at the end.
+
+    Returns:
+        All that is on file for these examples, this program and these LMs.
+
+    Raises:
+        ValueError: Duplicate ids, examples without inputs, no LM, samples that would all be the same, a limit in
+            dollars on a model without a price, a garbled file.
+        RuntimeError: Another job is working in the folder.
+        OSError: The files cannot be written.
+        KeyboardInterrupt: As it came, after the runs under way were finished and written.
+    """
+    if samples < 1 or threads < 1:
+        raise ValueError(f"samples={samples} and threads={threads} must be at least 1.")
+    ids = _ids(examples)
+    folder, limits = Path(folder), limits or Limits()
+    with Journal(folder / TRACES) as journal:
+        budget = Budget(limits, journal)
+        teachers = [Teacher(program, lm, journal, number, temperature, budget) for number in range(samples)]
+        _check_sampling(teachers, samples)
+        _check_prices(teachers, limits)
+        job = _Job(teachers, examples, ids, folder, budget, progress)
+        try:
+            with _quick_switches(), _cheap_price_lookups():
+                return job.run(threads)
+        finally:
+            job.close()
+
+
+@contextlib.contextmanager
+def _quick_switches() -> Iterator[None]:
+    """Let threads take turns ten times as often.
+
+    HTTP pools give up the interpreter while they hold their lock, and get it back a switch interval later: at the usual
+    5 ms, 32 threads queue up behind one lock, and labelling runs at 60 % of what it does with 0.5 ms.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual, _SWITCH_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
+
+
+@contextlib.contextmanager
+def _cheap_price_lookups() -> Iterator[None]:
+    """Remember what DSPy finds in its price table.
+
+    For a model that is not listed (any self-hosted one) DSPy walks the whole table twice after every call: 2 of the
+    6 ms of processor time that a call costs. The estimate is for DSPy's history, which is off here.
+    """
+    usual = costs.model_info
+    costs.model_info = functools.lru_cache(maxsize=256)(usual)
+    try:
+        yield
+    finally:
+        costs.model_info = usual
+
+
+def _ids(examples: Sequence[dspy.Example]) -> list[str]:
+    for place, example in enumerate(examples):
+        if not getattr(example, "_input_keys", None):
+            raise ValueError(f"Example {place} has no inputs; say which fields are inputs: example.with_inputs('context', 'question').")
+    ids = [example_key(example) for example in examples]
+    if len(set(ids)) < len(ids):
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
+        raise ValueError(f"Two examples have the id {twice!r}; give each its own, or leave out one of them.")
+    return ids
+
+
+def _check_sampling(teachers: Sequence[Teacher], samples: int) -> None:
+    temperatures = [used.kwargs.get("temperature") for used in teachers[0].lms]
+    if samples > 1 and not any(temperatures):
+        raise ValueError(
+            f"samples={samples} at temperature {sorted(set(map(str, temperatures)))} would be the same text {samples} times; "
+            "pass temperature=0.7 (or {'decompose': 0.7}), or samples=1."
+        )
+
+
+def _check_prices(teachers: Sequence[Teacher], limits: Limits) -> None:
+    for used in teachers[0].lms:
+        if limits.usd is not None:
+            current_ledger().prices.check(f"A limit of {limits.usd:g} dollars", used.model)
+
+
+class _Job:
+    """One `collect`: hands out runs to threads, writes what they return, watches when to stop."""
+
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        examples: Sequence[dspy.Example],
+        ids: Sequence[str],
+        folder: Path,
+        budget: Budget,
+        progress: Progress | None,
+    ) -> None:
+        self._teachers, self._examples, self._ids, self._budget, self._progress = teachers, examples, ids, budget, progress
+        self._total = len(ids) * len(teachers)
+        self._offsets = array("q", [-1]) * self._total
+        self._places = {example_id: place for place, example_id in enumerate(ids)}
+        self._hashes = [inputs_hash(example) for example in examples]
+        self._retry: dict[int, dict[str, Any]] = {}
+        self._usage: dict[tuple[str, str], Usage] = {}
+        self._failed: Counter[str] = Counter()
+        self._done = 0
+        self._stopped: str | None = None
+        self._lock = threading.Lock()
+        self._lines = Lines(folder / SAMPLES, self._visit)
+        self._folder = folder
+        self._resumed = self._done
+        self._queue = self._pending()
+
+    def close(self) -> None:
+        self._lines.close()
+
+    def _visit(self, record: dict[str, Any], offset: int) -> None:
+        example = self._places.get(record["example"])
+        number = record["sample"]
+        if example is None or number >= len(self._teachers):
+            return
+        if (record["program"], record["inputs"]) != (self._teachers[number].fingerprint, self._hashes[example]):
+            return
+        place = example * len(self._teachers) + number
+        self._offsets[place] = offset
+        # An unreadable reply would be unreadable again, from the journal; whatever else failed may work now.
+        if record["error"] not in (None, UNPARSEABLE):
+            self._retry[place] = record
+        else:
+            self._retry.pop(place, None)
+            self._count(record)
+
+    def _count(self, record: Mapping[str, Any]) -> None:
+        self._done += 1
+        reason = failure(record["error"], record["prediction"])
+        if reason:
+            self._failed[reason] += 1
+        for stage, models in record["usage"].items():
+            for model, usage in models.items():
+                self._usage[stage, model] = self._usage.get((stage, model), Usage()) + Usage.from_dict(usage)
+
+    def _pending(self) -> Iterator[tuple[int, int]]:
+        """Runs that are missing, by sample number first: a job that is stopped has seen as many examples as it could."""
+        for number in range(len(self._teachers)):
+            for example in range(len(self._ids)):
+                place = example * len(self._teachers) + number
+                if self._offsets[place] < 0 or place in self._retry:
+                    yield example, number
+
+    def run(self, threads: int) -> Collected:
+        started = time.monotonic()
+        missing = self._total - self._done
+        with ThreadPoolExecutor(max(1, min(threads, missing)), thread_name_prefix="label") as pool:
+            workers = [pool.submit(contextvars.copy_context().run, self._work) for _ in range(min(threads, missing))]
+            try:
+                while wait(workers, timeout=_TICK_SECONDS).not_done:
+                    self._report(started)
+            except BaseException:
+                # The pool's exit waits for the runs under way, which write what they find.
+                self._stop("interrupted")
+                raise
+        for worker in workers:
+            worker.result()
+        self._report(started)
+        return self._collected()
+
+    def _work(self) -> None:
+        try:
+            while (task := self._next()) is not None:
+                self._record(*task)
+        except LimitReached as limit:
+            self._stop(str(limit))
+        except BaseException as error:
+            self._stop(f"error:{type(error).__name__}")
+            raise
+
+    def _next(self) -> tuple[int, int] | None:
+        with self._lock:
+            return None if self._stopped else next(self._queue, None)
+
+    def _record(self, example: int, number: int) -> None:
+        record = self._teachers[number](self._examples[example], self._ids[example], self._hashes[example])
+        offset = self._lines.append(record)
+        place = example * len(self._teachers) + number
+        with self._lock:
+            self._offsets[place] = offset
+            self._retry.pop(place, None)
+            self._count(record)
+            self._watch_failures()
+
+    def _watch_failures(self) -> None:
+        failures, limits = self._failed.total(), self._budget.limits
+        if failures >= limits.min_failures and failures > limits.failure_share * self._done and limits.failure_share < 1:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self._failed.most_common())
+            self._stopped = self._stopped or f"{failures} of {self._done} runs failed ({reasons})"
+
+    def _stop(self, reason: str) -> None:
+        with self._lock:
+            self._stopped = self._stopped or reason
+
+    def _report(self, started: float) -> None:
+        if self._progress is None:
+            return
+        with self._lock:
+            done, failed = self._done, self._failed.total()
+        fresh = done - self._resumed
+        left = (time.monotonic() - started) / fresh * (self._total - done) if fresh else None
+        self._progress(done, self._total, failed, left)
+
+    def _collected(self) -> Collected:
+        for record in self._retry.values():
+            self._count(record)
+        collected = Collected(self._folder, self._ids, len(self._teachers), self._offsets)
+        collected.stopped, collected.done, collected.failed = self._stopped, self._done, self._failed
+        for (stage, _), usage in self._usage.items():
+            collected.usage[stage] = collected.usage.get(stage, Usage()) + usage
+        return collected

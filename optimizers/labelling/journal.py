@@ -1,0 +1,201 @@
+"""Every LM call on file, so that none is paid for twice; and the limits at which a job stops making calls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from optimizers.jobs.jsonlines import Lines
+from programs.lms.ledger import Usage
+
+
+def digest(value: Any) -> str:
+    """Hash of anything that JSON can hold; of other things, of their text."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Journal:
+    """Every LM call ever made for a folder, by a key of all that makes a call unique. For any number of threads.
+
+    Failed calls are kept for the audit (lines with `error`) and counted, but are made again when they are asked for.
+
+    Args:
+        path: The JSONL file; made if missing, continued otherwise.
+
+    Attributes:
+        paid: What all calls of the file cost, over all runs.
+
+    Raises:
+        RuntimeError: Another process has the file open.
+        ValueError: A line before the last is garbled.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.paid = Usage()
+        self._lock = threading.Lock()
+        self._offsets: dict[bytes, int] = {}
+        self._flying: dict[bytes, Future[dict[str, Any]]] = {}
+        self._lines = Lines(Path(path), self._visit)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """How many calls can be answered."""
+        return len(self._offsets)
+
+    @property
+    def path(self) -> Path:
+        """The JSONL file."""
+        return self._lines.path
+
+    def close(self) -> None:
+        """Release the file, so that another job may open it."""
+        self._lines.close()
+
+    def drain(self, seconds: float = 600.0) -> bool:
+        """Wait for the calls under way, which are paid for; False if some are not back after `seconds`."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with self._lock:
+                if not self._flying:
+                    return True
+            time.sleep(0.05)
+        return False
+
+    def _visit(self, record: dict[str, Any], offset: int) -> None:
+        self.paid += _cost(record)
+        if "error" not in record:
+            self._offsets[bytes.fromhex(record["key"])] = offset
+
+    def begin(self, key: str) -> dict[str, Any] | Future[dict[str, Any]] | None:
+        """The recorded call; or the future of one under way; or None: the caller must make it, then `end` it."""
+        call = bytes.fromhex(key)
+        with self._lock:
+            offset = self._offsets.get(call)
+            if offset is None:
+                flying = self._flying.get(call)
+                if flying is None:
+                    self._flying[call] = Future()
+                return flying
+        return self._lines.read(offset)
+
+    def end(self, record: dict[str, Any], error: BaseException | None = None, write: bool = True) -> None:
+        """Write a call that `begin` left to the caller, and wake up those who wait for it.
+
+        Args:
+            record: The line, with its `key`.
+            error: What the call raised, if it did; those who wait get the same.
+            write: False for a call that was never sent.
+        """
+        call = bytes.fromhex(record["key"])
+        try:
+            offset = self._lines.append(record) if write else None
+        except BaseException as failure:
+            self._settle(call, None, record, failure, Usage())
+            raise
+        self._settle(call, offset, record, error, _cost(record) if write else Usage())
+
+    def _settle(self, call: bytes, offset: int | None, record: dict[str, Any], error: BaseException | None, cost: Usage) -> None:
+        with self._lock:
+            self.paid += cost
+            if offset is not None and error is None:
+                self._offsets[call] = offset
+            future = self._flying.pop(call)
+        if error is None:
+            future.set_result(record)
+        else:
+            future.set_exception(error)
+
+
+def _cost(record: Mapping[str, Any]) -> Usage:
+    failed, cached = int("error" in record), int(bool(record.get("cached")))
+    if failed or cached:
+        return Usage(1, cached, failed, seconds=record["seconds"])
+    return Usage(1, 0, 0, record.get("input_tokens") or 0, record.get("output_tokens") or 0, record["seconds"], record.get("usd"))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a labelling job stops with what it has. None means no limit.
+
+    Attributes:
+        calls: LM calls made for the folder, over all its runs, failed ones included. Never exceeded.
+        tokens: Input and output tokens together. Exceeded at most by the calls under way when it is reached.
+        usd: Dollars by the ledger's prices; likewise.
+        failure_share: Stop when more than this share of the teacher's runs failed (default 0.2) ...
+        min_failures: ... and at least this many did (default 5).
+        elsewhere: What was paid in other files, which counts for calls, tokens and dollars too.
+
+    Raises:
+        ValueError: A negative limit, or a share outside 0 to 1.
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    failure_share: float = 0.2
+    min_failures: int = 5
+    elsewhere: Usage = field(default_factory=Usage)
+
+    def __post_init__(self) -> None:
+        for name in ("calls", "tokens", "usd"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"limit {name}={value} must not be negative; use None for no limit.")
+        if not 0 <= self.failure_share <= 1:
+            raise ValueError(f"failure_share={self.failure_share} must be between 0 and 1; 1 never stops.")
+
+
+class LimitReached(BaseException):
+    """A call was not sent, as a limit is reached. No `Exception`: a program that catches those must not go on."""
+
+
+class Budget:
+    """`Limits` on calls, tokens and dollars, watched over a journal by all threads."""
+
+    def __init__(self, limits: Limits, journal: Journal) -> None:
+        self.limits = limits
+        self.reached: str | None = None
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._under_way = 0
+
+    def take(self) -> None:
+        """Ask to make one call.
+
+        Raises:
+            LimitReached: It must not be made.
+        """
+        with self._lock:
+            self.reached = self.reached or self._exceeded()
+            if self.reached:
+                raise LimitReached(self.reached)
+            self._under_way += 1
+
+    def give_back(self) -> None:
+        """The call has been made, and stands in the journal."""
+        with self._lock:
+            self._under_way -= 1
+
+    def _exceeded(self) -> str | None:
+        paid, limits = self._journal.paid + self.limits.elsewhere, self.limits
+        if limits.calls is not None and paid.calls + self._under_way >= limits.calls:
+            return f"limit of {limits.calls} calls reached"
+        if limits.tokens is not None and paid.input_tokens + paid.output_tokens >= limits.tokens:
+            return f"limit of {limits.tokens} tokens reached"
+        if limits.usd is not None and paid.usd is not None and paid.usd >= limits.usd:
+            return f"limit of {limits.usd:g} dollars reached"
+        return None

@@ -1,0 +1,302 @@
+"""LMs that answer from a journal, and ask the real LM for what is not in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+from dspy import lm15
+from dspy._vendor.lm15.serde import request_to_dict, response_from_dict, response_to_dict
+from dspy.clients.backend_selection import CLIENT_KEYS
+from dspy.utils.callback import BaseCallback
+
+from optimizers.labelling.journal import Budget, Journal, LimitReached, digest
+from programs.lms.ledger import LOCAL_PREFIXES, current_call, current_ledger
+
+
+@dataclass
+class _Run:
+    """One run of the teacher on one example: whose calls these are."""
+
+    example_id: str
+    sample: int
+    claimed: set[str] = field(default_factory=set)
+
+
+@dataclass
+class _Asked:
+    """One call of a journaled LM: DSPy's rollout id, and how many candidates (`n`) were made so far."""
+
+    rollout_id: Any = None
+    candidates: int = 0
+
+
+_run: contextvars.ContextVar[_Run | None] = contextvars.ContextVar("divide_or_conquer_run", default=None)
+
+_asked: contextvars.ContextVar[_Asked | None] = contextvars.ContextVar("divide_or_conquer_asked", default=None)
+
+
+@contextlib.contextmanager
+def calls_of(example_id: str, sample: int) -> Iterator[None]:
+    """Journal the enclosed calls as those of one run of the teacher on one example."""
+    token = _run.set(_Run(example_id, sample))
+    try:
+        yield
+    finally:
+        _run.reset(token)
+
+
+class _Asking(BaseCallback):
+    """Tells the engine what DSPy keeps from a Request: the rollout id, and that `n` candidates are one call."""
+
+    def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        rollout_id = (inputs.get("kwargs") or {}).get("rollout_id", instance.kwargs.get("rollout_id"))
+        _asked.set(_Asked(rollout_id))
+
+
+class _Captor:
+    """A usage tracker for one call; stays None when DSPy's cache answered."""
+
+    usage: dict[str, Any] | None = None
+
+    def add_usage(self, model: str, usage: dict[str, Any]) -> None:
+        self.usage = dict(usage)
+
+
+@dataclass
+class _Ticket:
+    """A call to look up or to make."""
+
+    request: lm15.Request
+    record: dict[str, Any]
+    options: dict[str, Any]
+
+
+class JournalEngine:
+    """DSPy engine that answers from a journal, and asks `inner` for what is not in it."""
+
+    def __init__(self, inner: dspy.LM, journal: Journal, stage: str | None, sample: int, budget: Budget | None) -> None:
+        self._inner, self._journal, self._stage, self._sample, self._budget = inner, journal, stage, sample, budget
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> JournalEngine:
+        return self
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """The recorded response, or that of the inner LM, which is recorded now."""
+        ticket = self._ticket(request)
+        found = self._journal.begin(ticket.record["key"])
+        if found is None:
+            return self._made(ticket)
+        return _answer(found.result() if isinstance(found, Future) else found)
+
+    def stream(self, request: lm15.Request) -> Iterator[Any]:
+        """`complete`, as events."""
+        return iter(lm15.response_to_events(self.complete(request)))
+
+    def close(self) -> None:
+        """Nothing to close: journal and inner LM belong to the caller."""
+
+    async def acomplete(self, request: lm15.Request) -> lm15.Response:
+        """`complete` without blocking the event loop."""
+        ticket = self._ticket(request)
+        found = self._journal.begin(ticket.record["key"])
+        if found is None:
+            return await self._amade(ticket)
+        return _answer(await asyncio.wrap_future(found) if isinstance(found, Future) else found)
+
+    def _ticket(self, request: lm15.Request) -> _Ticket:
+        run, asked, call = _run.get(), _asked.get() or _Asked(), current_call()
+        greedy = request.config.temperature == 0
+        sample, rollout = (0, None) if greedy else (self._sample, asked.rollout_id)
+        candidate, asked.candidates = (0 if greedy else asked.candidates), asked.candidates + 1
+        request = _reseeded(request, sample + candidate + _shift(request.model, rollout))
+        whole = request_to_dict(request)
+        prompt = digest({name: whole.get(name) for name in ("system", "messages", "tools")})
+        unique = [request.model, prompt, whole.get("config"), sample, rollout, candidate]
+        varied = (sample, rollout, candidate) != (0, None, 0)
+        record = {
+            "key": digest(unique),
+            "example": run.example_id if run else None,
+            "sample": run.sample if run else self._sample,
+            "stage": self._stage or (call.stage if call else None),
+            "model": request.model,
+            "prompt": prompt[:16],
+        }
+        return _Ticket(request, record, {"rollout_id": f"{sample}/{rollout}/{candidate}"} if varied else {})
+
+    def _quiet(self, captor: _Captor) -> Any:
+        # What surrounds the journaled LM has seen this call already: seen twice, it would be counted twice.
+        return dspy.context(usage_tracker=captor, callbacks=[], disable_history=True, send_stream=None)
+
+    def _made(self, ticket: _Ticket) -> lm15.Response:
+        self._admit(ticket)
+        captor, started = _Captor(), time.monotonic()
+        try:
+            with self._quiet(captor):
+                response = self._inner(request=ticket.request, **ticket.options)
+        except BaseException as error:
+            self._failed(ticket, error, started)
+            raise
+        return self._kept(ticket, response, captor, started)
+
+    async def _amade(self, ticket: _Ticket) -> lm15.Response:
+        self._admit(ticket)
+        captor, started = _Captor(), time.monotonic()
+        try:
+            with self._quiet(captor):
+                response = await self._inner.acall(request=ticket.request, **ticket.options)
+        except BaseException as error:
+            self._failed(ticket, error, started)
+            raise
+        return self._kept(ticket, response, captor, started)
+
+    def _admit(self, ticket: _Ticket) -> None:
+        try:
+            if self._budget:
+                self._budget.take()
+        except LimitReached as error:
+            self._journal.end(ticket.record, error, write=False)
+            raise
+
+    def _failed(self, ticket: _Ticket, error: BaseException, started: float) -> None:
+        message = f"{type(error).__name__}: {error}"[:500]
+        self._end({**ticket.record, "error": message, **_clock(started)}, error)
+
+    def _kept(self, ticket: _Ticket, response: lm15.Response, captor: _Captor, started: float) -> lm15.Response:
+        record = {**ticket.record, **_response_fields(response, captor.usage), **_clock(started)}
+        # A local model tells its share of the batch's time; the wait in its queue is nobody's cost.
+        record["seconds"] = (response.provider_data or {}).get("seconds", record["seconds"])
+        tokens = record["input_tokens"] or 0, record["output_tokens"] or 0
+        record["usd"] = None if record.get("cached") else current_ledger().prices.usd(ticket.request.model, *tokens, record["seconds"])
+        self._end(record)
+        return _answer(record)
+
+    def _end(self, record: dict[str, Any], error: BaseException | None = None) -> None:
+        try:
+            self._journal.end(record, error)
+        finally:
+            if self._budget:
+                self._budget.give_back()
+
+
+class AsyncJournalEngine:
+    """The async face of a `JournalEngine`."""
+
+    def __init__(self, engine: JournalEngine) -> None:
+        self._engine = engine
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AsyncJournalEngine:
+        return self
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        """As `JournalEngine.complete`."""
+        return await self._engine.acomplete(request)
+
+    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
+        """`complete`, as events."""
+        for event in lm15.response_to_events(await self._engine.acomplete(request)):
+            yield event
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+def journaled(lm: dspy.LM, journal: Journal, *, stage: str | None = None, sample: int = 0, limits: Budget | None = None) -> dspy.LM:
+    """An LM like `lm` that asks `lm` only for what `journal` does not have.
+
+    Same model string, sampling options and provider. A call that is in the journal counts in the enclosing `metered`
+    stage with its recorded tokens, seconds and dollars, as if it were made now; one that another example made counts
+    as a cache hit. Identical calls under way are made once. With temperature 0 all samples are the same call.
+
+    Args:
+        lm: The LM to ask. Its retries, cache, timeout and connection stay its own.
+        journal: Where calls are kept.
+        stage: Name of the stage in the journal's lines; by default that of the enclosing `metered`.
+        sample: Number of the sample, from 0; above 0, DSPy's cache is bypassed and a fixed seed is moved.
+        limits: A budget to ask before every call that is not in the journal.
+
+    Raises:
+        ValueError: `lm` has options that only LiteLLM knows (`extra_body`, ...), which a journal cannot key.
+    """
+    engine = JournalEngine(lm, journal, stage, sample, limits)
+    options = {name: value for name, value in lm.kwargs.items() if name not in CLIENT_KEYS}
+    _check_options(lm.model, options)
+    wrapped = dspy.LM(
+        lm.model,
+        model_type=lm.model_type,
+        cache=False,
+        num_retries=0,
+        callbacks=[_Asking()],
+        provider=lm.provider,
+        engine=engine,
+        async_engine=AsyncJournalEngine(engine),
+    )
+    # Past the constructor, which renames the options of reasoning models and would do so a second time.
+    wrapped.kwargs = options
+    for name in ("finetuning_model", "launch_kwargs", "train_kwargs", "use_developer_role"):
+        setattr(wrapped, name, getattr(lm, name))
+    return wrapped
+
+
+def _check_options(model: str, options: dict[str, Any]) -> None:
+    plain = {name: value for name, value in options.items() if value is not None and name not in ("n", "rollout_id", "prompt_cache")}
+    try:
+        lm15.request_from_openai_chat({"model": model, "messages": [{"role": "user", "content": "?"}], **plain})
+    except Exception as error:
+        raise ValueError(f"The options {sorted(plain)} of {model} cannot all be journaled: {error}; leave out what it names.") from error
+
+
+def _reseeded(request: lm15.Request, number: int) -> lm15.Request:
+    seed = request.config.seed
+    # A local model draws by its seed alone, so that without one all its samples would be the same text.
+    if number == 0 or (seed is None and not request.model.startswith(LOCAL_PREFIXES)):
+        return request
+    return dataclasses.replace(request, config=dataclasses.replace(request.config, seed=(seed or 0) + number))
+
+
+def _shift(model: str, rollout: Any) -> int:
+    """How far DSPy's rollout id moves the seed of a local model, which never sees the id itself."""
+    return int(digest(rollout)[:6], 16) if rollout and model.startswith(LOCAL_PREFIXES) else 0
+
+
+def _clock(started: float) -> dict[str, float]:
+    return {"seconds": round(time.monotonic() - started, 6), "time": round(time.time(), 3)}
+
+
+def _response_fields(response: lm15.Response, usage: dict[str, Any] | None) -> dict[str, Any]:
+    """A response as fields of a line: its text, or all of it where it has more than text."""
+    parts = response.message.parts
+    known = response.usage
+    tokens = (known.input_tokens, known.output_tokens) if usage is None else (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    fields: dict[str, Any] = {"text": response.message.text, "finish": response.finish_reason}
+    fields |= {"input_tokens": tokens[0], "output_tokens": tokens[1]}
+    if usage is None:
+        fields["cached"] = True
+    if response.logprobs is not None or len(parts) != 1 or not isinstance(parts[0], lm15.TextPart):
+        fields["response"] = response_to_dict(response)
+    return fields
+
+
+def _answer(record: dict[str, Any]) -> lm15.Response:
+    """The response of a line, with its cost told to the meter of the stage that asks."""
+    run, call = _run.get(), current_call()
+    # The run that made a call bears its cost, whoever asks first after a restart: so totals do not hang on chance.
+    free = run is not None and ((record["example"], record["sample"]) != (run.example_id, run.sample) or record["key"] in run.claimed)
+    if run is not None:
+        run.claimed.add(record["key"])
+    if call is not None:
+        call.seconds, call.usd = 0.0 if free else record["seconds"], record.get("usd")
+        call.cached = free or bool(record.get("cached"))
+    usage = lm15.Usage(input_tokens=record["input_tokens"], output_tokens=record["output_tokens"])
+    if "response" in record:
+        return dataclasses.replace(response_from_dict(record["response"]), usage=usage)
+    message = lm15.Message.assistant([lm15.TextPart(record["text"])])
+    return lm15.Response(id=None, model=record["model"], message=message, finish_reason=record["finish"], usage=usage)

@@ -1,0 +1,150 @@
+"""What the teacher said about each example, read from file one sample at a time."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from optimizers.labelling.journal import digest
+from programs.lms.ledger import Usage
+
+SAMPLES = "samples.jsonl"
+
+UNPARSEABLE = "unparseable"
+
+
+@dataclass(slots=True)
+class Call:
+    """One predictor's part in a run of the teacher.
+
+    Attributes:
+        predictor: Its name in the program, such as `decompose` or `solve.predict`.
+        inputs: What it was given, by field.
+        outputs: What it gave, by field.
+    """
+
+    predictor: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Sample:
+    """One run of the teacher on one example.
+
+    Attributes:
+        example_id: The example's `id`.
+        sample: Number of the run on this example, from 0.
+        calls: What each predictor was given and gave, in order.
+        prediction: The program's prediction, without `usage` and what JSON cannot hold; empty if it failed.
+        usage: Stage -> model string -> `Usage` as dict.
+        error: None, `unparseable`, `timeout` or `error:<type>`.
+    """
+
+    example_id: str
+    sample: int
+    calls: list[Call]
+    prediction: dict[str, Any]
+    usage: dict[str, dict[str, dict[str, Any]]]
+    error: str | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """`error`; or `unparseable` where the program went on with a decomposition that it could not read."""
+        return failure(self.error, self.prediction)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Sample:
+        """A sample from its line in `samples.jsonl`."""
+        calls = [Call(*call) for call in record["calls"]]
+        return cls(record["example"], record["sample"], calls, record["prediction"], record["usage"], record["error"])
+
+
+def failure(error: str | None, prediction: Mapping[str, Any]) -> str | None:
+    """Why a run with this error and this prediction is of no use; None if it may be."""
+    return error or (UNPARSEABLE if prediction.get("state") == UNPARSEABLE or prediction.get("unparsed") else None)
+
+
+class Collected(Mapping[str, list[Sample]]):
+    """What `collect` has: example id -> its samples, read from the file when they are asked for.
+
+    Attributes:
+        folder: Where the files are.
+        stopped: Why the job ended before its time; None if it is complete.
+        done: Runs of the teacher that are on file, failed ones included.
+        failed: Reason -> how many runs.
+        usage: Stage -> `Usage` over all samples on file, of this and of earlier runs. (The ledger has this run's calls.)
+    """
+
+    def __init__(self, folder: Path, ids: Sequence[str], samples: int, offsets: array[int]) -> None:
+        self.folder = folder
+        self.stopped: str | None = None
+        self.done = 0
+        self.failed: Counter[str] = Counter()
+        self.usage: dict[str, Usage] = {}
+        self._places = {example_id: place for place, example_id in enumerate(ids)}
+        self._count = samples
+        self._offsets = offsets
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __getitem__(self, example_id: str) -> list[Sample]:
+        place = self._places[example_id]
+        return list(SamplesOnFile(self.folder / SAMPLES, self._offsets[place * self._count : (place + 1) * self._count]))
+
+    @property
+    def samples(self) -> SamplesOnFile:
+        """All samples, by example in the given order and then by number; can be iterated any number of times."""
+        return SamplesOnFile(self.folder / SAMPLES, self._offsets)
+
+    def get_sample(self, example_id: str, sample: int = 0) -> Sample:
+        """One sample.
+
+        Raises:
+            KeyError: It is not on file.
+        """
+        for found in self[example_id]:
+            if found.sample == sample:
+                return found
+        raise KeyError((example_id, sample))
+
+
+class SamplesOnFile:
+    """Samples at some offsets of a file; one at a time is in memory."""
+
+    def __init__(self, path: Path, offsets: array[int]) -> None:
+        self._path, self._offsets = path, offsets
+
+    def __len__(self) -> int:
+        return sum(offset >= 0 for offset in self._offsets)
+
+    def __iter__(self) -> Iterator[Sample]:
+        if len(self) == 0:
+            return
+        with self._path.open("rb") as file:
+            for offset in self._offsets:
+                if offset >= 0:
+                    file.seek(offset)
+                    yield Sample.from_record(json.loads(file.readline()))
+
+
+def example_key(example: dspy.Example) -> str:
+    """The example's `id`, or else a hash of its inputs."""
+    given = example.get("id")
+    return inputs_hash(example) if given is None or given == "" else str(given)
+
+
+def inputs_hash(example: dspy.Example) -> str:
+    """A short hash of the example's inputs."""
+    return digest(example.inputs().toDict())[:16]

@@ -1,0 +1,1 @@
+"""DSPy's prompt optimizers on the teacher's stages."""

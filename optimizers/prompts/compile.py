@@ -1,0 +1,87 @@
+"""`compile_prompts`: DSPy's prompt optimizers on the teacher's two stages, within a budget, resumable, with every candidate shown.
+
+Every LM call goes through a journal, so that a killed compilation repeats no call: it runs again from the start, with the same
+seed, and what was asked before is answered from the file. A limit ends it by `LimitReached`, which no `except Exception` of an
+optimizer stops; what the candidates scored is known from the program itself, so that the best one so far is returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dspy
+import tqdm
+
+from optimizers.jobs.progress import Progress
+from optimizers.jobs.work import FORMAT, do_stages
+from optimizers.labelling.journal import Journal
+from optimizers.prompts.candidates import Compiled, Watch
+from optimizers.prompts.compilation import Compilation
+from optimizers.prompts.search import CompilationRun
+from optimizers.settings.run import RunConfig
+
+
+def compile_prompts(config: RunConfig | dict[str, Any], progress: Progress | None = None) -> Compiled:
+    """Optimise the prompts of the teacher's stages as `[compile]` says; the same call again continues a killed one.
+
+    Args:
+        config: A `RunConfig`, or its fields as nested dicts.
+        progress: Called with (stage, done, total, note).
+
+    Returns:
+        The best program so far, with `incomplete` where a limit was reached or the optimizer failed.
+
+    Raises:
+        ValueError: A configuration that cannot work, said before any call.
+        RuntimeError: Too many calls of the uncompiled program failed; or another job is working in the folder.
+        KeyboardInterrupt: As it came, after the best so far was saved.
+    """
+    job = Compilation(RunConfig.model_validate(config), progress)
+    job.open_folder()
+    found: list[Compiled] = []
+    with _quiet_dspy(job.folder / "log.txt"):
+        do_stages(job.folder, job.ledger, {"compile": lambda: found.append(_compiled(job))})
+    return found[0]
+
+
+def _compiled(job: Compilation) -> Compiled:
+    # GEPA reflects on replies that could not be read, which DSPy's trace leaves out.
+    unread = job.config.compile.optimizer == "GEPA"
+    with Journal(job.folder / "traces.jsonl") as journal:
+        watch = Watch(job.task, job.splits, job.stages, job.ledger, job.folder / "evaluations.jsonl", _reporter(job), unread=unread)
+        run = CompilationRun(job, watch, journal)
+        try:
+            return run.outcome()
+        finally:
+            run.stop()
+            watch.close()
+
+
+def _reporter(job: Compilation) -> Callable[[int], None]:
+    total = job.questions()
+    return lambda answered: job.progress(f"compile {job.config.compile.optimizer}", answered, max(total, answered), "")
+
+
+@contextlib.contextmanager
+def _quiet_dspy(log: Path) -> Iterator[None]:
+    """Send what DSPy logs to a file, and what it prints nowhere: the screen shows this package's own progress."""
+    handler = logging.FileHandler(log)
+    handler.setFormatter(logging.Formatter(FORMAT))
+    logger, usual = logging.getLogger("dspy"), tqdm.tqdm.__init__
+    logger.addHandler(handler)
+    dspy.disable_logging()
+    tqdm.tqdm.__init__ = functools.partialmethod(usual, disable=True)
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        tqdm.tqdm.__init__ = usual
+        dspy.enable_logging()
+        logger.removeHandler(handler)
+        handler.close()

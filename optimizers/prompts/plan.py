@@ -1,0 +1,61 @@
+"""What a compilation will ask, said before it does anything: `compile --dry-run`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION
+from optimizers.prompts.compilation import Compilation
+from programs.lms.model_strings import is_local
+
+_API_SECONDS_A_CALL = 2.0
+
+
+class CallStep(NamedTuple):
+    """Calls of one step to one model, at most, with the minutes that they take."""
+
+    name: str
+    model: str
+    calls: int
+    minutes: float
+
+
+def compile_steps(job: Compilation) -> list[CallStep]:
+    """The calls that a compilation from nothing makes, at most: prompts that come up twice are asked once.
+
+    Minutes follow from `cost.local_calls_per_second`, or from 2 s a call over the threads of an API.
+    """
+    train, validation, dev = (len(job.splits[split]) for split in (TRAIN, VALIDATION, DEV))
+    sizes = (job.settings, train, validation, len(job.stages))
+    name, teacher = job.config.compile.optimizer, job.lms["teacher"].model
+    found = [
+        ("uncompiled program on validation and dev", teacher, 2 * (validation + dev)),
+        (f"{name}: questions", teacher, 2 * job.optimizer.questions(*sizes)),
+        (f"{name}: prompts", job.lms["compile.prompt_model"].model, job.optimizer.prompts(*sizes)),
+        ("result on validation and dev", teacher, 2 * (validation + dev)),
+    ]
+    return [CallStep(step, model, calls, _minutes(job, model, calls)) for step, model, calls in found if calls]
+
+
+def _minutes(job: Compilation, model: str, calls: int) -> float:
+    local, threads = job.config.cost.local_calls_per_second, job.config.compile.threads
+    return calls / local / 60 if is_local(model) else calls * _API_SECONDS_A_CALL / threads / 60
+
+
+def compile_plan(job: Compilation) -> Group:
+    """`compile_steps` as a table, with the optimizer's settings."""
+    table = Table("step", "model", "calls at most", "minutes")
+    steps = compile_steps(job)
+    for step in steps:
+        table.add_row(step.name, step.model, f"{step.calls:,}", f"{step.minutes:.1f}")
+    table.add_row("[bold]all[/]", "", f"{sum(step.calls for step in steps):,}", f"{sum(step.minutes for step in steps):.1f}")
+    settings = ", ".join(f"{name} = {value!r}" for name, value in sorted(job.settings.items()))
+    further = ", ".join(name for name in sorted(job.optimizer.parameters()) if name not in job.settings) or "none"
+    limit = job.config.compile.max_calls
+    ends = f" It ends at {limit:,} calls with the best so far." if limit else ""
+    lines = [f"{job.config.compile.optimizer} on {' and '.join(job.stages)}, with {settings}.", f"Further settings: {further}.{ends}"]
+    return Group(Text("\n".join(lines)), table)

@@ -1,0 +1,1 @@
+"""Everything that is read or looked at, made from files alone."""

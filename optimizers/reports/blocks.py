@@ -1,0 +1,235 @@
+"""TODO optimizers.reports.blocks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from optimizers.reports import figures
+from optimizers.reports.read import REFERENCE, RunFiles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite number: neither None nor NaN nor text."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: Any) -> float:
+    """`value`, or 0 where it is no number: for sums and bars only."""
+    return value if is_number(value) else 0
+
+
+def interval_of(record: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The bounds in `ci95`, or two Nones."""
+    low, high = record.get("ci95") or (None, None)
+    return low, high
+
+
+UNTRAINED = "student0+teacher"
+
+STUDENTS = ("S_D-R+teacher", "S_D-T+teacher")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph. `tone` is `plain`, `note`, `warning` or `missing`."""
+
+    text: str
+    tone: str = "plain"
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: Sequence[str]
+    kind: str = "bullets"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text. Columns whose index is in `words` are set flush left, the others flush right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: frozenset[int] = frozenset({0})
+    kind: str = "table"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as PNG; `name` is its file under `figures/`, `alt` says what it shows to who cannot see it."""
+
+    name: str
+    alt: str
+    data: bytes
+    kind: str = "picture"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text as it is, under a title; `language` marks its fence in markdown."""
+
+    title: str
+    text: str
+    language: str = "toml"
+    kind: str = "code"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one condition did with a question.
+
+    Attributes:
+        condition: Its name.
+        verdict: `right`, `wrong`, `partly right` or `unscored`.
+        steps: Subquestions, each with its answer (empty where there is none).
+        answer: The final answer.
+        remarks: The state of the decomposition, the scorer's detail, an error: where there is something to say.
+    """
+
+    condition: str
+    verdict: str
+    steps: Sequence[tuple[str, str]]
+    answer: str
+    remarks: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A test question with what each condition made of it."""
+
+    question: str
+    context: str
+    gold: str
+    replies: Sequence[Reply]
+    kind: str = "question"
+
+
+Block = Text | Bullets | Table | Picture | Code | Question
+
+
+@dataclass
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: list[Block] = field(default_factory=list)
+
+
+def missing_text(text: str) -> Text:
+    """What a file does not hold, said as such."""
+    return Text(text, "missing")
+
+
+def _student(conditions: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The condition that headlines speak of: a trained student that decomposes for the teacher."""
+    others = (name for name in conditions if name.endswith("+teacher") and name not in (REFERENCE, UNTRAINED))
+    known = (name for name in STUDENTS if name in conditions)
+    return next((name for name in (*known, *others) if is_number(conditions[name].get("score"))), None)
+
+
+def _comparison(run: RunFiles, a: str, b: str) -> Mapping[str, Any] | None:
+    """The comparison of `a` with `b`, turned round if the run holds the reverse."""
+    return next((found for record in run.records("comparisons") if (found := oriented(record, a, b))), None)
+
+
+def oriented(record: Mapping[str, Any], a: str, b: str) -> Mapping[str, Any] | None:
+    """The comparison `record` as one of `a` with `b`, turned round if it is the reverse; None if it is of others."""
+    if (record.get("a"), record.get("b")) == (a, b):
+        return record
+    if (record.get("a"), record.get("b")) != (b, a) or not is_number(record.get("delta")):
+        return None
+    low, high = interval_of(record)
+    bounds = [-high, -low] if is_number(low) and is_number(high) else None
+    return {**record, "a": a, "b": b, "delta": -record["delta"], "ci95": bounds}
+
+
+def machine_text(machine: Mapping[str, Any]) -> str | None:
+    """The machine in one line; None where nothing was recorded."""
+    parts = [str(machine["cpu"])] if machine.get("cpu") else []
+    parts += [f"{plain_value(machine['cores'])} cores"] if machine.get("cores") else []
+    parts += [f"{machine['memory_gib']:.0f} GiB of memory"] if is_number(machine.get("memory_gib")) else []
+    parts += [f"{key}: {plain_value(value)}" for key, value in machine.items() if key not in ("cpu", "cores", "memory_gib")]
+    return ", ".join(parts) or None
+
+
+def plain_value(value: Any) -> str:
+    """A fact as text; `not recorded` where there is none."""
+    if value is None or value in ("", {}):
+        return "not recorded"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item if isinstance(item, str) else json.dumps(item)}" for key, item in value.items())
+    return str(value)
+
+
+def picture_or_text(name: str, figure: Figure | None, alt: str, missing: str) -> Picture | Text:
+    """`figure` as PNG, or `missing` where there was nothing to draw."""
+    return missing_text(missing) if figure is None else Picture(name, alt, figures.png(figure))
+
+
+def verdict(line: Mapping[str, Any]) -> str:
+    """`right`, `wrong`, `partly right` or `unscored`."""
+    score = line.get("score")
+    if score is None or not is_number(score):
+        return "unscored"
+    return "wrong" if score == 0 else "right" if score == 1 else "partly right"
+
+
+def percent(value: Any) -> str:
+    """A share as `93.1%`."""
+    return f"{100 * value:.1f}%" if is_number(value) else "n/a"
+
+
+def percent_interval(record: Mapping[str, Any]) -> str:
+    """`ci95` of a score."""
+    low, high = interval_of(record)
+    return f"{percent(low)} to {percent(high)}" if is_number(low) and is_number(high) else "n/a"
+
+
+def points_interval(record: Mapping[str, Any]) -> str:
+    """`ci95` of a difference of scores, in percentage points."""
+    low, high = interval_of(record)
+    return f"{100 * low:+.1f} to {100 * high:+.1f}" if is_number(low) and is_number(high) else "n/a"
+
+
+def p_text(value: Any) -> str:
+    """A p value to four places."""
+    if not is_number(value):
+        return "n/a"
+    return f"{value:.4f}" if value >= 0.0001 else "<0.0001"
+
+
+def count_text(value: Any) -> str:
+    """A count with thousands set apart."""
+    return f"{value:,.0f}" if is_number(value) else "n/a"
+
+
+def usd_text(value: Any) -> str:
+    """Dollars; `no price` where none is known."""
+    if not is_number(value):
+        return "no price"
+    return (
+        f"{'-' if value < 0 else ''}${abs(value):,.2f}" if abs(value) >= 1 or value == 0 else f"{'-' if value < 0 else ''}${abs(value):.4f}"
+    )
+
+
+def duration_text(seconds: Any) -> str | None:
+    """Seconds in the unit that reads best."""
+    if not is_number(seconds):
+        return None
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def reasons_text(counts: Mapping[str, Any]) -> str:
+    """Counts by reason, zeros left out."""
+    return ", ".join(f"{str(reason).replace('_', ' ')} {count_text(count)}" for reason, count in counts.items() if number(count)) or "none"

@@ -1,0 +1,174 @@
+"""What the conditions of an experiment cost: by stage, in all, when a student has paid for itself, and against the score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optimizers.evaluation.costs import pareto_front
+from optimizers.evaluation.stages import stages_of
+from optimizers.reports import experiment_figures as drawn
+from optimizers.reports.blocks import Block, Table, Text, count_text, is_number, missing_text, percent, picture_or_text, usd_text
+from optimizers.reports.cells import Cell, in_domain, is_control, label, score_of, tests_of
+from optimizers.reports.read import REFERENCE, RunFiles
+
+_DOLLARS, _TOKENS, _SECONDS = "US dollars", "tokens of the teacher's model", "seconds"
+
+
+def costs(run: RunFiles) -> list[Block]:
+    """All of it, per 1,000 questions."""
+    blocks = [*_totals(run), *_by_stage(run)]
+    return [*_figures(run), *blocks] if blocks else [missing_text("No usage was recorded in this experiment.")]
+
+
+def _by_stage(run: RunFiles) -> list[Block]:
+    rows = []
+    for cell in (cell for test in tests_of(run) for cell in in_domain(run, test)):
+        if is_number(cell.get("n")) and cell["n"]:
+            where = [label(run, cell), str(cell.get("train") or "-"), str(cell.get("test"))]
+            rows += [[*where, stage.replace("_", " "), *_stage_row(usage, cell["n"])] for stage, usage in stages_of(cell).items()]
+    if not rows:
+        return []
+    text = (
+        "By stage, per 1,000 questions, students on the task that they were trained on. A call that a cache answered has no tokens and "
+        "no dollars, so such rows are too low."
+    )
+    columns = [
+        "Condition",
+        "Trained on",
+        "Tested on",
+        "Stage",
+        "Calls",
+        "From cache",
+        "Input tokens",
+        "Output tokens",
+        "Seconds",
+        "US dollars",
+    ]
+    return [Text(text), Table(columns, rows, frozenset(range(4)))]
+
+
+def _stage_row(usage: Mapping[str, Any], questions: float) -> list[str]:
+    counts = [_thousand(usage.get(key), questions) for key in ("calls", "cache_hits", "input_tokens", "output_tokens", "seconds")]
+    return [*map(count_text, counts), usd_text(_thousand(usage.get("usd"), questions))]
+
+
+def _thousand(value: Any, questions: float = 1) -> float | None:
+    return 1000 * value / questions if is_number(value) else None
+
+
+# In all, and paying back
+def _totals(run: RunFiles) -> list[Block]:
+    records = [record for test in _tested(run) for record in in_domain(run, test, "cost")]
+    if not records:
+        return (
+            [missing_text("Costs of a question in all and break-even were not computed in this experiment.")]
+            if run.records("cells")
+            else []
+        )
+    text = (
+        f"{_saving_words(records)} All per 1,000 questions; 'output only' counts output tokens alone, as the paper does. One-off is what a "
+        "student costs before its first question; break-even is the number of questions after which that is saved (tokens: the teacher's)."
+    )
+    columns = ["Condition", "Trained on", "Tested on", "Input tokens", "Output tokens", "Seconds", "US dollars", "US dollars, output only"]
+    columns += [
+        "One-off dollars",
+        "One-off seconds",
+        "Break-even, dollars",
+        "Break-even, seconds",
+        "Break-even, input tokens",
+        "Why not in dollars",
+    ]
+    return [Text(text), Table(columns, [_total_row(record) for record in records], frozenset({0, 1, 2, 13}))]
+
+
+def _tested(run: RunFiles) -> list[Any]:
+    return list(dict.fromkeys(record.get("test") for record in run.records("cost")))
+
+
+def _total_row(record: Mapping[str, Any]) -> list[str]:
+    each, once, even = (_part(record, key) for key in ("per_question", "one_off", "break_even"))
+    words = [str(record.get(key) or "-") for key in ("condition", "train", "test")]
+    counts = [count_text(_thousand(each.get(key))) for key in ("input_tokens", "output_tokens", "seconds")]
+    dollars = [usd_text(_thousand(each.get(key))) for key in ("usd", "output_only_usd")]
+    if not once and not even:
+        return [*words, *counts, *dollars, *["-"] * 6]
+    spent = [usd_text(_sum(once, "usd")), count_text(_sum(once, "seconds"))]
+    questions = [count_text(even.get(f"questions_{key}")) for key in ("usd", "seconds", "input_tokens")]
+    return [*words, *counts, *dollars, *spent, *questions, str(even.get("reason") or "-")]
+
+
+def _part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = record.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sum(once: Mapping[str, Any], unit: str) -> float | None:
+    """Labelling and training; None where one of them is not known."""
+    parts: list[Any] = [once.get(f"{stage}_{unit}") for stage in ("labelling", "training")]
+    return sum(parts) if all(map(is_number, parts)) else None
+
+
+def _saving_words(records: list[Mapping[str, Any]]) -> str:
+    """The cheapest student against the teacher in both stages, in dollars or, without prices, in seconds."""
+    for key, unit in (("usd", "dollars"), ("seconds", "seconds")):
+        known = [(r, _part(r, "per_question")[key]) for r in records if is_number(_part(r, "per_question").get(key))]
+        full = {record.get("test"): cost for record, cost in known if record.get("condition") == REFERENCE}
+        shares = [
+            (cost / full[r.get("test")], r) for r, cost in known if full.get(r.get("test")) and str(r.get("condition")).startswith("S_D")
+        ]
+        if shares:
+            share, record = min(shares, key=lambda pair: pair[0])
+            name = f"{record['condition']} on {record.get('test')}"
+            return f"The cheapest decomposer student, {name}, takes {percent(share)} of the {unit} of {REFERENCE}."
+    return f"There is no decomposer student and {REFERENCE} with a known cost to compare."
+
+
+# Against the score
+def _figures(run: RunFiles) -> list[Block]:
+    blocks: list[Block] = []
+    for index, test in enumerate(tests_of(run), 1):
+        unit, points = _points(run, test)
+        front = pareto_front(points)
+        names = ", ".join(front) or "none"
+        words = f"{test}, cost in {unit}, controls left out: what none beats in both cost and score, cheapest first: {names}."
+        blocks.append(Text(words))
+        alt = f"Score against {unit} for 1,000 questions on {test}; the Pareto front is joined and named."
+        missing = f"No condition on {test} has both a score and a known cost."
+        blocks.append(picture_or_text(f"costs-{index}.png", drawn.cost_figure(points, front, unit), alt, missing))
+    return blocks
+
+
+def _points(run: RunFiles, test: str) -> tuple[str, dict[str, tuple[float, float]]]:
+    """The first unit in which most conditions have a cost: dollars, else the teacher's tokens, else seconds."""
+    cells = [cell for cell in in_domain(run, test) if score_of(cell) is not None and not is_control(cell)]
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for unit in (_DOLLARS, _TOKENS, _SECONDS):
+        pairs = ((label(run, cell), _cost(run, cell, unit), score_of(cell)) for cell in cells)
+        found[unit] = {name: (cost, 100 * score) for name, cost, score in pairs if cost is not None and score is not None}
+    unit = max(found, key=lambda unit: len(found[unit]))
+    return unit, found[unit]
+
+
+def _cost(run: RunFiles, cell: Cell, unit: str) -> float | None:
+    """Of 1,000 questions; None where it is not known or a cache answered some of the calls."""
+    usages = stages_of(cell)
+    if not usages or not is_number(cell.get("n")) or not cell["n"] or any(usage.get("cache_hits") for usage in usages.values()):
+        return None
+    if unit == _TOKENS:
+        values: list[Any] = [_teacher_tokens(run, cell, stage, usage) for stage, usage in usages.items()]
+    else:
+        values = [usage.get("usd" if unit == _DOLLARS else "seconds") for usage in usages.values()]
+    known = [value for value in values if is_number(value)]
+    return 1000 * sum(known) / cell["n"] if len(known) == len(values) else None
+
+
+def _teacher_tokens(run: RunFiles, cell: Cell, stage: str, usage: Mapping[str, Any]) -> float | None:
+    model, teacher = _part(cell, "models").get(stage), run.part("models").get("teacher")
+    counts: list[Any] = [usage.get("input_tokens"), usage.get("output_tokens")]
+    if model is None or teacher is None or not all(map(is_number, counts)):
+        return None
+    return sum(counts) if model == teacher else 0.0
+
+
+# Costs

@@ -1,0 +1,164 @@
+"""Texts in an experiment's report: replies without the answer format, and questions side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from optimizers.reports.blocks import (
+    UNTRAINED,
+    Block,
+    Code,
+    Question,
+    Reply,
+    Table,
+    Text,
+    _student,
+    count_text,
+    missing_text,
+    number,
+    verdict,
+)
+from optimizers.reports.cells import Cell, best_student, cells_of, in_domain, label, named, tests_of, words_of
+from optimizers.reports.read import REFERENCE, RunFiles
+
+_REPLIES_SHOWN = 5
+
+
+def unparsed(run: RunFiles) -> list[Block]:
+    """How many replies lack the answer format, and some of them as they are."""
+    cells = [cell for cell in cells_of(run) if number(cell.get("unparsed"))]
+    counted = [cell for cell in cells_of(run) if cell.get("unparsed") is not None]
+    if not cells:
+        missing = "Replies without the answer format were not counted."
+        return [Text(f"All replies of {len(counted)} cells had the answer format.") if counted else missing_text(missing)]
+    most = max(cells, key=lambda cell: number(cell["unparsed"]))
+    text = f"{len(cells)} of {len(counted)} cells have replies without the answer format, most {label(run, most)}: {_share(most)}. "
+    text += "They are scored by the task's rule on the raw text."
+    words = ("train", "test", "ablation")
+    rows = [[label(run, c), *words_of(c, *words), count_text(c["unparsed"]), count_text(c.get("n"))] for c in cells]
+    table = Table(["Condition", "Trained on", "Tested on", "Ablation", "Unparsed", "Questions"], rows, frozenset(range(4)))
+    return [Text(text), table, *(block for cell in cells for block in _replies(run, cell))]
+
+
+def _share(cell: Cell) -> str:
+    return f"{count_text(cell['unparsed'])} of {count_text(cell.get('n'))}"
+
+
+def _replies(run: RunFiles, cell: Cell) -> Iterable[Block]:
+    found = [line for line in _lines(run, cell) if line.get("unparsed")][:_REPLIES_SHOWN]
+    if found:
+        texts = [f"[{line.get('id')}] {text_of(line.get('answer') or line.get('reasoning') or line.get('error'))}" for line in found]
+        where = f"trained on {cell.get('train') or '-'}, tested on {cell.get('test')}"
+        yield Code(f"{label(run, cell)}, {where}: {len(found)} shown", "\n\n".join(texts), "text")
+
+
+def _lines(run: RunFiles, cell: Cell) -> Sequence[Mapping[str, Any]]:
+    """Lines of a cell; those of a further student lie in a folder of its own."""
+    student = f"student={cell['student']}" if cell.get("student") else None
+    for variant in (student, cell.get("ablation")):
+        parts = [cell.get("test"), cell.get("train"), variant, cell.get("condition")]
+        name = "/".join(str(part) for part in parts if part)
+        if (lines := run.predictions.get(name)) is not None:
+            return lines
+    return []
+
+
+def questions(run: RunFiles) -> list[Block]:
+    """Some questions with the replies of up to three conditions."""
+    for test in tests_of(run):
+        wanted = [
+            named(run, test, REFERENCE),
+            best_student(run, test, 0),
+            best_student(run, test, 1),
+            named(run, test, UNTRAINED),
+            *in_domain(run, test),
+        ]
+        found = {label(run, cell): lines for cell in wanted if cell is not None and (lines := _lines(run, cell))}
+        if found:
+            return [Text(f"Tested on {test}:"), *question_blocks(dict(list(found.items())[:3]))]
+    return [missing_text("No test question has a prediction (predictions/*/*.jsonl).")]
+
+
+QUESTIONS_SHOWN = 12
+
+_STATES = ("ok", "none_needed", "unparseable", "over_limit")
+
+_LONGEST = 3000
+
+
+# Questions side by side
+def _questions(run: RunFiles) -> list[Block]:
+    return question_blocks({name: run.predictions[name] for name in _shown_conditions(run)})
+
+
+def question_blocks(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Block]:
+    """Up to `QUESTIONS_SHOWN` questions that all conditions answered, half of them with different verdicts if there are such.
+
+    Args:
+        predictions: Lines of `predictions/*.jsonl` by condition, in the order to be shown.
+    """
+    answered = {name: {str(line.get("id")): line for line in lines} for name, lines in predictions.items()}
+    common = [key for key in next(iter(answered.values()), {}) if all(key in lines for lines in answered.values())]
+    if not common:
+        return [missing_text("No test question has a prediction in every condition that would stand here (predictions/*.jsonl).")]
+    chosen, disagreeing = _choose(common, answered)
+    text = f"{len(chosen)} of {count_text(len(common))} test questions, the same at every run."
+    if len(answered) > 1:
+        text += (
+            f" These conditions disagree on {disagreeing} of those shown; such questions are picked on purpose, so read no rates off them."
+        )
+    return [Text(text), *(question_block([(name, answered[name][key]) for name in answered]) for key in chosen)]
+
+
+def _shown_conditions(run: RunFiles) -> list[str]:
+    """Up to three: teacher, trained student, untrained student where they are, else the first ones that there are."""
+    there = [name for name in (*run.conditions, *run.predictions) if run.predictions.get(name)]
+    wanted = [REFERENCE, _student(run.conditions), UNTRAINED, *there]
+    return [name for name in dict.fromkeys(wanted) if name in there][:3]
+
+
+def _choose(common: Sequence[str], answered: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[list[str], int]:
+    """Question ids in test order, half of them with verdicts that differ as far as there are such; and how many differ."""
+    split = [key for key in common if len({verdict(lines[key]) for lines in answered.values()}) > 1]
+    same = [key for key in common if key not in set(split)]
+    from_split = min(len(split), max(QUESTIONS_SHOWN // 2, QUESTIONS_SHOWN - len(same)))
+    picked = {*_spread(split, from_split), *_spread(same, QUESTIONS_SHOWN - from_split)}
+    return [key for key in common if key in picked], from_split
+
+
+def _spread(items: Sequence[str], count: int) -> list[str]:
+    """`count` items at even distances, so that a sorted test set is not shown from its start alone."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def question_block(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> Question:
+    """One question from its line in each condition."""
+    first = lines[0][1]
+    replies = [_reply(name, line) for name, line in lines]
+    return Question(text_of(first.get("question")), text_of(first.get("context")), text_of(first.get("gold")), replies)
+
+
+def _reply(name: str, line: Mapping[str, Any]) -> Reply:
+    # Answers beyond the subquestions are shown too: a solver that writes too many is worth seeing.
+    pairs = zip_longest(line.get("subquestions") or [], line.get("sub_answers") or [], fillvalue="")
+    steps = [(text_of(step), text_of(answer)) for step, answer in pairs]
+    answer = text_of(line.get("answer")) or "(no answer)"
+    return Reply(name, verdict(line), steps, answer, _remarks(line))
+
+
+def _remarks(line: Mapping[str, Any]) -> list[str]:
+    remarks = []
+    if line.get("state") not in (None, "ok"):
+        remarks.append(f"decomposition: {str(line['state']).replace('_', ' ')}")
+    if not line.get("subquestions") and line.get("decomposition"):
+        remarks.append(f"the decomposer wrote: {text_of(line['decomposition'])}")
+    return remarks + [f"{label}{text_of(line[key])}" for key, label in (("detail", ""), ("error", "error: ")) if line.get(key)]
+
+
+def text_of(value: Any) -> str:
+    """`value` as text; a very long one is cut, and says so."""
+    text = "" if value is None else str(value) if not isinstance(value, list) else ", ".join(map(str, value))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [and {len(text) - _LONGEST:,} more characters]"

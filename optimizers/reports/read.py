@@ -1,0 +1,107 @@
+"""TODO optimizers.reports.read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+
+def read_run(run_dir: Path) -> RunFiles:
+    """The files of a run folder that a report speaks of.
+
+    Raises:
+        FileNotFoundError: `run_dir` holds neither `metrics.json` nor `config.toml`.
+        ValueError: A file cannot be read, or `metrics.json` is of another schema.
+    """
+    if not any((run_dir / name).is_file() for name in ("metrics.json", "config.toml")):
+        raise FileNotFoundError(
+            f"{run_dir} is no run folder: it has neither metrics.json nor config.toml. "
+            "Give the folder that `divide-or-conquer run --out DIR` wrote."
+        )
+    config = run_dir / "config.toml"
+    return RunFiles(
+        metrics=metrics_of(run_dir / "metrics.json"),
+        config=config.read_text(encoding="utf-8") if config.is_file() else "",
+        predictions={path.stem: lines_of(path) for path in sorted(run_dir.glob("predictions/*.jsonl"))},
+        rows=lines_of(run_dir / "rows.jsonl"),
+        progress={path.parent.name: lines_of(path) for path in sorted(run_dir.glob("student/*/progress.jsonl"))},
+    )
+
+
+def metrics_of(path: Path) -> dict[str, Any]:
+    """What `metrics.json` holds; empty if it is not there.
+
+    Raises:
+        ValueError: It is no JSON, or of another schema.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}). Delete it and run `divide-or-conquer evaluate` again.") from error
+    if not isinstance(metrics, dict) or metrics.get("schema", SCHEMA) != SCHEMA:
+        found = metrics.get("schema") if isinstance(metrics, dict) else type(metrics).__name__
+        raise ValueError(f"{path} has schema {found!r}; this version reads schema {SCHEMA}. Report with the version that wrote the run.")
+    return metrics
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """Records of a JSONL file; none if it is not there. A killed run leaves half a last line, which is passed over."""
+    if not path.is_file():
+        return []
+    records = []
+    texts = [(number, text) for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if text.strip()]
+    for number, text in texts:
+        try:
+            record = json.loads(text)
+        except ValueError as error:
+            if number == texts[-1][0]:
+                break
+            raise ValueError(
+                f"{path}, line {number} is not valid JSON ({error}). Delete that line and run the same command again."
+            ) from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}, line {number} is {type(record).__name__}; expected a JSON object.")
+        records.append(record)
+    return records
+
+
+REFERENCE = "teacher+teacher"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What the files of a run folder hold; an empty value where a file is missing.
+
+    Attributes:
+        metrics: `metrics.json`.
+        config: Text of `config.toml`.
+        predictions: Lines of `predictions/<condition>.jsonl` by condition.
+        rows: Lines of `rows.jsonl`.
+        progress: Lines of `student/<name>/progress.jsonl` by student.
+    """
+
+    metrics: Mapping[str, Any]
+    config: str
+    predictions: Mapping[str, Sequence[Mapping[str, Any]]]
+    rows: Sequence[Mapping[str, Any]]
+    progress: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    def part(self, key: str) -> Mapping[str, Any]:
+        """`metrics[key]`, or an empty mapping."""
+        value = self.metrics.get(key)
+        return value if isinstance(value, Mapping) else {}
+
+    def records(self, key: str) -> list[Mapping[str, Any]]:
+        """`metrics[key]` where it is a list of records, or an empty list."""
+        return [value for value in self.metrics.get(key) or [] if isinstance(value, Mapping)]
+
+    @property
+    def conditions(self) -> Mapping[str, Mapping[str, Any]]:
+        return {name: value for name, value in self.part("conditions").items() if isinstance(value, Mapping)}

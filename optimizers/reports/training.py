@@ -1,0 +1,84 @@
+"""TODO optimizers.reports.training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from optimizers.reports.blocks import (
+    Block,
+    Table,
+    Text,
+    count_text,
+    is_number,
+    missing_text,
+    number,
+    picture_or_text,
+    plain_value,
+    reasons_text,
+)
+from optimizers.reports.read import RunFiles
+from optimizers.reports.run_figures import rows_figure, training_figure
+
+
+# Rows and training
+def _rows(run: RunFiles) -> list[Block]:
+    policies = policies_of(run)
+    if not policies:
+        return [missing_text("No question was labelled or screened in this run.")]
+    lines = [
+        [
+            policy,
+            count_text(sum(fates.values())),
+            count_text(fates.get("kept")),
+            reasons_text({k: v for k, v in fates.items() if k != "kept"}),
+        ]
+        for policy, fates in policies.items()
+    ]
+    text = "Of the questions that the teacher labelled, what each screening policy kept as training rows, and why it dropped the others."
+    labelling = run.part("labelling")
+    if is_number(labelling.get("failed")):
+        text += f" The teacher failed on {count_text(labelling['failed'])} of {count_text(labelling.get('calls'))} calls."
+    alt = "Training rows kept and dropped by policy; the numbers are in the table above."
+    picture = picture_or_text("rows.png", rows_figure(policies), alt, "There are no rows to draw.")
+    return [Text(text), Table(["Policy", "Questions", "Kept", "Dropped"], lines, frozenset({0, 3})), picture]
+
+
+def policies_of(run: RunFiles) -> dict[str, dict[str, float]]:
+    """Counts of rows by policy and fate (`kept` first): from `metrics.json`, or from `rows.jsonl` where that has none."""
+    labelling = run.part("labelling")
+    by_policy = labelling.get("by_policy") or ({"all": labelling} if "kept" in labelling else {})
+    if by_policy:
+        return {policy: {"kept": number(fates.get("kept")), **_numbers(fates.get("dropped") or {})} for policy, fates in by_policy.items()}
+    counts: dict[str, Counter[str]] = {}
+    for row in run.rows:
+        fate = "kept" if row.get("kept") else str(row.get("reason") or "no reason given")
+        counts.setdefault(str(row.get("policy") or "all"), Counter(kept=0))[fate] += 1
+    return {policy: dict(counter) for policy, counter in counts.items()}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in values.items() if is_number(value)}
+
+
+def _training(run: RunFiles) -> list[Block]:
+    students = run.part("students") or run.part("training")
+    trained = {name: value for name, value in students.items() if isinstance(value, Mapping)}
+    blocks: list[Block] = []
+    if trained:
+        columns = ["Student", "Rows", "Tokens", "Steps", "Seconds", "Final loss", "Model"]
+        blocks.append(Table(columns, [[name, *_training_row(value)] for name, value in trained.items()], frozenset({0, 6})))
+    else:
+        blocks.append(missing_text("metrics.json records no finished training in this run."))
+    alt = f"Training loss against step for {', '.join(run.progress) or 'no student'}; dashed on held-out rows."
+    picture = picture_or_text(
+        "training.png", training_figure(run.progress), alt, "No loss was logged (student/*/progress.jsonl), so there is no curve."
+    )
+    return [*blocks, picture]
+
+
+def _training_row(value: Mapping[str, Any]) -> list[str]:
+    seconds = f"{value['seconds']:,.0f}" if is_number(value.get("seconds")) else "n/a"
+    loss = f"{value['final_loss']:.4f}" if is_number(value.get("final_loss")) else "n/a"
+    return [*(count_text(value.get(key)) for key in ("rows", "tokens", "steps")), seconds, loss, plain_value(value.get("model"))]

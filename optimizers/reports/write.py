@@ -1,0 +1,99 @@
+"""The report of a run: `report.md`, a self-contained `report.html`, and the figures as PNG.
+
+What stands in it is decided in `optimizers.reports.run_report`; here the run folder is read and the sections are written.
+The HTML loads nothing from outside and runs no script; every text from questions and models is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from optimizers.reports.blocks import Block, Bullets, Code, Picture, Question, Reply, Section, Table, Text
+
+_TEMPLATE = Path(__file__).with_name("template.html.j2")
+
+
+def write_sections(run_dir: Path, contents: Sequence[Section]) -> list[Path]:
+    """Write `contents` as `report.md`, `report.html` and `figures/*.png` into `run_dir`; returns these files.
+
+    Files are replaced whole, so a reader never sees half of one.
+    """
+    pictures = {block.name: block.data for section in contents for block in section.blocks if isinstance(block, Picture)}
+    title = f"Report of {run_dir.resolve().name}"
+    written = [run_dir / "report.md", run_dir / "report.html", *(run_dir / "figures" / name for name in pictures)]
+    _write(written[0], markdown(title, contents).encode("utf-8", "replace"))
+    _write(written[1], page(title, contents).encode("utf-8", "replace"))
+    for name, data in pictures.items():
+        _write(run_dir / "figures" / name, data)
+    return written
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_bytes(data)
+    draft.replace(path)
+
+
+def page(title: str, contents: Iterable[Section]) -> str:
+    """The report as one HTML file with its figures inside."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
+    environment.filters["anchor"] = lambda text: re.sub(r"\W+", "-", text.lower())
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(title=title, sections=list(contents))
+
+
+def markdown(title: str, contents: Iterable[Section]) -> str:
+    """The report as GitHub-flavoured markdown; figures by relative path."""
+    parts = [f"# {_escape(title)}"]
+    for section in contents:
+        parts += [f"## {section.title}", *map(_block, section.blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Text(text, tone):
+            return {"plain": "{}", "missing": "*{}*"}.get(tone, "> {}").format(_escape(text))
+        case Bullets(items):
+            return "\n".join(f"- {_escape(item)}" for item in items)
+        case Table():
+            return _table(block)
+        case Picture(name, alt):
+            return f"![{_escape(alt)}](figures/{name})"
+        case Code(title, text, language):
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+            return f"{title}:\n\n{fence}{language}\n{text.rstrip()}\n{fence}"
+        case Question():
+            return _question(block)
+
+
+def _table(table: Table) -> str:
+    marks = [":--" if i in table.words else "--:" for i in range(len(table.columns))]
+    rows = [[_escape(cell) for cell in row] for row in (table.columns, *table.rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], marks, *rows[1:]))
+
+
+def _question(question: Question) -> str:
+    passage = [f"> {_escape(question.context)}"] if question.context else []
+    head = [f"### {_escape(question.question)}", *passage, f"Reference answer: {_escape(question.gold) or 'none'}"]
+    return "\n\n".join([*head, *map(_reply, question.replies)])
+
+
+def _reply(reply: Reply) -> str:
+    steps = [f"    {i}. {_escape(step)}{f' → {_escape(answer)}' if answer else ''}" for i, (step, answer) in enumerate(reply.steps, 1)]
+    remarks = [f"    - {_escape(remark)}" for remark in reply.remarks]
+    return "\n".join([f"- {_escape(reply.condition)}: {_escape(reply.answer)} ({reply.verdict})", *steps, *remarks])
+
+
+def _escape(text: str) -> str:
+    """`text` on one line, with what markdown or HTML would read as markup made harmless."""
+    text = re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(text, quote=False))
+    return "<br>".join(line.strip() for line in text.splitlines())

@@ -1,0 +1,140 @@
+"""Which of the teacher's decompositions a student learns from. Every one that is left out has a reason."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import dspy
+
+from optimizers.labelling.samples import UNPARSEABLE, Sample, example_key
+from optimizers.screening.lm_policy import Asking, AskingPolicy
+from optimizers.screening.policy import Decision, Policy, Scorer, policy_by_name
+
+KEEP = ("first", "all", "fewest")
+DUPLICATE, NOT_FIRST, NOT_FEWEST = "duplicate", "not_first", "not_fewest"
+_PASSED_OVER = {"first": NOT_FIRST, "fewest": NOT_FEWEST}
+TEACHER_ERROR = "teacher_error:"
+"""Start of the reason of a run that raised; the kind of error follows."""
+
+
+def is_readable(sample: Sample) -> bool:
+    """Whether the program could read the decomposition (or has none that could be unreadable)."""
+    return sample.prediction.get("state") != UNPARSEABLE
+
+
+def decomposition_key(sample: Sample) -> Any:
+    """What makes two samples the same: their subquestions; for programs without, all that the predictors put out."""
+    if "subquestions" in sample.prediction:
+        return json.dumps(sample.prediction["subquestions"])
+    return json.dumps([call.outputs for call in sample.calls], sort_keys=True)
+
+
+def screen(
+    samples_by_example: Mapping[str, Sequence[Sample]] | Iterable[Sample],
+    examples: Iterable[dspy.Example],
+    policy: str | Policy = "oracle",
+    *,
+    score: Scorer,
+    keep: str = "first",
+    min_score: float = 1.0,
+    usable: Callable[[Sample], bool] = is_readable,
+    asking: Asking | None = None,
+) -> list[Decision]:
+    """Decide on every sample of every example.
+
+    More subquestions than allowed (`over_limit`) are no reason to drop: the first ones are used, and `state` says so.
+
+    Args:
+        samples_by_example: Example id -> samples, as `collect` returns them, read one example at a time; or all samples.
+        examples: With reference answers; an example without samples has no decisions.
+        policy: One of `POLICIES`, or an object: one of them with other settings, such as `SelfConsistency(votes=9)`, or
+            your own.
+        score: The task's `score`, called with the example and the teacher's prediction.
+        keep: `first` keeps the first sample that the policy keeps, `all` every distinct one, `fewest` the first of those
+            with the fewest subquestions (`No decomposition` has none).
+        min_score: What `oracle` calls right, in [0, 1] (default 1.0).
+        usable: Whether a sample can be used at all; those that cannot are `unparseable`.
+        asking: For a policy that asks LMs: the teacher, and the folder for the calls.
+
+    Returns:
+        One decision a sample, in the order of the examples and of the sample numbers.
+
+    Raises:
+        ValueError: Unknown policy or `keep`, `min_score` outside 0 to 1, or a policy that asks without `asking`.
+    """
+    if keep not in KEEP:
+        raise ValueError(f"Unknown keep={keep!r}; expected one of {list(KEEP)}.")
+    if not 0 <= min_score <= 1:
+        raise ValueError(f"min_score={min_score} must be between 0 and 1, as scores are.")
+    judge = policy_by_name(policy, min_score) if isinstance(policy, str) else policy
+    by_example = samples_by_example if isinstance(samples_by_example, Mapping) else _grouped(samples_by_example)
+    examples = list(examples)
+    decisions: list[Decision] = []
+    if isinstance(judge, AskingPolicy):
+        if asking is None:
+            raise ValueError(f"policy={judge.name!r} asks LMs; pass asking=Asking(teacher, folder), with the teacher that was sampled.")
+        judge.prepare(readable(by_example, examples, usable), replace(asking, score=asking.score or score))
+    for example in examples:
+        samples = by_example.get(example_key(example), ())
+        decisions += _decide(example, samples, judge, score, keep, usable)
+    return decisions
+
+
+def readable(
+    by_example: Mapping[str, Sequence[Sample]], examples: Iterable[dspy.Example], usable: Callable[[Sample], bool] = is_readable
+) -> Iterator[tuple[dspy.Example, Sample]]:
+    """The samples that a policy judges, each with its example: all but failed and unreadable ones."""
+    for example in examples:
+        for sample in by_example.get(example_key(example), ()):
+            if not sample.error and usable(sample):
+                yield example, sample
+
+
+def _grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    grouped: dict[str, list[Sample]] = {}
+    for sample in samples:
+        grouped.setdefault(sample.example_id, []).append(sample)
+    return grouped
+
+
+def _decide(
+    example: dspy.Example, samples: Sequence[Sample], policy: Policy, score: Scorer, keep: str, usable: Callable[[Sample], bool]
+) -> Iterator[Decision]:
+    ordered = sorted(samples, key=lambda one: one.sample)
+    judged = [_reason(example, sample, policy, score, usable) for sample in ordered]
+    good = [sample for sample, (reason, _) in zip(ordered, judged, strict=True) if reason is None]
+    chosen = None if keep == "all" or not good else min(good, key=_length) if keep == "fewest" else good[0]
+    seen: set[Any] = set()
+    for sample, (reason, value) in zip(ordered, judged, strict=True):
+        if reason is None:
+            key = decomposition_key(sample)
+            passed_over = chosen is not None and sample is not chosen
+            reason = DUPLICATE if key in seen else _PASSED_OVER[keep] if passed_over else None
+            seen.add(key)
+        yield Decision(sample.example_id, sample.sample, reason, sample.prediction.get("state") or "", value)
+
+
+def _length(sample: Sample) -> int:
+    """Subquestions of a sample; 0 for programs without."""
+    return len(sample.prediction.get("subquestions") or ())
+
+
+def _reason(
+    example: dspy.Example, sample: Sample, policy: Policy, score: Scorer, usable: Callable[[Sample], bool]
+) -> tuple[str | None, float | None]:
+    if sample.error == UNPARSEABLE:
+        return UNPARSEABLE, None
+    if sample.error:
+        return TEACHER_ERROR + sample.error.removeprefix("error:"), None
+    if not usable(sample):
+        return UNPARSEABLE, None
+    return policy.judge(example, sample, lambda: score(example, dspy.Prediction(**sample.prediction)))
+
+
+def count_drops(decisions: Iterable[Decision]) -> dict[str, int]:
+    """Reason -> how many samples were dropped for it, the most frequent first."""
+    return dict(Counter(decision.reason for decision in decisions if decision.reason is not None).most_common())

@@ -1,0 +1,96 @@
+"""The grid of an experiment: the section `experiment`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from optimizers.conditions import SOLVERS
+from optimizers.settings.models import ModelConfig
+from optimizers.settings.section import Names, Numbers, Section
+from optimizers.settings.task import TaskConfig
+from programs.tasks.registry import task_class
+
+ABLATIONS = ("rows", "limit", "screening", "method", "format", "few-shot")
+
+
+class ExperimentConfig(Section):
+    """The grid of `divide-or-conquer experiment`; `run` has no use for it."""
+
+    train: Names = []
+    """Tasks to train students on, by their name in `tasks` or among `divide-or-conquer tasks`; by default the run's own."""
+    test: Names = []
+    """Tasks to test on; by default those trained on."""
+    tasks: dict[str, TaskConfig] = {}
+    """Tasks under names of your own: [experiment.tasks.books] name = "multihop", schema = "books"."""
+    data: dict[str, dict[Literal["train", "dev", "test"], int]] = {}
+    """Other numbers of questions for a task: [experiment.data.bamboogle] test = 125."""
+    training: dict[str, Any] = {}
+    """Settings of `training` that are others than the run's."""
+    conditions: Names = ["all"]
+    """`all`, or names; see docs/paper.md."""
+    solvers: dict[str, ModelConfig] = {}
+    """Further solvers under names of your own, for conditions such as S_D-R+gpt4."""
+    students: dict[str, ModelConfig] = {}
+    """Further models to distil into, under names of your own."""
+    ablations: Names = []
+    """Of `ABLATIONS`."""
+    rows: Numbers = [25, 50, 100]
+    """Numbers of training rows of the learning curve."""
+    limits: Names = ["none", "4", "3", "2"]
+    """Limits on subquestions (the paper's Table 10)."""
+    training_seeds: Numbers = []
+    """Further seeds of the training; with `data_seeds` they split the variance of a student's score."""
+    data_seeds: Numbers = []
+    """Further draws of the training rows, of `seed_rows` each."""
+    sampling_seeds: Numbers = []
+    """Seeds of the students' decoding at `sampling_temperature`; none decodes greedily, without variance."""
+    sampling_temperature: float = Field(0.7, gt=0)
+    """Of the decoding by `sampling_seeds`."""
+    seed_rows: int | None = Field(None, ge=2)
+    """Rows of a draw; by default half of the smallest training task's questions."""
+    variant_conditions: Names = ["S_D-R+teacher"]
+    """What further students, seeds and ablations of the training are measured by."""
+    near_duplicates: float = Field(0.5, gt=0, le=1)
+    """Share of a test question's word 8-grams in one training question from which on it is kept out."""
+
+    @field_validator("ablations")
+    @classmethod
+    def _known_ablations(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in ABLATIONS:
+                raise ValueError(f"unknown ablation {name!r}; expected some of {list(ABLATIONS)}")
+        return names
+
+    @field_validator("limits")
+    @classmethod
+    def _known_limits(cls, limits: list[str]) -> list[str]:
+        for limit in limits:
+            if limit != "none" and not (limit.isdecimal() and int(limit) > 0):
+                raise ValueError(f"limit {limit!r} must be 'none' or a number from 1")
+        return limits
+
+    @field_validator("solvers")
+    @classmethod
+    def _free_names(cls, solvers: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        for name in solvers:
+            if name in SOLVERS or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+                raise ValueError(f"solver name {name!r} must be of letters, digits, '.', '-', '_', and none of {list(SOLVERS)}")
+        return solvers
+
+    def task(self, name: str, default: TaskConfig) -> TaskConfig:
+        """The task of a name: of `tasks`, the run's own, or one of the package.
+
+        Raises:
+            ValueError: No such task.
+        """
+        if name in self.tasks:
+            return self.tasks[name]
+        if name == default.name:
+            return default
+        try:
+            task_class(name)
+        except ValueError as error:
+            raise ValueError(f"{error} Names of your own go under [experiment.tasks.<name>]; there are {sorted(self.tasks)}.") from None
+        return TaskConfig(name=name)

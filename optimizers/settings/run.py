@@ -1,0 +1,92 @@
+"""The configuration of a run: all sections together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tomli_w
+from pydantic import Field, model_validator
+
+from optimizers.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS
+from optimizers.finetune.augment import AugmentSpec
+from optimizers.finetune.spec import TrainingSpec
+from optimizers.settings.compile import CompileConfig
+from optimizers.settings.evaluation import CostConfig, EvaluationConfig
+from optimizers.settings.experiment import ExperimentConfig
+from optimizers.settings.improve import ImproveConfig
+from optimizers.settings.labelling import LabellingConfig
+from optimizers.settings.models import ModelConfig, TeacherConfig
+from optimizers.settings.screening import ScreeningConfig
+from optimizers.settings.section import Section
+from optimizers.settings.study import StudyConfig
+from optimizers.settings.task import DataConfig, TaskConfig
+
+
+class RunConfig(Section):
+    """Everything that decides a run."""
+
+    seed: int = 0
+    """Of the questions, the training and everything else that is drawn."""
+    out: str = "runs/default"
+    """The run folder."""
+    task: TaskConfig = Field(default_factory=TaskConfig)
+    """Which questions."""
+    teacher: TeacherConfig = TeacherConfig(model="embedded/teacher")
+    """Labels, and solves unless there is a solver of its own."""
+    student: ModelConfig = ModelConfig(model="embedded/base")
+    """The model that is trained."""
+    solver: ModelConfig | None = None
+    """Solves in the conditions that end in `+solver`; the teacher, if not given."""
+    data: DataConfig = DataConfig()
+    """How many questions."""
+    labelling: LabellingConfig = LabellingConfig()
+    """How the teacher is asked."""
+    screening: ScreeningConfig = ScreeningConfig()
+    """Which of its rows are learned from."""
+    augment: AugmentSpec = AugmentSpec()
+    """Further rows, made from those."""
+    training: TrainingSpec = TrainingSpec()
+    """How the students are trained."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """What is compared."""
+    cost: CostConfig = CostConfig()
+    """What local time costs."""
+    experiment: ExperimentConfig = ExperimentConfig()
+    """Of `experiment`."""
+    study: StudyConfig = StudyConfig()
+    """Of `study`."""
+    improve: ImproveConfig = ImproveConfig()
+    """Of `improve`."""
+    compile: CompileConfig = CompileConfig()
+    """Of `compile`."""
+
+    @model_validator(mode="after")
+    def _with_named_parts(self) -> RunConfig:
+        tasks = self.experiment.tasks
+        self.task = self.task.with_parts_of(tasks)
+        self.experiment.tasks = {name: task.with_parts_of(tasks) for name, task in tasks.items()}
+        return self
+
+    def conditions(self) -> list[str]:
+        """What is compared; with a solver of its own and no conditions given, the students work for that solver."""
+        given = self.evaluation.conditions
+        return list(SOLVER_CONDITIONS) if self.solver and given == list(DEFAULT_CONDITIONS) else given
+
+    def to_toml(self, experiment: bool = False) -> str:
+        """TOML that `load_config` reads back to the same run, with the section of the grid or without; none on other jobs."""
+        left_out: dict[str, Any] = {"training": {"base"}, "study": True, "improve": True, "compile": True}
+        if not experiment:
+            left_out["experiment"] = True
+        return tomli_w.dumps(self.model_dump(exclude_none=True, exclude=left_out))
+
+
+def configured_for(config: RunConfig, name: str) -> RunConfig:
+    """The configuration of one task of an experiment: its options, numbers of questions, and training settings.
+
+    Raises:
+        ValueError: No such task, or a training setting that does not exist.
+    """
+    experiment = config.experiment
+    data = DataConfig.model_validate({**config.data.model_dump(), **experiment.data.get(name, {})})
+    training = TrainingSpec.model_validate({**config.training.model_dump(), **experiment.training})
+    return config.model_copy(update={"task": experiment.task(name, config.task), "data": data, "training": training})

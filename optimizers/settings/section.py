@@ -1,0 +1,50 @@
+"""What the sections of a configuration have in common, and values that a command line gives as text."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A section of the configuration: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Limits(Section):
+    """Where a part of a job stops making calls, with what it has; None is no limit."""
+
+    max_calls: int | None = Field(None, ge=1)
+    """LM calls, failed ones too; never exceeded."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Input and output tokens together; exceeded at most by the calls under way."""
+    max_usd: float | None = Field(None, gt=0)
+    """Dollars, by the models' prices; likewise."""
+
+
+def split_text(value: Any) -> Any:
+    """A list also from the text that a command line gives, its items joined by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def read_text(value: Any) -> Any:
+    """A value as it is, or read from the text that a command line gives: 3, 0.5, true, none, or a word."""
+    if not isinstance(value, str):
+        return value
+    words = {"true": True, "false": False, "none": None}
+    if value.lower() in words:
+        return words[value.lower()]
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+Names = Annotated[list[str], BeforeValidator(split_text)]
+"""Words, also as one text with commas."""
+
+Numbers = Annotated[list[int], BeforeValidator(split_text)]
+"""Integers, also as one text with commas."""

@@ -1,0 +1,51 @@
+"""A configured task with its questions."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import dspy
+
+from optimizers.settings.task import DataConfig, TaskConfig
+from programs.tasks.base import Task, overlapping
+from programs.tasks.registry import load_task, task_class
+
+
+def task_options(task: TaskConfig, seed: int) -> dict[str, Any]:
+    """The task's options, with the run's seed where the task has one and is given none."""
+    options = task.options()
+    seeded = "seed" in inspect.signature(task_class(task.name)).parameters
+    return {"seed": seed, **options} if seeded else options
+
+
+def configured_task(task: TaskConfig, seed: int) -> Task:
+    """The task itself, with its options and the run's seed.
+
+    Raises:
+        ValueError: No such task, or an option that it does not have.
+    """
+    return load_task(task.name, **task_options(task, seed))
+
+
+def load_splits(task: Task, sizes: DataConfig) -> dict[str, list[dspy.Example]]:
+    """The questions of every split that has any.
+
+    Raises:
+        ValueError: Questions that stand in two splits.
+    """
+    splits = {split: task.load(split, count) for split, count in sizes.model_dump().items() if count}
+    refuse_overlap(splits)
+    return splits
+
+
+def refuse_overlap(splits: dict[str, list[dspy.Example]]) -> None:
+    """Refuse questions that stand in two splits.
+
+    Raises:
+        ValueError: There are any; names the first.
+    """
+    shared = overlapping(splits)
+    if shared:
+        first, second, question = shared[0]
+        raise ValueError(f"{len(shared)} questions stand both in {first} and in {second}, the first: {question!r}. Take them out of one.")

@@ -1,0 +1,63 @@
+"""What a study searches, how, and when it stops: the section `study`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from optimizers.conditions import DECOMPOSER_STUDENTS, MATCHED
+from optimizers.settings.section import Section
+
+
+def studied_students() -> list[str]:
+    """Students that a study can train: those that only decompose, each by itself."""
+    return [name for name in DECOMPOSER_STUDENTS if name != "joint" and not name.endswith(MATCHED)]
+
+
+class StudyConfig(Section):
+    """Settings of `divide-or-conquer study`; `run` has no use for them."""
+
+    name: str = Field("study", min_length=1)
+    """Of the study in its storage."""
+    space: dict[str, Any] = {}
+    """Dimensions by dotted setting, each { low, high } with log = true or step where wanted, or { choices = [...] }."""
+    trials: int = Field(12, ge=1)
+    """Trials in all, over all workers; the first is the recipe as it stands, a retry of a failed one does not count."""
+    objective: Literal["score", "score,cost"] = "score"
+    """Dev score of the two-stage program, or that and what the student costs (a Pareto front)."""
+    student: str = "S_D-R"
+    """Which student is trained; its name decides the screening: S_D-T keeps what can be read, S_D-R what led to the right answer."""
+    sampler: Literal["tpe", "random", "nsgaii", "gp"] = "tpe"
+    """Optuna's sampler."""
+    seed: int = 0
+    """Of the sampler; each trial has a seed of its own made from it."""
+    startup_trials: int = Field(4, ge=1)
+    """Trials drawn at random before TPE or GP uses what it has seen."""
+    pruner: Literal["wilcoxon", "median", "both", "none"] | None = None
+    """`wilcoxon` on the scores of single questions, `median` on the dev loss while training; by default both, with two objectives none."""
+    pruner_startup_trials: int = Field(2, ge=1)
+    """Complete trials before median pruning starts."""
+    pruner_percentile: float = Field(50.0, gt=0, le=100)
+    """Trainings that go on at a look, of 100 before them: 50 stops those above the median dev loss, 33 saves more and risks more."""
+    p_threshold: float = Field(0.1, gt=0, lt=1)
+    """Of the Wilcoxon test; higher prunes more."""
+    batch: int = Field(8, ge=1)
+    """Dev questions between two looks of the Wilcoxon pruner."""
+    loss_checks: int = Field(4, ge=1, lt=100)
+    """Dev losses, and checkpoints, in each training."""
+    storage: str | None = None
+    """URL of a database (postgresql://, mysql://, sqlite:///); by default the journal file `<out>/study.journal`."""
+    workers: int = Field(1, ge=1)
+    """Processes here. The same command elsewhere, on the same storage and folder, joins."""
+    max_minutes: float | None = Field(None, gt=0)
+    """Wall-clock minutes of one call of the command."""
+    max_usd: float | None = Field(None, gt=0)
+    """Dollars of all trials so far, labels not counted (see labelling.max_usd)."""
+    lease_seconds: float = Field(60.0, gt=0)
+    """Without a sign of life for so long, a worker on another machine counts as dead; a dead one on this machine is seen at once."""
+
+    @property
+    def pruning(self) -> str:
+        """The pruner, with the default resolved."""
+        return self.pruner or ("both" if self.objective == "score" else "none")

@@ -1,0 +1,56 @@
+"""What of a configuration decides a job, as its folder keeps it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+from optimizers.settings.run import RunConfig
+
+View = Callable[[RunConfig], dict[str, Any]]
+
+MAY_DIFFER = frozenset(
+    {
+        "out",
+        *(f"cost.{key}" for key in ("local_usd_per_hour", "local_calls_per_second", "trained_tokens_per_second")),
+        *(f"labelling.{key}" for key in ("threads", "max_calls", "max_tokens", "max_usd", "failure_share", "partial")),
+        *(f"evaluation.{key}" for key in ("threads", "conditions")),
+        *(f"training.{key}" for key in ("threads", "save_steps", "device")),
+        "screening.measure",
+    }
+)
+"""Settings that change how a run is done, not what comes out of the parts that stand already."""
+
+
+def run_settings(config: RunConfig) -> dict[str, Any]:
+    """Of a run: all but the sections of other jobs."""
+    return tomllib.loads(config.to_toml())
+
+
+def experiment_settings(config: RunConfig) -> dict[str, Any]:
+    """Of an experiment: those of a run, and its own section."""
+    return tomllib.loads(config.to_toml(experiment=True))
+
+
+def improve_settings(config: RunConfig) -> dict[str, Any]:
+    """Of `improve`: those of the run, and its own section."""
+    return {**run_settings(config), "improve": config.improve.model_dump(exclude_none=True)}
+
+
+def compile_settings(config: RunConfig) -> dict[str, Any]:
+    """Of `compile`: what decides the teacher's prompts."""
+    return {name: value for name, value in config.model_dump(exclude_none=True).items() if name in ("seed", "task", "teacher", "compile")}
+
+
+def filled_in(view: View) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What gives a folder's settings the defaults of those that there were none of when it was made; see `JobFolder.check`."""
+
+    def fill_in(stands: dict[str, Any]) -> dict[str, Any]:
+        try:
+            config = RunConfig.model_validate({name: value for name, value in stands.items() if name in RunConfig.model_fields})
+        except ValueError:
+            return stands
+        return {**stands, **view(config)}
+
+    return fill_in

@@ -1,0 +1,405 @@
+"""One trial of a study: screen, train, and ask the dev questions, in a folder of its own that a killed trial continues in."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import dspy
+from filelock import FileLock
+
+from optimizers.evaluation.evaluate import evaluate
+from optimizers.evaluation.statistics import mean_interval
+from optimizers.experiments.distillation import Distillation
+from optimizers.experiments.roles import Cast, slug
+from optimizers.experiments.students import RECIPES
+from optimizers.finetune.job_folder import read_progress
+from optimizers.finetune.provider import base_folder
+from optimizers.finetune.train import TrainingStopped, train
+from optimizers.jobs.folder import flat
+from optimizers.jobs.jsonlines import read_json, write_json
+from optimizers.jobs.progress import Progress, no_progress
+from optimizers.labelling.journal import Journal, digest
+from optimizers.labelling.journaled_lm import journaled
+from optimizers.settings.run import RunConfig
+from optimizers.settings.splits import configured_task, load_splits
+from optimizers.settings.views import MAY_DIFFER, run_settings
+from programs.lms.artifacts import Artifact, open_artifact, register
+from programs.lms.engine import unload, unload_all
+from programs.lms.ledger import Ledger, Prices, Usage, recording
+from programs.tasks.base import Score, Task
+
+COMPLETE, PRUNED = "complete", "pruned"
+
+RESULT = "trial.json"
+
+_METRIC_RAISED = "the metric raised"
+
+QUESTION_STEPS = 100
+"""Optuna step of the first dev question; the dev losses of the training stand at the steps below."""
+
+
+class TrialError(RuntimeError):
+    """A trial that has no score; the message says why."""
+
+
+class TrialStopped(KeyboardInterrupt):
+    """A trial was stopped before its end, and continues from what it has."""
+
+
+class Watch(Protocol):
+    """What a trial tells while it works, and what it asks whether to go on."""
+
+    def report(self, step: int, value: float) -> None:
+        """Give a value to the pruner; higher is better."""
+
+    def should_prune(self) -> bool:
+        """Whether the trial is worse than others."""
+
+    def stopped(self) -> bool:
+        """Whether the trial must stop for a reason that is not its own."""
+
+
+class NoWatch:
+    """Never stops."""
+
+    def report(self, step: int, value: float) -> None:
+        """See `Watch.report`."""
+
+    def should_prune(self) -> bool:
+        """See `Watch.should_prune`."""
+        return False
+
+    def stopped(self) -> bool:
+        """See `Watch.stopped`."""
+        return False
+
+
+class TrialDistillation(Distillation):
+    """`Distillation` of one student on labels that stand already and that other processes read too."""
+
+    def rows(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Training rows and dev rows of the student; the teacher is asked nothing.
+
+        Raises:
+            TooFewRowsError: Fewer than `screening.min_rows`.
+        """
+        name = self.students[0]
+        recipe = RECIPES[name]
+        distiller = self._distiller(name, recipe, self.config.screening.max_rows)
+        student, teacher = self._programs(recipe)
+        target = recipe.stages[0]
+        with FileLock(self.labels / "reading.lock"):
+            distilled = self.screen()[name]
+            dev = distiller.prepare(student, trainset=self.splits["dev"], teacher=teacher, split="dev")
+        distiller._check(target, distilled.rows[target], distilled.decisions)
+        return distilled.rows[target], dev.rows[target]
+
+    def label_all(self) -> None:
+        """Ask the teacher the training and the dev questions, and the screening's policy what it wants to know of them."""
+        with FileLock(self.labels / "reading.lock"):
+            self.label()
+            self._prepare(self.students[0])
+            recipe = RECIPES[self.students[0]]
+            student, teacher = self._programs(recipe)
+            distiller = self._distiller(self.students[0], recipe)
+            dev = distiller.prepare(student, trainset=self.splits["dev"], teacher=teacher, split="dev")
+            self._check_complete("Labelling", dev.collected)
+            self._check_complete("Screening", getattr(dev.policy, "asked", None))
+
+
+def frozen_labels(config: RunConfig) -> RunConfig:
+    """A configuration that makes no further teacher call: what failed while labelling stays failed in every trial."""
+    return config.model_copy(update={"labelling": config.labelling.model_copy(update={"max_calls": 0})})
+
+
+def deciding_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide a trial's result, by dotted name, without those of the study."""
+    settings = flat(run_settings(config))
+    return {key: value for key, value in settings.items() if key not in MAY_DIFFER and not key.startswith(("evaluation.", "cost."))}
+
+
+def trial_key(config: RunConfig) -> str:
+    """Hash of all settings that decide a trial's result; trials with the same one are one trial."""
+    return digest([deciding_settings(config), config.study.student, config.study.loss_checks])[:12]
+
+
+class TrialRun:
+    """The work of one trial.
+
+    Args:
+        config: The trial's configuration.
+        folder: The trial's own; what it holds of the same trial is taken up.
+        labels: Where the teacher's traces are.
+        progress: See `Progress`.
+
+    Raises:
+        ValueError: A model that does not exist, or a key that is missing.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path, labels: Path, progress: Progress = no_progress) -> None:
+        self.config, self.folder, self.labels, self.progress = config, folder, labels, progress
+        self.student = config.study.student
+        self.task = configured_task(config.task, config.seed)
+        self.metric_errors: dict[str, str] = {}
+        guard(self.task, self.metric_errors)
+        self.cast = Cast(config, folder / "student")
+        self.prices = Prices(config.cost.local_usd_per_hour)
+
+    def run(self, watch: Watch) -> dict[str, Any]:
+        """Do what is missing, and return what `trial.json` holds.
+
+        Raises:
+            TrialStopped: `watch` said so; the same call continues.
+            TrialError: Dev questions that could not be asked.
+            TrainingError: Training failed.
+            TooFewRowsError: Screening left too few rows.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._alone(watch), recording(Ledger(self.prices)):
+            done = read_json(self.folder / RESULT)
+            if done:
+                self._replay(done, watch)
+                return done
+            result = self._work(watch)
+            write_json(self.folder / RESULT, result)
+            return result
+
+    @contextlib.contextmanager
+    def _alone(self, watch: Watch) -> Iterator[None]:
+        """Keep out another worker that drew the same parameters; it finds the result here afterwards."""
+        lock = FileLock(self.folder / "trial.lock")
+        while True:
+            try:
+                lock.acquire(timeout=0.5)
+                break
+            except TimeoutError:
+                if watch.stopped():
+                    raise TrialStopped("stopped while another worker has the same parameters") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _replay(self, done: Mapping[str, Any], watch: Watch) -> None:
+        """Tell the pruner what the first trial of these parameters told it."""
+        for step, value in done["reported"]:
+            watch.report(step, value)
+
+    def _work(self, watch: Watch) -> dict[str, Any]:
+        splits = load_splits(self.task, self.config.data)
+        told = _Told(watch)
+        artifact, rows = self._trained(splits, told)
+        if artifact is None:
+            return self._pruned(f"dev loss above percentile {self.config.study.pruner_percentile:g} of the trials before", rows, told)
+        lines, pruned = self._evaluated(artifact, splits["dev"], told)
+        found = self._result(artifact, rows, lines, told)
+        return {**found, "state": PRUNED, "reason": "worse than the best by the Wilcoxon test"} if pruned else found
+
+    def _trained(self, splits: Mapping[str, list[dspy.Example]], told: _Told) -> tuple[Artifact | None, int]:
+        """The student and its number of rows; None if its training was pruned."""
+        distillation = TrialDistillation(
+            frozen_labels(self.config), self.cast, self.task, splits, labels=self.labels, students=[self.student], notes=self.folder
+        )
+        rows, dev = distillation.rows()
+        unload_all()  # the trainer's process needs the memory more
+        target = self.cast.folder_of(self.student)
+        losses = _LossWatch(target.with_name(target.name + ".work"), self.config.study.loss_checks, told)
+        spec = self._spec(len(rows))
+        try:
+            artifact = self._train(rows, dev, spec, target, losses)
+        except TrainingStopped as stopped:
+            if not losses.pruned:
+                raise TrialStopped(str(stopped)) from stopped
+            write_json(self.folder / "progress.json", {"steps": read_progress(losses.work)})
+            shutil.rmtree(losses.work)
+            return None, len(rows)
+        losses.look(artifact.folder)  # what came after the last look, or before a kill
+        return artifact, len(rows)
+
+    def _spec(self, rows: int) -> Any:
+        """Training settings, with the dev losses at the same shares of every training, so that trials can be compared there."""
+        training = self.config.training
+        save_steps = math.ceil(training.steps_of(rows) / self.config.study.loss_checks)
+        base = base_folder(self.cast.roles["student0"].model)
+        return training.model_copy(update={"seed": training.seed or self.config.seed, "save_steps": save_steps, "base": base})
+
+    def _train(self, rows: list[Any], dev: list[Any], spec: Any, target: Path, losses: _LossWatch) -> Artifact:
+        def show(step: int, steps: int, loss: float | None) -> None:
+            self.progress("train", step, steps, "" if loss is None else f"loss {loss:.3f}")
+
+        return train(
+            rows,
+            spec,
+            target,
+            name=target.name,
+            adapter=self.config.student.adapter or "line-terse",
+            base=self.cast.roles["student0"].model,
+            dev_rows=dev,
+            progress=show,
+            cancelled=losses,
+        )
+
+    def _evaluated(self, artifact: Artifact, examples: Sequence[dspy.Example], told: _Told) -> tuple[list[dict[str, Any]], bool]:
+        """A line a dev question, and whether the others were pruned."""
+        order = list(enumerate(examples))
+        # The best trial would win by the first questions alone if all trials met them in the same order.
+        random.Random(artifact.hash).shuffle(order)
+        batch = self.config.study.batch
+        lines: list[dict[str, Any]] = []
+        with contextlib.closing(Journal(self.folder / "calls.jsonl")) as journal:
+            program = self.cast.two_stage(self.task, self.student, "solver", functools.partial(journaled, journal=journal))
+            for start in range(0, len(order), batch):
+                lines += self._asked(program, order[start : start + batch], start, len(order), told)
+                if start + batch < len(order) and told.watch.should_prune():
+                    break
+        unload(self.cast.model(self.student).model)
+        return lines, len(lines) < len(order)
+
+    def _asked(
+        self, program: dspy.Module, batch: Sequence[tuple[int, dspy.Example]], start: int, total: int, told: _Told
+    ) -> list[dict[str, Any]]:
+        if told.watch.stopped():
+            raise TrialStopped("stopped between dev questions")
+        ask = functools.partial(
+            evaluate,
+            program,
+            self.task,
+            [example for _, example in batch],
+            out=self.folder / "predictions.jsonl",
+            threads=self.config.evaluation.threads,
+            progress=lambda done, _, note: self.progress("dev questions", start + done, total, note),
+        )
+        lines = ask()
+        if any(_is_failed(line) for line in lines):
+            lines = ask()  # a call that failed is made once more
+        failed = [line for line in lines if _is_failed(line)]
+        if failed:
+            raise TrialError(f"{len(failed)} dev questions could not be asked, the first ({failed[0]['id']}): {failed[0]['error']}")
+        for (index, _), line in zip(batch, lines, strict=True):
+            if line["score"] is not None:
+                told.report(QUESTION_STEPS + index, line["score"])
+            if line["detail"].startswith(_METRIC_RAISED):
+                self.metric_errors[line["id"]] = line["detail"]
+        return lines
+
+    def _result(self, artifact: Artifact, rows: int, lines: Sequence[dict[str, Any]], told: _Told) -> dict[str, Any]:
+        scores = {line["id"]: line["score"] for line in lines}
+        judged = [score for score in scores.values() if score is not None]
+        if not judged:
+            raise TrialError(f"none of {len(lines)} dev questions could be judged; the first: {lines[0]['detail']}")
+        interval = mean_interval(judged)
+        metrics = artifact.manifest["metrics"]
+        stages = [(stage, Usage.from_dict(used)) for line in lines for stage, used in line["usage"].items()]
+        asking = sum(used.seconds for stage, used in stages if stage == "decompose")
+        seconds = metrics["seconds"] + asking
+        rate = self.config.cost.local_usd_per_hour
+        usd = sum((used.usd for _, used in stages if used.usd is not None), metrics["seconds"] / 3600 * (rate or 0.0))
+        return {
+            "state": COMPLETE,
+            "score": interval.estimate,
+            "ci95": [interval.low, interval.high],
+            "cost": seconds if rate is None else seconds / 3600 * rate,
+            "training_seconds": metrics["seconds"],
+            "inference_seconds": asking,
+            "usd": usd,
+            "rows": rows,
+            "model": artifact.model_string,
+            "scores": scores,
+            "metric_errors": self.metric_errors,
+            "reported": told.values,
+        }
+
+    def _pruned(self, reason: str, rows: int, told: _Told) -> dict[str, Any]:
+        steps = read_json(self.folder / "progress.json")["steps"]
+        seconds = steps[-1]["seconds"] if steps else 0.0
+        rate = self.config.cost.local_usd_per_hour
+        return {
+            "state": PRUNED,
+            "reason": reason,
+            "training_seconds": seconds,
+            "usd": seconds / 3600 * (rate or 0.0),
+            "rows": rows,
+            "metric_errors": self.metric_errors,
+            "reported": told.values,
+        }
+
+
+class _Told:
+    """Passes values on to the watch, and keeps them for `trial.json`."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.values: list[tuple[int, float]] = []
+
+    def report(self, step: int, value: float) -> None:
+        self.values.append((step, value))
+        self.watch.report(step, value)
+
+
+class _LossWatch:
+    """Asked by the training while it runs: reports each new dev loss, and says whether to stop."""
+
+    def __init__(self, work: Path, checks: int, told: _Told) -> None:
+        self.work, self.checks, self.told = work, checks, told
+        self.pruned = False
+        self._seen = 0
+
+    def __call__(self) -> bool:
+        if self.told.watch.stopped():
+            return True
+        if self.look(self.work):
+            self.pruned = self._seen < self.checks and self.told.watch.should_prune()
+        return self.pruned
+
+    def look(self, folder: Path) -> bool:
+        """Report the dev losses that are new; whether there were any."""
+        before = self._seen
+        for record in read_progress(folder):
+            check = round(record["step"] / record["steps"] * self.checks)
+            if "eval_loss" in record and check > self._seen:
+                self._seen = check
+                self.told.report(check, -record["eval_loss"])
+        return self._seen > before
+
+
+def _is_failed(line: Mapping[str, Any]) -> bool:
+    return line["score"] is None and line["error"] is not None
+
+
+def guard(task: Task, errors: dict[str, str]) -> None:
+    """Make the task's metric count an answer on which it raises as wrong, and note what it raised by question."""
+
+    def guarded(inner: Callable[..., Any], failed: Callable[[str], Any]) -> Callable[..., Any]:
+        def judge(example: dspy.Example, prediction: Any, *rest: Any) -> Any:
+            try:
+                return inner(example, prediction, *rest)
+            except Exception as error:
+                why = f"{_METRIC_RAISED} {type(error).__name__}: {error}"[:300]
+                errors[str(example.id)] = why
+                return failed(why)
+
+        return judge
+
+    task.score = guarded(task.score, lambda why: Score(0.0, why))  # type: ignore[method-assign]
+    task.metric = guarded(task.metric, lambda _: 0.0)  # type: ignore[method-assign]
+
+
+def remove_weights(folder: Path) -> None:
+    """Delete a trial's model; its progress, rows and predictions stay."""
+    for progress in (folder / "student").glob("*/progress.jsonl"):
+        shutil.move(progress, folder / "progress.jsonl")
+    shutil.rmtree(folder / "student", ignore_errors=True)
+
+
+def reopen(folder: Path, student: str) -> Artifact:
+    """The model of a trial whose weights were kept."""
+    artifact = open_artifact(folder / "student" / slug(student))
+    register(artifact)
+    return artifact

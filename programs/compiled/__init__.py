@@ -1,0 +1,1 @@
+"""A compiled program's prompts, and the predictors that an optimizer works on."""

@@ -1,0 +1,66 @@
+"""Tasks by name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from programs.registry import Registry
+from programs.tasks.base import Task
+
+TASKS: Registry[type[Task]] = Registry(
+    "task",
+    "divide_or_conquer.tasks",
+    {
+        "bamboogle": "programs.tasks.bamboogle:Bamboogle",
+        "drop": "programs.tasks.drop:Drop",
+        "gsm8k": "programs.tasks.gsm8k:GSM8K",
+        "jsonl": "programs.tasks.jsonl:JsonlTask",
+        "mixture": "programs.tasks.mixture:Mixture",
+        "multihop": "programs.tasks.multihop:MultiHop",
+    },
+    ". For a file of your own, use task 'jsonl' with its path",
+)
+"""The class of each task."""
+
+
+def task_names() -> list[str]:
+    """Names that `load_task` takes."""
+    return TASKS.names()
+
+
+def task_class(name: str) -> type[Task]:
+    """The class behind a task's name.
+
+    Raises:
+        ValueError: No such task; names those there are.
+    """
+    return TASKS.get(name)
+
+
+def load_task(name: str, **options: Any) -> Task:
+    """A task by name, with its options as keyword arguments.
+
+    Args:
+        name: One of `task_names()`.
+        **options: The task's own: see its class.
+
+    Raises:
+        ValueError: Unknown name, or an option that the task does not have.
+    """
+    cls = task_class(name)
+    parameters = inspect.signature(cls, eval_str=True).parameters
+    unknown = sorted(set(options) - set(parameters))
+    if unknown:
+        raise ValueError(f"Task {name!r} has no option {unknown[0]!r}; it has {list(parameters)}.")
+    return cls(**{key: _coerce(name, key, value, parameters[key].annotation) for key, value in options.items()})
+
+
+def _coerce(task: str, key: str, value: Any, annotation: Any) -> Any:
+    """A value of the option's type, also from the text that a command line gives."""
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{key}={value!r} of task {task!r}: {error.errors()[0]['msg']}.") from error

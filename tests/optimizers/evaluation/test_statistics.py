@@ -1,0 +1,210 @@
+"""Identities of the statistics: against formulas written out here, worked examples and small simulations."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optimizers.evaluation.statistics import Interval, holm, mcnemar, mean_interval, paired_comparison, questions_needed, retention
+
+NAN = math.nan
+p_values = st.lists(st.floats(0, 1), max_size=12)
+binary = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0])), min_size=1, max_size=40)
+
+
+def by_id(scores):
+    return {f"q{i}": score for i, score in enumerate(scores)}
+
+
+def wilson(k, n, z=1.959963984540054):
+    centre, spread = (k + z * z / 2) / (n + z * z), z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+    return max(0.0, centre - spread), min(1.0, centre + spread)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 20), (13, 20), (20, 20), (930, 1000)])
+def test_mean_interval_of_zeros_and_ones_is_wilsons(right, n):
+    interval = mean_interval([1.0] * right + [0.0] * (n - right))
+    assert interval == pytest.approx((right / n, *wilson(right, n), n), abs=1e-12)
+
+
+def test_mean_interval_leaves_unscored_answers_out():
+    assert mean_interval([1.0, NAN, 0.0, None]) == mean_interval([1.0, 0.0])
+
+
+@pytest.mark.parametrize("scores", [[], [NAN, None]])
+def test_mean_interval_of_nothing_is_nan(scores):
+    assert mean_interval(scores) == pytest.approx(Interval(NAN, NAN, NAN, 0), nan_ok=True)
+
+
+def test_mean_interval_degenerate_fractions():
+    assert mean_interval([0.3]) == pytest.approx((0.3, NAN, NAN, 1), nan_ok=True)
+    assert mean_interval([0.5] * 5) == pytest.approx((0.5, 0.5, 0.5, 5))
+
+
+@pytest.mark.parametrize("level", [0, 1, -0.5, 95])
+def test_a_bad_level_fails_even_on_no_data(level):
+    for call in (lambda: mean_interval([], level), lambda: paired_comparison({}, {}, level), lambda: retention({}, {}, level)):
+        with pytest.raises(ValueError, match=r"open interval \(0, 1\)"):
+            call()
+
+
+def test_fractional_interval_covers_the_mean_in_a_simulation():
+    rng = np.random.default_rng(1)
+    intervals = [mean_interval(list(rng.beta(4, 2, 40))) for _ in range(120)]
+    covered = np.mean([interval.low <= 4 / 6 <= interval.high for interval in intervals])
+    # The standard error of 95 % over 120 repeats is 2 %.
+    assert 0.88 <= covered <= 1
+
+
+def test_paired_interval_covers_the_difference_in_a_simulation():
+    rng = np.random.default_rng(2)
+    covered = []
+    for _ in range(120):
+        a, b = rng.random(120) < 0.8, rng.random(120) < 0.6
+        result = paired_comparison(by_id(a.astype(float)), by_id(b.astype(float)), resamples=999)
+        covered.append(result.low <= 0.2 <= result.high)
+    assert 0.88 <= np.mean(covered) <= 1
+
+
+def test_mcnemar_is_the_binomial_tail():
+    for wins, losses in product(range(12), range(12)):
+        n = wins + losses
+        tail = sum(math.comb(n, k) for k in range(max(wins, losses), n + 1)) / 2**n
+        assert mcnemar(wins, losses) == pytest.approx(min(1.0, 2 * tail))
+
+
+@settings(max_examples=25, deadline=None)
+@given(binary)
+def test_comparison_of_binary_scores(pairs):
+    a, b = by_id([x for x, _ in pairs]), by_id([y for _, y in pairs])
+    result, mirrored = paired_comparison(a, b, resamples=499), paired_comparison(b, a, resamples=499)
+    assert result.delta == pytest.approx(np.mean(list(a.values())) - np.mean(list(b.values())))
+    assert (mirrored.delta, mirrored.wins, mirrored.losses) == pytest.approx((-result.delta, result.losses, result.wins))
+    assert (mirrored.low, mirrored.high) == pytest.approx((-result.high, -result.low), nan_ok=True, abs=0.03)
+    assert result.p == mirrored.p == mcnemar(result.wins, result.losses)
+    assert result.wins + result.losses + result.ties == result.n == len(pairs)
+    assert len(pairs) < 2 or -1 <= result.low <= result.delta <= result.high <= 1
+
+
+def test_comparison_pairs_by_id_and_skips_what_one_side_did_not_score():
+    a = {"1": 1.0, "2": 0.0, "3": 1.0, "4": None, "only a": 1.0}
+    b = {"3": 0.0, "2": 0.0, "1": 1.0, "4": 1.0, "5": NAN}
+    result = paired_comparison(a, b)
+    assert (result.n, result.wins, result.losses, result.ties) == (3, 1, 0, 2)
+    assert result == paired_comparison(dict(reversed(a.items())), b)
+
+
+def test_sign_flip_test_of_fractions_is_the_count_over_all_sign_patterns():
+    a, b = [0.9, 0.4, 0.8, 0.55, 0.7, 0.3], [0.5, 0.45, 0.6, 0.25, 0.1, 0.2]
+    differences = np.subtract(a, b)
+    means = [abs(np.mean(differences * signs)) for signs in product([1, -1], repeat=len(a))]
+    expected = np.mean([mean >= abs(differences.mean()) - 1e-12 for mean in means])
+    assert paired_comparison(by_id(a), by_id(b)).p == pytest.approx(expected)
+
+
+def test_agreement_everywhere_is_not_certainty():
+    same = by_id([1.0] * 15 + [0.0] * 5)
+    result = paired_comparison(same, same)
+    bound = wilson(0, 20)[1]
+    assert result == pytest.approx((20, 0, -bound, bound, 1.0, 0, 0, 20))
+    kept = retention(same, same)
+    assert kept == pytest.approx((1, 1 - bound / 0.75, 1 + bound / 0.75, 20))
+    right, wrong = by_id([1.0] * 20), by_id([0.0] * 20)
+    assert paired_comparison(right, wrong)[:4] == pytest.approx((20, 1, 1 - 2 * bound, 1))
+    assert retention(wrong, right) == pytest.approx((0, 0, bound, 20))
+
+
+def test_comparison_without_pairs_is_nan():
+    result = paired_comparison({"x": 1.0}, {"y": 1.0})
+    assert (result.n, result.wins, result.ties) == (0, 0, 0)
+    assert all(math.isnan(value) for value in (result.delta, result.low, result.high, result.p))
+
+
+def test_holm_worked_example():
+    # 0.005 x 4, 0.01 x 3, 0.03 x 2, then 0.04 x 1 raised to the one before it.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.01, NAN, 0.04]) == pytest.approx([0.02, NAN, 0.04], nan_ok=True)
+    assert holm([]) == []
+
+
+@given(p_values)
+def test_holm_is_bounded_monotone_and_never_below(values):
+    corrected = holm(values)
+    assert all(p <= q <= min(1.0, len(values) * p) + 1e-12 for p, q in zip(values, corrected, strict=True))
+    in_order = [corrected[i] for i in sorted(range(len(values)), key=values.__getitem__)]
+    assert in_order == sorted(in_order)
+
+
+@given(p_values, st.randoms())
+def test_holm_follows_the_order_given(values, random):
+    order = list(range(len(values)))
+    random.shuffle(order)
+    assert holm([values[i] for i in order]) == [holm(values)[i] for i in order]
+
+
+@given(p_values, st.integers(0, 12))
+def test_holm_ignores_nan(values, where):
+    with_nan = holm([*values[:where], NAN, *values[where:]])
+    assert [p for p in with_nan if not math.isnan(p)] == holm(values)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.2, math.inf])
+def test_holm_refuses_what_is_no_p_value(p):
+    with pytest.raises(ValueError, match=str(p)):
+        holm([0.1, p])
+
+
+def test_retention_is_the_ratio_of_means_and_its_interval_holds_it():
+    rng = np.random.default_rng(3)
+    a, b = rng.random(80) < 0.7, rng.random(80) < 0.8
+    kept = retention(by_id(a.astype(float)), by_id(b.astype(float)))
+    assert kept.estimate == pytest.approx(a.mean() / b.mean())
+    assert kept.low < kept.estimate < kept.high
+    assert kept.n == 80
+
+
+@pytest.mark.parametrize(("a", "b", "n"), [({}, {}, 0), ({"1": 1.0}, {"1": 0.0}, 1)])
+def test_retention_of_nothing_is_nan(a, b, n):
+    assert retention(a, b) == pytest.approx((NAN, NAN, NAN, n), nan_ok=True)
+
+
+def test_retention_has_no_bound_where_the_reference_is_nearly_always_wrong():
+    kept = retention(by_id([1.0, 0.0, 1.0, 0.0]), by_id([1.0, 0.0, 0.0, 0.0]))
+    assert kept == pytest.approx((2, NAN, NAN, 4), nan_ok=True)
+
+
+@pytest.mark.parametrize(("delta", "rate"), [(0.1, 0.2), (0.05, 0.1), (0.3, 0.3)])
+def test_questions_needed_gives_the_power_in_a_simulation(delta, rate):
+    n, rng = questions_needed(delta, rate), np.random.default_rng(4)
+    draws = rng.multinomial(n, [(rate + delta) / 2, (rate - delta) / 2, 1 - rate], size=1500)
+    power = np.mean([mcnemar(int(wins), int(losses)) <= 0.05 for wins, losses, _ in draws])
+    # Three standard errors of a power of 0.8 over 1,500 draws.
+    assert power == pytest.approx(0.8, abs=0.031 + 1 / n)
+
+
+def test_questions_needed_is_near_the_normal_approximation_and_symmetric():
+    # Miettinen (1968): n = (z_a sqrt(rate) + z_b sqrt(rate - delta^2))^2 / delta^2; the exact test needs somewhat more.
+    delta, rate = 0.03, 0.1
+    approximate = (1.959964 * math.sqrt(rate) + 0.841621 * math.sqrt(rate - delta**2)) ** 2 / delta**2
+    exact = questions_needed(delta, rate)
+    assert approximate < exact < 1.12 * approximate
+    assert questions_needed(-delta, rate) == exact
+    assert questions_needed(delta, rate, power=0.9) > exact
+
+
+@pytest.mark.parametrize(("delta", "rate"), [(0, 0.1), (0.2, 0.1), (0.1, 1.5)])
+def test_questions_needed_names_what_is_out_of_range(delta, rate):
+    with pytest.raises(ValueError, match=f"delta={delta}"):
+        questions_needed(delta, rate)
+
+
+def test_importing_loads_neither_scipy_nor_a_model_library():
+    code = "import sys, optimizers.evaluation.statistics; print({'dspy', 'torch', 'scipy', 'numpy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

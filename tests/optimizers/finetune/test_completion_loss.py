@@ -1,0 +1,34 @@
+"""The trainer for CPUs computes in the number format that the machine is good for."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from optimizers import TrainingSpec
+from optimizers.finetune import trainer
+from programs.lms import devices
+from programs.lms.model_strings import resolve
+
+
+@pytest.mark.parametrize("settings", [{}, {"kl_weight": 0.1}], ids=["plain", "kl"])
+@pytest.mark.parametrize(("has_bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_layers_compute_in_the_format_that_the_manifest_will_name(tiny_model, tmp_path, monkeypatch, has_bf16, dtype, settings):
+    from transformers import AutoTokenizer
+
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: has_bf16)
+    messages = [{"role": "user", "content": "say 1"}, {"role": "assistant", "content": "one"}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    (tmp_path / "dev_rows.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    spec = TrainingSpec(base=str(resolve(tiny_model).folder), max_steps=1, batch_size=1, device="cpu", save_steps=1, **settings)
+    progress = trainer._Progress(tmp_path / "progress.jsonl")
+    built = trainer._built(tmp_path, spec, AutoTokenizer.from_pretrained(spec.base), progress)
+    seen = set()
+    for name, layer in built.model.named_modules():
+        if name.endswith("q_proj"):
+            layer.register_forward_hook(lambda layer, inputs, output: seen.add(output.dtype))
+    built.train()
+    assert seen == {dtype}
+    assert str(dtype).removeprefix("torch.") == trainer._dtype_name(spec)
+    assert dataclasses.is_dataclass(built.args) and built.args.bf16 is has_bf16

@@ -1,0 +1,355 @@
+"""The report of synthetic run folders: every number below is made up for these tests."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from optimizers.reports import figures, run_figures
+from optimizers.reports.read import read_run
+from optimizers.reports.run_report import FIGURES, write_report
+from optimizers.reports.training import policies_of
+
+HOSTILE = '<script>alert("x")</script> | [link](http://example.org) `code`'
+CONDITIONS = {"single-stage": 0.55, "teacher+teacher": 0.931, "student0+teacher": 0.412, "S_D-R+teacher": 0.872}
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Collects tags, resources and table cells, and fails on tags that do not nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.loads, self.rows, self.open, self.text = [], [], [], [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loads += [value for name, value in attrs if name in {"src", "href", "srcset", "data", "action"}]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] in {"td", "th"}:
+            self.rows[-1][-1] += data
+
+    def row(self, *start):
+        return next(row for row in self.rows if tuple(row[: len(start)]) == start)
+
+
+def usage(calls, tokens_in, tokens_out, usd=None, cache_hits=0):
+    counts = {"calls": calls, "cache_hits": cache_hits, "input_tokens": tokens_in, "output_tokens": tokens_out}
+    return {**counts, "seconds": calls / 8, "usd": usd}
+
+
+def condition(name, score):
+    stages = {"decompose": usage(40, 8123, 1456, 0.0512), "solve": usage(40, 9345, 2567, 1.25)}
+    if name == "single-stage":
+        stages = {"solve": usage(40, 7000, 300, 0.9)}
+    elif not name.startswith("teacher"):
+        stages["decompose"] = usage(40, 3000, 1400)
+    states = {"ok": 37, "none_needed": 1, "unparseable": 2, "over_limit": 0} if len(stages) == 2 else {}
+    record = {"n": 40, "scored": 39, "score": score, "ci95": [score - 0.1, score + 0.05], "states": states}
+    return {**record, "failed": 1, "failures": {"unparseable": 1}, **stages}
+
+
+def metrics():
+    return {
+        "schema": 1,
+        "task": "multihop",
+        "task_options": {"schema": "people"},
+        "models": {"teacher": "test/teacher", "student": "test/student@0a1b", "solver": "test/teacher"},
+        "commit": "abc1234",
+        "versions": {"dspy": "3.4.0"},
+        "seed": 7,
+        "machine": {"cpu": "test cpu", "cores": 2, "memory_gib": 7.6},
+        "seconds": 754.2,
+        "overlap": 0,
+        "labelling": {
+            **usage(60, 12000, 3000, 0.0777),
+            "failed": 2,
+            "kept": 44,
+            "by_policy": {"none": {"kept": 57, "dropped": {"unparseable": 1}}, "oracle": {"kept": 44, "dropped": {"wrong_answer": 13}}},
+        },
+        "students": {"S_D-R": {"rows": 44, "tokens": 23456, "seconds": 321.4, "final_loss": 0.1234, "steps": 66, "model": "local/s@ff00"}},
+        "conditions": {name: condition(name, score) for name, score in CONDITIONS.items()},
+        "comparisons": [
+            {"a": "S_D-R+teacher", "b": "teacher+teacher", "n": 39, "delta": -0.059, "ci95": [-0.141, 0.023], "p": 0.1094}
+            | {"p_holm": 0.2188, "wins": 2, "losses": 5}
+        ],
+        "retention": [{"a": "S_D-R+teacher", "b": "teacher+teacher", "ratio": 0.9366, "ci95": [0.861, 1.024]}],
+        "saving": {"per_1000_questions": {"calls": 1000, "input_tokens": 203075, "output_tokens": 36400, "usd": 1.28}},
+    }
+
+
+def prediction(name, i):
+    right = name.startswith("teacher") or (i % 3 == 0 and name != "student0+teacher")
+    question = f"{HOSTILE} Who works where number {i} lives?"
+    record = {"id": f"q{i:02}", "question": question, "context": "A passage & more.", "gold": f"gold-{i}", "state": "ok", "detail": ""}
+    record |= {
+        "subquestions": [f"Who is number {i}?", "Where does #1 live?"],
+        "decomposition": "raw",
+        "sub_answers": [f"person {i}", "Oslo"],
+    }
+    return record | {"answer": f"gold-{i}" if right else "<b>nobody</b>", "score": float(right), "error": None}
+
+
+def write_lines(path, records):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch):
+    """Stands in for drawing, which takes nearly all the time of a report; gives the real `png` back to who wants it."""
+    real = figures.png
+    monkeypatch.setattr(figures, "png", lambda figure: b"drawn")
+    return lambda: monkeypatch.setattr(figures, "png", real)
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.json").write_text(json.dumps(metrics()))
+    (folder / "config.toml").write_text('task = "multihop"\nseed = 7\n')
+    for name in CONDITIONS:
+        write_lines(folder / "predictions" / f"{name}.jsonl", [prediction(name, i) for i in range(40)])
+    write_lines(folder / "student" / "S_D-R" / "progress.jsonl", [{"step": s, "steps": 66, "loss": 2 / s} for s in range(1, 67)])
+    return folder
+
+
+def report_of(folder, **changes):
+    """The page of `folder` with some of its metrics changed; None takes a key away."""
+    changed = {key: value for key, value in {**metrics(), **changes}.items() if value is not None}
+    (folder / "metrics.json").write_text(json.dumps(changed))
+    write_report(folder)
+    return Page((folder / "report.html").read_text())
+
+
+def test_writes_both_reports_and_real_images(run_dir, drawn):
+    drawn()
+    written = write_report(run_dir)
+    assert written == [run_dir / "report.md", run_dir / "report.html", *(run_dir / "figures" / name for name in FIGURES)]
+    for path in written[2:]:
+        data = path.read_bytes()
+        assert data.startswith(b"\x89PNG\r\n\x1a\n")
+        assert int.from_bytes(data[16:20]) > 800
+    assert [path.name for path in run_dir.rglob("*.tmp")] == []
+
+
+def test_the_same_run_gives_the_same_report(run_dir):
+    first = {path: path.read_bytes() for path in write_report(run_dir)}
+    assert {path: path.read_bytes() for path in write_report(run_dir)} == first
+
+
+def test_numbers_in_tables_are_those_of_the_metrics(run_dir):
+    page = report_of(run_dir)
+    assert page.row("teacher+teacher", "93.1%") == [
+        *("teacher+teacher", "93.1%", "83.1% to 98.1%", "40", "39", "37", "1", "2", "0", "1", "unparseable 1")
+    ]
+    assert page.row("single-stage", "55.0%")[5:9] == ["n/a"] * 4
+    assert page.row("S_D-R+teacher", "teacher+teacher", "39")[3:] == ["-5.9", "-14.1 to +2.3", "0.1094", "0.2188", "2", "5"]
+    assert page.row("S_D-R+teacher", "teacher+teacher", "93.7%")[3] == "86.1% to 102.4%"
+    assert page.row("teacher+teacher", "decompose")[2:] == ["40", "0", "8,123", "1,456", "5.0", "$0.0512"]
+    assert page.row("S_D-R+teacher", "decompose")[-1] == "no price"
+    assert page.row("oracle") == ["oracle", "57", "44", "wrong answer 13"]
+    assert page.row("S_D-R", "44")[1:] == ["44", "23,456", "66", "321", "0.1234", "local/s@ff00"]
+    assert page.row("Student model")[1] == "test/student@0a1b"
+    assert page.row("Time")[1] == "13 min"
+
+
+def test_headlines_say_what_the_run_found(run_dir):
+    text = report_of(run_dir).text
+    assert "The teacher in both stages (teacher+teacher) scores 93.1% (95% interval 83.1% to 98.1%, 39 questions)." in text
+    assert "5.9 points less than the teacher" in text
+    assert "p = 0.2188 after Holm): these questions do not show a difference" in text
+    assert "The student keeps 93.7% of the teacher's score (95% interval 86.1% to 102.4%)." in text
+    assert "saves 1,000 teacher calls, 203,075 input tokens, 36,400 output tokens, $1.28." in text
+    assert "does not reproduce the paper's benchmarks" in " ".join(text.split())
+
+
+def test_a_comparison_the_other_way_round_is_turned(run_dir):
+    reverse = {"a": "teacher+teacher", "b": "S_D-R+teacher", "n": 39, "delta": 0.059, "ci95": [-0.023, 0.141], "p": 0.04}
+    text = report_of(run_dir, comparisons=[reverse]).text
+    assert "5.9 points less than the teacher on the 39 questions" in text
+    assert "-14.1 to +2.3; p = 0.0400): chance alone hardly explains it" in text
+
+
+def test_saving_is_computed_from_the_conditions_where_the_metrics_have_none(run_dir):
+    changed = metrics()["conditions"]
+    changed["S_D-R+teacher"]["solve"] = usage(40, 9000, 2000, 1.0)
+    text = report_of(run_dir, saving=None, conditions=changed).text
+    saved_in, saved_out = 1000 * (8123 + 9345 - 9000) / 40, 1000 * (1456 + 2567 - 2000) / 40
+    assert f"saves 1,000 teacher calls, {saved_in:,.0f} input tokens, {saved_out:,.0f} output tokens, $7.53." in text
+    changed["teacher+teacher"]["solve"]["cache_hits"] = 3
+    assert "What the student saves could not be computed" in report_of(run_dir, saving=None, conditions=changed).text
+
+
+def test_another_task_has_no_note_on_the_embedded_setting(run_dir):
+    assert "does not reproduce" not in report_of(run_dir, task="drop").text
+
+
+def test_incomplete_runs_and_overlaps_are_announced(run_dir):
+    text = report_of(run_dir, incomplete="the budget of 2 dollars was spent.", overlap=3).text
+    assert "This run is incomplete: the budget of 2 dollars was spent." in text
+    assert "3 questions stand both in training and in test data" in text
+
+
+def test_html_loads_nothing_and_escapes_everything(run_dir):
+    page = report_of(run_dir, models={"teacher": HOSTILE}, incomplete=HOSTILE)
+    source = (run_dir / "report.html").read_text()
+    assert {"script", "link", "iframe", "b", "base"} & set(page.tags) == set()
+    assert all(load.startswith(("#", "data:image/png;base64,")) for load in page.loads)
+    assert not re.search(r"url\(|@import", source)
+    assert source.count("<script") == 0
+    assert HOSTILE in page.text
+    assert "<b>nobody</b>" in page.text
+
+
+def test_markdown_makes_markup_harmless(run_dir):
+    write_report(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert r"\| \[link\](http" in text
+    assert re.findall(r"!\[[^]]*\]\(([^)]*)\)", text) == [f"figures/{name}" for name in FIGURES]
+    assert "| teacher+teacher | 93.1% |" in text
+
+
+def test_a_dozen_questions_half_with_disagreement(run_dir):
+    page = report_of(run_dir)
+    assert page.tags.count("article") == 12
+    # The teacher is always right, the untrained student never, so these three disagree on every question.
+    assert "disagree on 12 of those shown" in page.text
+    (run_dir / "predictions" / "student0+teacher.jsonl").unlink()
+    (run_dir / "predictions" / "single-stage.jsonl").unlink()
+    page = report_of(run_dir)
+    assert page.tags.count("article") == 12
+    assert "disagree on 6 of those shown" in page.text
+    assert "Where does #1 live?" in page.text
+
+
+def test_replies_show_states_errors_and_missing_scores(run_dir):
+    line = {
+        "id": "q1",
+        "question": "Who?",
+        "gold": "Ann",
+        "state": "unparseable",
+        "decomposition": "blah",
+        "subquestions": [],
+        "score": None,
+    }
+    write_lines(run_dir / "predictions" / "teacher+teacher.jsonl", [line | {"error": "TimeoutError: 60 s", "answer": None}])
+    for name in CONDITIONS:
+        if name != "teacher+teacher":
+            (run_dir / "predictions" / f"{name}.jsonl").unlink()
+    text = report_of(run_dir).text
+    for part in ("unscored", "(no answer)", "decomposition: unparseable", "the decomposer wrote: blah", "error: TimeoutError: 60 s"):
+        assert part in text
+
+
+def test_a_run_with_nothing_but_a_config_says_what_is_missing(tmp_path):
+    (tmp_path / "config.toml").write_text("seed = 0\n")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "accuracy.png").write_bytes(b"of an earlier report")
+    assert write_report(tmp_path) == [tmp_path / "report.md", tmp_path / "report.html"]
+    assert list((tmp_path / "figures").iterdir()) == []
+    text = Page((tmp_path / "report.html").read_text()).text
+    for part in (
+        "No condition has been evaluated",
+        "No two conditions",
+        "No usage",
+        "No question was labelled",
+        "No loss",
+        "No test question",
+    ):
+        assert part in text
+    assert "nan" not in text.lower().split()
+
+
+@pytest.mark.parametrize("key", sorted(set(metrics()) - {"schema"}))
+@pytest.mark.parametrize("empty", [None, "null"])
+def test_any_part_of_the_metrics_may_be_missing_or_null(run_dir, key, empty):
+    changed = {k: v for k, v in metrics().items() if k != key} | ({key: None} if empty == "null" else {})
+    (run_dir / "metrics.json").write_text(json.dumps(changed))
+    write_report(run_dir)
+    Page((run_dir / "report.html").read_text())
+
+
+def test_one_condition_without_scores_or_usage(run_dir):
+    page = report_of(run_dir, conditions={"interactive": {"n": 0, "score": None, "ci95": [None, None]}}, comparisons=[], retention=[])
+    assert page.row("interactive")[1:5] == ["n/a", "n/a", "0", "n/a"]
+    assert "No condition has a score to draw." in page.text
+    assert "No trained student was evaluated" in page.text
+
+
+def test_rows_are_counted_from_the_file_where_the_metrics_have_none(run_dir):
+    rows = [{"id": "1", "kept": True, "policy": "oracle"}, {"id": "2", "kept": False, "reason": "wrong_answer", "policy": "oracle"}]
+    write_lines(run_dir / "rows.jsonl", rows)
+    assert report_of(run_dir, labelling=None).row("oracle") == ["oracle", "2", "1", "wrong answer 1"]
+    assert policies_of(read_run(run_dir)) == {"oracle": {"kept": 1, "wrong_answer": 1}}
+
+
+def test_half_a_last_line_is_passed_over_and_a_broken_one_before_it_is_named(run_dir):
+    path = run_dir / "predictions" / "teacher+teacher.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + '{"id": "q9')
+    assert len(read_run(run_dir).predictions["teacher+teacher"]) == 40
+    path.write_text('{"id": "q9\n' + whole)
+    with pytest.raises(ValueError, match=r"teacher\+teacher.jsonl, line 1 is not valid JSON"):
+        write_report(run_dir)
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="divide-or-conquer run --out DIR"):
+        write_report(tmp_path)
+    (tmp_path / "metrics.json").write_text('{"schema": 99}')
+    with pytest.raises(ValueError, match="has schema 99; this version reads schema 1"):
+        write_report(tmp_path)
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(ValueError, match=r"metrics\.json is not valid JSON"):
+        write_report(tmp_path)
+
+
+def test_figures_of_nothing_are_none():
+    assert run_figures.accuracy_figure({}) is None
+    assert run_figures.token_figure({"x": {"n": 3, "solve": {"calls": 3}}}) is None
+    assert run_figures.rows_figure({"none": {"kept": 0}}) is None
+    assert run_figures.training_figure({"s": [{"step": 1, "loss": None}]}) is None
+
+
+def test_a_continued_training_is_one_curve():
+    figure = run_figures.training_figure({"s": [{"step": s, "loss": v} for s, v in ((1, 3.0), (2, 9.0), (3, 9.0), (2, 2.0), (3, 1.0))]})
+    line = figure.axes[0].lines[0]
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 2, 3], [3.0, 2.0, 1.0])
+
+
+def test_drawing_leaves_the_backend_and_the_style_alone():
+    code = (
+        "import sys, optimizers.reports.run_report\n"
+        "print(sorted({'dspy', 'torch', 'matplotlib', 'jinja2'} & set(sys.modules)))\n"
+        "import matplotlib\n"
+        # Reading the backend would choose one, which is what must not happen.
+        "style = lambda: {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != 'backend'}\n"
+        "before = style()\n"
+        "from optimizers.reports import figures, run_figures\n"
+        "figures.png(run_figures.rows_figure({'a$b$': {'kept': 3}}))\n"
+        "print(style() == before, 'matplotlib.pyplot' in sys.modules)"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output == "[]\nTrue False\n"

@@ -35,6 +35,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 notebooks: setup
 	$(BIN)/python -m pytest -m 'slow or long' tests/test_notebooks.py

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,22 @@ from typing import Any
 import dspy
 from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
-from optimizers.finetune.augment import AugmentSpec, augment
+from optimizers.finetune.augment import AugmentSpec
 from optimizers.finetune.provider import TRLProvider, base_folder
-from optimizers.finetune.rows import Rewrite, _call_of, _clean_outputs, _decomposes, _labelled, teachers_own
+from optimizers.finetune.rows import Rewrite, RowMaker, decomposes, teachers_own
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.train import Progress, train
 from optimizers.labelling.collect import collect
-from optimizers.labelling.journal import Limits, digest
-from optimizers.labelling.samples import Call, Collected, Sample, example_key
+from optimizers.labelling.journal import Limits
+from optimizers.labelling.samples import Collected, example_key
 from optimizers.screening import Asking
 from optimizers.screening.lm_policy import check_asking
 from optimizers.screening.policy import Decision, Policy, policy_by_name
 from optimizers.screening.screen import count_drops, screen
-from programs.adapter import adapter_by_name, adapter_name
+from programs.adapter import adapter_name
 from programs.lms.artifacts import Artifact, home
 from programs.lms.catalog import lm as make_lm
-from programs.signatures import NO_DECOMPOSITION
-from programs.tasks.base import Score, Task, normalize_answer
+from programs.tasks.base import Score, scorer_of
 
 
 class TooFewRowsError(ValueError):
@@ -152,17 +151,35 @@ class BootstrapDistill(FinetuneTeleprompter):
             TrainingError: Training failed.
         """
         teacher = teacher or student
-        targets = self._targets(student, teacher)
-        bases = {name: _trainable(name, predictor.lm or dspy.settings.lm) for name, predictor in targets.items()}
+        self._bases(student, self._targets(student, teacher))
         distilled = self.prepare(student, trainset=trainset, teacher=teacher)
-        for name, rows in distilled.rows.items():
-            self._check(name, rows, distilled.decisions)
-        dev = self.prepare(student, trainset=valset, teacher=teacher, split="dev").rows if valset else {}
+        self.check_rows(distilled)
+        dev = self.prepare(student, trainset=valset, teacher=teacher, split="dev") if valset else None
+        return self.fit(student, distilled, dev)
+
+    def fit(self, student: dspy.Module, distilled: Distilled, dev: Distilled | None = None) -> dspy.Module:
+        """Train on rows that `prepare` made, and return what `compile` returns.
+
+        Args:
+            student: As in `compile`.
+            distilled: Of the training questions.
+            dev: Of the dev questions, whose loss picks the best checkpoint.
+
+        Raises:
+            TooFewRowsError: Fewer than `min_rows` rows for a target.
+            TrainingError: Training failed.
+        """
+        self.check_rows(distilled)
+        targets = self._targets(student, student)
+        bases, dev_rows = self._bases(student, targets), dev.rows if dev else {}
         for group in [list(targets)] if self.joint else [[name] for name in targets]:
-            rows, dev_rows = ([row for name in group for row in source.get(name, [])] for source in (distilled.rows, dev))
-            artifact = self._train(group[0], bases[group[0]], rows, dev_rows, student)
+            rows, held_out = ([row for name in group for row in source.get(name, [])] for source in (distilled.rows, dev_rows))
+            artifact = self._train(group[0], bases[group[0]], rows, held_out, student)
             distilled.artifacts |= dict.fromkeys(group, artifact)
         return self._compiled(student, distilled)
+
+    def _bases(self, student: dspy.Module, targets: dict[str, dspy.Predict]) -> dict[str, str]:
+        return {name: _trainable(name, predictor.lm or dspy.settings.lm) for name, predictor in targets.items()}
 
     def prepare(
         self, student: dspy.Module, *, trainset: list[dspy.Example], teacher: dspy.Module | None = None, split: str = "train"
@@ -181,19 +198,12 @@ class BootstrapDistill(FinetuneTeleprompter):
         check_asking(policy, teacher, self.limits)
         collected = self._collect(teacher, trainset, split)
         decisions = self._screen(collected, trainset, policy, teacher, split)
-        rows = self._rows(student, targets, collected, decisions, {example_key(example): example for example in trainset})
+        maker = RowMaker(targets, self._adapter_name(student), self.rewrite, self.max_rows, self.row_seed, self.augment)
+        kept = {(decision.example_id, decision.sample) for decision in decisions if decision.kept}
+        rows = maker.of(collected, kept, {example_key(example): example for example in trainset})
         if split == "train":
-            rows = {name: self._drawn(found) for name, found in rows.items()}
-            rows = {name: [*found, *self._further_rows(student, targets[name], collected, found, name)] for name, found in rows.items()}
+            rows = maker.chosen(rows, collected)
         return Distilled(rows=rows, decisions=decisions, collected=collected, policy=policy)
-
-    def _drawn(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """`max_rows` of the rows, in their order; fewer rows of the same seed are a part of more."""
-        if self.max_rows is None or len(rows) <= self.max_rows:
-            return rows
-        lots = {(row["id"], row["sample"]): digest([self.row_seed, row["id"], row["sample"]]) for row in rows}
-        last = sorted(lots.values())[self.max_rows - 1]
-        return [row for row in rows if lots[row["id"], row["sample"]] <= last]
 
     def _targets(self, student: dspy.Module, teacher: dspy.Module) -> dict[str, dspy.Predict]:
         named = dict(student.named_predictors())
@@ -204,7 +214,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         missing = [name for name in chosen if name not in dict(teacher.named_predictors())]
         if missing:
             raise ValueError(f"The teacher has no predictor {missing[0]!r}; its predictors must bear the student's names.")
-        if self.augment.is_on and not any(_decomposes(named[name]) for name in chosen):
+        if self.augment.is_on and not any(decomposes(named[name]) for name in chosen):
             raise ValueError(f"augment= is for predictors of question -> subquestions, and none of {chosen} is one; leave it out.")
         return {name: named[name] for name in chosen}
 
@@ -230,71 +240,18 @@ class BootstrapDistill(FinetuneTeleprompter):
     def _screen(
         self, collected: Collected, examples: list[dspy.Example], policy: Policy, teacher: dspy.Module, split: str
     ) -> list[Decision]:
-        # A metric says 0 both for wrong and for "cannot be judged"; a task's own score tells them apart.
-        task = getattr(self.metric, "__self__", None)
         asking = Asking(
             teacher,
             self.folder,
             threads=self.threads,
             limits=self.limits,
-            score=task.score if isinstance(task, Task) else self._score,
+            score=scorer_of(self.metric) or self._score,
             progress=self._calls_progress(f"screen {split}"),
         )
         return screen(collected, examples, policy, score=self._score, keep=self.keep, min_score=self.min_score, asking=asking)
 
     def _score(self, example: dspy.Example, prediction: Any) -> Score:
         return Score(float(self.metric(example, prediction))) if self.metric else Score.unscored("no metric")
-
-    def _rows(
-        self,
-        student: dspy.Module,
-        targets: dict[str, dspy.Predict],
-        collected: Collected,
-        decisions: Iterable[Decision],
-        examples: dict[str, dspy.Example],
-    ) -> dict[str, list[dict[str, Any]]]:
-        """Chats for each target, rendered as the trained student will be asked."""
-        kept = {(d.example_id, d.sample) for d in decisions if d.kept}
-        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in targets}
-        for sample in collected.samples:
-            if (sample.example_id, sample.sample) not in kept:
-                continue
-            for call in sample.calls:
-                if call.predictor in targets:
-                    row = self._row(student, targets[call.predictor], call, sample, examples[sample.example_id])
-                    rows[call.predictor].append(row)
-        return rows
-
-    def _row(self, student: dspy.Module, predictor: dspy.Predict, call: Call, sample: Sample, example: dspy.Example) -> dict[str, Any]:
-        outputs = _clean_outputs(call.outputs, sample)
-        target = self.rewrite(outputs, example) if self.rewrite else outputs
-        row = {"id": sample.example_id, "sample": sample.sample, "messages": self._messages(student, predictor, call.inputs, target)}
-        # Another answer above a chain that leads elsewhere (the paper's S_E-A): marked, for the reader to judge.
-        changed = "answer" in outputs and normalize_answer(str(outputs["answer"])) != normalize_answer(str(target["answer"]))
-        return {**row, "overwritten": True} if changed else row
-
-    def _further_rows(
-        self, student: dspy.Module, predictor: dspy.Predict, collected: Collected, rows: list[dict[str, Any]], name: str
-    ) -> list[dict[str, Any]]:
-        """Rows made from these by `augment`, where the predictor decomposes; marked with `origin`, `question` and `sources`."""
-        if not (self.augment.is_on and _decomposes(predictor)):
-            return []
-        samples = [collected.get_sample(row["id"], row["sample"]) for row in rows]
-        calls = {(sample.example_id, sample.sample): _call_of(sample, name) for sample in samples}
-        limits = {call.inputs.get("max_subquestions") for call in calls.values()}
-        further = []
-        for made, origin in augment([_labelled(sample, name) for sample in samples], self.augment, next(iter(limits), None)):
-            inputs = {**calls[made.sources[0], made.sample].inputs, "question": made.question, "context": made.context}
-            outputs = {"subquestions": list(made.subquestions) or [NO_DECOMPOSITION]}
-            row = {"id": made.id, "sample": made.sample, "messages": self._messages(student, predictor, inputs, outputs)}
-            further.append({**row, "origin": origin, "question": made.question, "sources": list(made.sources)})
-        return further
-
-    def _messages(
-        self, student: dspy.Module, predictor: dspy.Predict, inputs: dict[str, Any], outputs: dict[str, Any]
-    ) -> list[dict[str, str]]:
-        adapter = adapter_by_name(self._adapter_name(student))
-        return adapter.format_finetune_data(predictor.signature, predictor.demos, inputs, outputs)["messages"]
 
     def _adapter_name(self, student: dspy.Module) -> str:
         if self.adapter:
@@ -303,15 +260,21 @@ class BootstrapDistill(FinetuneTeleprompter):
             return "line-terse"
         return adapter_name(dspy.settings.adapter) if dspy.settings.adapter else "chat"
 
-    def _check(self, name: str, rows: list[dict[str, Any]], decisions: list[Decision]) -> None:
-        rows = teachers_own(rows)
-        if len(rows) >= self.min_rows:
-            return
-        dropped = ", ".join(f"{count} {reason}" for reason, count in count_drops(decisions).items()) or "none dropped"
-        raise TooFewRowsError(
-            f"Only {len(rows)} rows for {name!r}, at least {self.min_rows} are needed; nothing was trained. Of {len(decisions)} teacher "
-            f"samples: {dropped}. Add questions, look at {self.folder / 'samples.jsonl'}, or lower screening.min_rows."
-        )
+    def check_rows(self, distilled: Distilled) -> None:
+        """Refuse to train a target on too few of the teacher's rows.
+
+        Raises:
+            TooFewRowsError: Fewer than `min_rows`; says what became of the others.
+        """
+        for name, rows in distilled.rows.items():
+            if len(own := teachers_own(rows)) < self.min_rows:
+                drops = count_drops(distilled.decisions).items()
+                dropped = ", ".join(f"{count} {reason}" for reason, count in drops) or "none dropped"
+                raise TooFewRowsError(
+                    f"Only {len(own)} rows for {name!r}, at least {self.min_rows} are needed; nothing was trained. Of "
+                    f"{len(distilled.decisions)} teacher samples: {dropped}. Add questions, look at {self.folder / 'samples.jsonl'}, or "
+                    "lower screening.min_rows."
+                )
 
     def _train(self, name: str, base: str, rows: list[dict[str, Any]], dev: list[dict[str, Any]], student: dspy.Module) -> Artifact:
         folder_name = self.artifact_names.get(name, name)

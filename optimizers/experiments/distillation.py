@@ -79,7 +79,7 @@ class Distillation:
         collected = [self._labelled(recipe) for recipe in (RECIPES["S_D-T"], *further)]
         self._note_labelling(collected)
         for part in collected:
-            self._check_complete("Labelling", part)
+            self.check_complete("Labelling", part)
 
     def _labelled(self, recipe: StudentRecipe) -> Collected:
         distilled = self._prepared(self._distiller("S_D-T", recipe), recipe)
@@ -101,7 +101,16 @@ class Distillation:
         self.notes.mkdir(parents=True, exist_ok=True)
         write_json(self.notes / "labelling.json", noted)
 
-    def _check_complete(self, stage: str, collected: Collected | None) -> None:
+    def check_complete(self, stage: str, collected: Collected | None) -> None:
+        """Refuse to go on with calls that were stopped, unless `labelling.partial` allows it.
+
+        Args:
+            stage: `Labelling` or `Screening`, for the message.
+            collected: Its calls; None where there were none.
+
+        Raises:
+            LabellingStoppedError: They were stopped before their time.
+        """
         if collected is None or not collected.stopped or self.config.labelling.partial:
             return
         raise LabellingStoppedError(
@@ -111,9 +120,9 @@ class Distillation:
 
     def screen(self) -> dict[str, Distilled]:
         """Rows of every student under its policy, kept or with the reason why not: `rows.jsonl`."""
-        plain = {name: self._prepare(name) for name in self.students if not RECIPES[name].matched}
+        plain = {name: self.prepare(name) for name in self.students if not RECIPES[name].matched}
         fewest = min((len(teachers_own(rows)) for distilled in plain.values() for rows in distilled.rows.values()), default=None)
-        matched = {name: self._prepare(name, fewest) for name in self.students if RECIPES[name].matched}
+        matched = {name: self.prepare(name, fewest) for name in self.students if RECIPES[name].matched}
         prepared = {name: (plain | matched)[name] for name in self.students}
         self._write_rows(prepared)
         self._measure()
@@ -159,10 +168,10 @@ class Distillation:
             LabellingStoppedError: Labelling was stopped before its time.
             TooFewRowsError: Fewer rows than `screening.min_rows`.
         """
-        distilled = self._prepare(name)
+        distilled = self.prepare(name)
         assert distilled.collected is not None
         self._note_labelling([distilled.collected])
-        self._check_complete("Labelling", distilled.collected)
+        self.check_complete("Labelling", distilled.collected)
         self._write_rows({name: distilled})
         self.train(name, distilled)
         return distilled
@@ -174,11 +183,12 @@ class Distillation:
             TooFewRowsError: Fewer than `screening.min_rows`; nothing was trained.
             TrainingError: Training failed.
         """
-        unload_all()  # the trainer's process needs the memory more
         recipe, rows = RECIPES[name], max(map(len, distilled.rows.values()))
         distiller = self._distiller(name, recipe, rows if recipe.matched else self.config.screening.max_rows)
-        student, teacher = self._programs(recipe)
-        return distiller.compile(student, trainset=self.splits["train"], teacher=teacher, valset=self.splits.get("dev"))
+        distiller.check_rows(distilled)
+        dev = self.prepare(name, split="dev") if self.splits.get("dev") else None
+        unload_all()  # the trainer's process needs the memory more
+        return distiller.fit(self._programs(recipe)[0], distilled, dev)
 
     def demos(self, count: int = DEMOS) -> list[dspy.Example]:
         """Teacher decompositions as demos: those of the first questions that can be read."""
@@ -188,14 +198,29 @@ class Distillation:
         chosen = [(examples[s.example_id], s.prediction["subquestions"]) for s in collected.samples if s.prediction.get("state") == "ok"]
         return decompose_demos(self.cast.two_stage(self.task, "teacher", "teacher"), chosen[:count])
 
-    def _prepare(self, name: str, max_rows: int | None = None) -> Distilled:
-        recipe = RECIPES[name]
-        return self._prepared(self._distiller(name, recipe, max_rows or self.config.screening.max_rows), recipe)
+    def prepare(self, name: str, max_rows: int | None = None, split: str = "train") -> Distilled:
+        """The rows of a student, labelled and screened where that is not on file.
 
-    def _prepared(self, distiller: BootstrapDistill, recipe: StudentRecipe) -> Distilled:
+        Args:
+            name: The student.
+            max_rows: In place of `screening.max_rows`.
+            split: Whose questions.
+
+        Raises:
+            LabellingStoppedError: Screening was stopped before its time.
+        """
+        recipe = RECIPES[name]
+        return self._prepared(self._distiller(name, recipe, max_rows or self.config.screening.max_rows), recipe, split)
+
+    def check_rows(self, name: str, distilled: Distilled) -> None:
+        """Refuse to train a student on too few rows; see `BootstrapDistill.check_rows`."""
+        self._distiller(name, RECIPES[name], self.config.screening.max_rows).check_rows(distilled)
+
+    def _prepared(self, distiller: BootstrapDistill, recipe: StudentRecipe, split: str = "train") -> Distilled:
         student, teacher = self._programs(recipe)
-        distilled = distiller.prepare(student, trainset=self.splits["train"], teacher=teacher)
-        self._check_complete("Screening", getattr(distilled.policy, "asked", None))
+        distilled = distiller.prepare(student, trainset=self.splits[split], teacher=teacher, split=split)
+        if split == "train":
+            self.check_complete("Screening", getattr(distilled.policy, "asked", None))
         return distilled
 
     def _programs(self, recipe: StudentRecipe) -> tuple[TwoStage | SingleStage, TwoStage | SingleStage]:

@@ -1,22 +1,111 @@
-"""TODO optimizers.finetune.rows."""
+"""Training rows: the teacher's kept samples as the chats in which a student will be asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
 
+from optimizers.finetune.augment import AugmentSpec, augment
 from optimizers.finetune.entity_slots import Labelled
-from optimizers.labelling.samples import Call, Sample
+from optimizers.labelling.journal import digest
+from optimizers.labelling.samples import Call, Collected, Sample
+from programs.adapter import adapter_by_name
 from programs.signatures import NO_DECOMPOSITION
+from programs.tasks.base import normalize_answer
 
+Row = dict[str, Any]
 Rewrite = Callable[[dict[str, Any], dspy.Example], dict[str, Any]]
+"""`rewrite(outputs, example) -> outputs`: what a student learns to write in place of the teacher's outputs."""
 
 
-def teachers_own(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class RowMaker:
+    """Renders rows for the predictors that are trained.
+
+    Attributes:
+        targets: Predictor name -> the student's predictor, whose signature and demos the chats are rendered with.
+        adapter: Name of the prompt format.
+        rewrite: Changes the target; None keeps the teacher's outputs.
+        max_rows: Rows of a target at most; None takes all.
+        row_seed: Draws them.
+        augment: Which further rows are made of those of a predictor that decomposes.
+    """
+
+    targets: Mapping[str, dspy.Predict]
+    adapter: str
+    rewrite: Rewrite | None = None
+    max_rows: int | None = None
+    row_seed: int = 0
+    augment: AugmentSpec = field(default_factory=AugmentSpec)
+
+    def of(self, collected: Collected, kept: set[tuple[str, int]], examples: Mapping[str, dspy.Example]) -> dict[str, list[Row]]:
+        """Predictor name -> rows (`id`, `sample`, `messages`) of the teacher's kept samples, in their order.
+
+        Args:
+            collected: The teacher's samples.
+            kept: Example id and number of the samples that a policy kept.
+            examples: By id.
+        """
+        rows: dict[str, list[Row]] = {name: [] for name in self.targets}
+        for sample in collected.samples:
+            if (sample.example_id, sample.sample) in kept:
+                for call in (call for call in sample.calls if call.predictor in self.targets):
+                    rows[call.predictor].append(self._row(call, sample, examples[sample.example_id]))
+        return rows
+
+    def chosen(self, rows: Mapping[str, list[Row]], collected: Collected) -> dict[str, list[Row]]:
+        """The rows to train on: at most `max_rows` of each target, and behind them those that `augment` makes of these."""
+        drawn = {name: self._drawn(found) for name, found in rows.items()}
+        return {name: [*found, *self._further(name, found, collected)] for name, found in drawn.items()}
+
+    def _row(self, call: Call, sample: Sample, example: dspy.Example) -> Row:
+        outputs = _clean_outputs(call.outputs, sample)
+        target = self.rewrite(outputs, example) if self.rewrite else outputs
+        row = {"id": sample.example_id, "sample": sample.sample, "messages": self._messages(call.predictor, call.inputs, target)}
+        # Another answer above a chain that leads elsewhere (the paper's S_E-A): marked, for the reader to judge.
+        changed = "answer" in outputs and normalize_answer(str(outputs["answer"])) != normalize_answer(str(target["answer"]))
+        return {**row, "overwritten": True} if changed else row
+
+    def _messages(self, name: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> list[dict[str, str]]:
+        predictor = self.targets[name]
+        adapter = adapter_by_name(self.adapter)
+        return adapter.format_finetune_data(predictor.signature, predictor.demos, inputs, outputs)["messages"]
+
+    def _drawn(self, rows: list[Row]) -> list[Row]:
+        """`max_rows` of the rows, in their order; fewer rows of the same seed are a part of more."""
+        if self.max_rows is None or len(rows) <= self.max_rows:
+            return rows
+        lots = {(row["id"], row["sample"]): digest([self.row_seed, row["id"], row["sample"]]) for row in rows}
+        last = sorted(lots.values())[self.max_rows - 1]
+        return [row for row in rows if lots[row["id"], row["sample"]] <= last]
+
+    def _further(self, name: str, rows: list[Row], collected: Collected) -> list[Row]:
+        """Rows that `augment` makes of these, marked with `origin`, `question` and `sources`."""
+        if not (self.augment.is_on and decomposes(self.targets[name])):
+            return []
+        samples = [collected.get_sample(row["id"], row["sample"]) for row in rows]
+        calls = {(sample.example_id, sample.sample): _call_of(sample, name) for sample in samples}
+        limits = {call.inputs.get("max_subquestions") for call in calls.values()}
+        further = []
+        for made, origin in augment([_labelled(sample, name) for sample in samples], self.augment, next(iter(limits), None)):
+            inputs = {**calls[made.sources[0], made.sample].inputs, "question": made.question, "context": made.context}
+            outputs = {"subquestions": list(made.subquestions) or [NO_DECOMPOSITION]}
+            row = {"id": made.id, "sample": made.sample, "messages": self._messages(name, inputs, outputs)}
+            further.append({**row, "origin": origin, "question": made.question, "sources": list(made.sources)})
+        return further
+
+
+def teachers_own(rows: Iterable[Row]) -> list[Row]:
     """The rows that the teacher wrote, without those that were made from them."""
     return [row for row in rows if "origin" not in row]
+
+
+def decomposes(predictor: dspy.Predict) -> bool:
+    """Whether a predictor turns a question into subquestions."""
+    return "question" in predictor.signature.input_fields and "subquestions" in predictor.signature.output_fields
 
 
 def _clean_outputs(outputs: dict[str, Any], sample: Sample) -> dict[str, Any]:
@@ -24,10 +113,6 @@ def _clean_outputs(outputs: dict[str, Any], sample: Sample) -> dict[str, Any]:
     if "subquestions" not in outputs or "state" not in sample.prediction:
         return outputs
     return {**outputs, "subquestions": sample.prediction["subquestions"] or [NO_DECOMPOSITION]}
-
-
-def _decomposes(predictor: dspy.Predict) -> bool:
-    return "question" in predictor.signature.input_fields and "subquestions" in predictor.signature.output_fields
 
 
 def _call_of(sample: Sample, predictor: str) -> Call:

@@ -7,7 +7,7 @@ import functools
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,16 +30,15 @@ from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import configured_task, load_splits
 from optimizers.settings.views import MAY_DIFFER, run_settings
+from optimizers.studies.guarded_task import METRIC_RAISED, GuardedTask
 from programs.lms.artifacts import Artifact, open_artifact, register
 from programs.lms.engine import unload, unload_all
 from programs.lms.ledger import Ledger, Prices, Usage, recording
-from programs.tasks.base import Score, Task
 
 COMPLETE, PRUNED = "complete", "pruned"
 
 RESULT = "trial.json"
 
-_METRIC_RAISED = "the metric raised"
 
 QUESTION_STEPS = 100
 """Optuna step of the first dev question; the dev losses of the training stand at the steps below."""
@@ -66,21 +65,6 @@ class Watch(Protocol):
         """Whether the trial must stop for a reason that is not its own."""
 
 
-class NoWatch:
-    """Never stops."""
-
-    def report(self, step: int, value: float) -> None:
-        """See `Watch.report`."""
-
-    def should_prune(self) -> bool:
-        """See `Watch.should_prune`."""
-        return False
-
-    def stopped(self) -> bool:
-        """See `Watch.stopped`."""
-        return False
-
-
 class TrialDistillation(Distillation):
     """`Distillation` of one student on labels that stand already and that other processes read too."""
 
@@ -91,27 +75,20 @@ class TrialDistillation(Distillation):
             TooFewRowsError: Fewer than `screening.min_rows`.
         """
         name = self.students[0]
-        recipe = RECIPES[name]
-        distiller = self._distiller(name, recipe, self.config.screening.max_rows)
-        student, teacher = self._programs(recipe)
-        target = recipe.stages[0]
+        target = RECIPES[name].stages[0]
         with FileLock(self.labels / "reading.lock"):
-            distilled = self.screen()[name]
-            dev = distiller.prepare(student, trainset=self.splits["dev"], teacher=teacher, split="dev")
-        distiller._check(target, distilled.rows[target], distilled.decisions)
+            distilled, dev = self.screen()[name], self.prepare(name, split="dev")
+        self.check_rows(name, distilled)
         return distilled.rows[target], dev.rows[target]
 
     def label_all(self) -> None:
         """Ask the teacher the training and the dev questions, and the screening's policy what it wants to know of them."""
         with FileLock(self.labels / "reading.lock"):
             self.label()
-            self._prepare(self.students[0])
-            recipe = RECIPES[self.students[0]]
-            student, teacher = self._programs(recipe)
-            distiller = self._distiller(self.students[0], recipe)
-            dev = distiller.prepare(student, trainset=self.splits["dev"], teacher=teacher, split="dev")
-            self._check_complete("Labelling", dev.collected)
-            self._check_complete("Screening", getattr(dev.policy, "asked", None))
+            self.prepare(self.students[0])
+            dev = self.prepare(self.students[0], split="dev")
+            self.check_complete("Labelling", dev.collected)
+            self.check_complete("Screening", getattr(dev.policy, "asked", None))
 
 
 def frozen_labels(config: RunConfig) -> RunConfig:
@@ -146,9 +123,8 @@ class TrialRun:
     def __init__(self, config: RunConfig, folder: Path, labels: Path, progress: Progress = no_progress) -> None:
         self.config, self.folder, self.labels, self.progress = config, folder, labels, progress
         self.student = config.study.student
-        self.task = configured_task(config.task, config.seed)
         self.metric_errors: dict[str, str] = {}
-        guard(self.task, self.metric_errors)
+        self.task = GuardedTask(configured_task(config.task, config.seed), self.metric_errors)
         self.cast = Cast(config, folder / "student")
         self.prices = Prices(config.cost.local_usd_per_hour)
 
@@ -285,7 +261,7 @@ class TrialRun:
         for (index, _), line in zip(batch, lines, strict=True):
             if line["score"] is not None:
                 told.report(QUESTION_STEPS + index, line["score"])
-            if line["detail"].startswith(_METRIC_RAISED):
+            if line["detail"].startswith(METRIC_RAISED):
                 self.metric_errors[line["id"]] = line["detail"]
         return lines
 
@@ -371,24 +347,6 @@ class _LossWatch:
 
 def _is_failed(line: Mapping[str, Any]) -> bool:
     return line["score"] is None and line["error"] is not None
-
-
-def guard(task: Task, errors: dict[str, str]) -> None:
-    """Make the task's metric count an answer on which it raises as wrong, and note what it raised by question."""
-
-    def guarded(inner: Callable[..., Any], failed: Callable[[str], Any]) -> Callable[..., Any]:
-        def judge(example: dspy.Example, prediction: Any, *rest: Any) -> Any:
-            try:
-                return inner(example, prediction, *rest)
-            except Exception as error:
-                why = f"{_METRIC_RAISED} {type(error).__name__}: {error}"[:300]
-                errors[str(example.id)] = why
-                return failed(why)
-
-        return judge
-
-    task.score = guarded(task.score, lambda why: Score(0.0, why))  # type: ignore[method-assign]
-    task.metric = guarded(task.metric, lambda _: 0.0)  # type: ignore[method-assign]
 
 
 def remove_weights(folder: Path) -> None:

@@ -6,7 +6,7 @@ import math
 import re
 import string
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -142,3 +142,12 @@ def identity(example: dspy.Example) -> tuple[str, ...]:
     if example.get("chain"):
         return tuple(example.chain)
     return normalize_answer(example.get("context") or ""), normalize_answer(example.question)
+
+
+def scorer_of(metric: Any) -> Callable[[dspy.Example, Any], Score] | None:
+    """The `score` of the task whose `metric` this is; None for other metrics.
+
+    A metric says 0 both for wrong and for "cannot be judged"; a task's score tells them apart.
+    """
+    task = getattr(metric, "__self__", None)
+    return task.score if isinstance(task, Task) else None

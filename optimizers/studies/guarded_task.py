@@ -1,0 +1,48 @@
+"""A task whose metric never raises: one bad answer must not end a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import dspy
+
+from programs.tasks.base import Score, Task
+
+T = TypeVar("T")
+METRIC_RAISED = "the metric raised"
+_TAKEN_OVER = ("name", "summary", "measure", "typical_characters", "path", "scoring", "max_subquestions", "decomposer_sees_context")
+
+
+class GuardedTask(Task):
+    """Another task that counts an answer on which the metric raises as wrong.
+
+    Args:
+        task: The task.
+        errors: Gets what was raised, by question.
+    """
+
+    def __init__(self, task: Task, errors: dict[str, str]) -> None:
+        self._task, self._errors = task, errors
+        for name in _TAKEN_OVER:
+            setattr(self, name, getattr(task, name))
+
+    def load(self, split: str, limit: int | None = None) -> list[dspy.Example]:
+        """As of the task."""
+        return self._task.load(split, limit)
+
+    def score(self, example: dspy.Example, prediction: Any) -> Score:
+        """As of the task; 0.0 with the reason where it raises."""
+        return self._guarded(example, lambda: self._task.score(example, prediction), lambda why: Score(0.0, why))
+
+    def metric(self, example: dspy.Example, prediction: Any, trace: Any = None) -> float:
+        """As of the task; 0.0 where it raises."""
+        return self._guarded(example, lambda: self._task.metric(example, prediction, trace), lambda why: 0.0)
+
+    def _guarded(self, example: dspy.Example, judge: Callable[[], T], failed: Callable[[str], T]) -> T:
+        try:
+            return judge()
+        except Exception as error:
+            why = f"{METRIC_RAISED} {type(error).__name__}: {error}"[:300]
+            self._errors[str(example.id)] = why
+            return failed(why)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from programs.baselines.registry import CONTROLS as CONTROL_MODULES
+
 
 def students_of(conditions: Iterable[Condition]) -> list[str]:
     """The students that the conditions ask for, in the order of `TRAINED`."""
@@ -108,6 +110,12 @@ class Condition(NamedTuple):
         return bool(self.decomposer and self.decomposer.endswith(FEEDBACK))
 
 
+def stages_in(name: str) -> tuple[str, str] | None:
+    """Decomposer and solver of a two-stage condition's name; None for the names of other conditions."""
+    decomposer, plus, solver = name.partition("+")
+    return (decomposer, solver) if plus else None
+
+
 def parse_condition(name: str, solvers: Iterable[str] = ()) -> Condition:
     """A condition by its name.
 
@@ -122,12 +130,12 @@ def parse_condition(name: str, solvers: Iterable[str] = ()) -> Condition:
     form, _, role = name.partition("@")
     if form in ONE_PROGRAM and (role in answering or name == form):
         return Condition(name, form, None, role or "solver")
-    decomposer, plus, solver = name.partition("+")
-    if plus and decomposer in DECOMPOSERS and solver in (*SOLVERS, *solvers):
-        return Condition(name, "two-stage", decomposer, solver)
+    stages = stages_in(name)
+    if stages and (stages[0] in DECOMPOSERS or stages[0] in CONTROL_MODULES) and stages[1] in (*SOLVERS, *solvers):
+        return Condition(name, "two-stage", *stages)
     raise ValueError(
         f"Unknown condition {name!r}; expected one of {list(ONE_PROGRAM)}, with @<solver> behind it or not, or <decomposer>+<solver> "
-        f"with a decomposer of {list(DECOMPOSERS)} and a solver of {[*SOLVERS, *solvers]}."
+        f"with a decomposer of {list(dict.fromkeys([*DECOMPOSERS, *CONTROL_MODULES.names()]))} and a solver of {[*SOLVERS, *solvers]}."
     )
 
 

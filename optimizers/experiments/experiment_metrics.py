@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from optimizers.conditions import DECOMPOSER_STUDENTS, PLAIN_STUDENT
+from optimizers.conditions import DECOMPOSER_STUDENTS, FEEDBACK, PLAIN_STUDENT, stages_in
 from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
 from optimizers.evaluation.evaluate import summarise
 from optimizers.evaluation.statistics import holm, paired_comparison
@@ -19,6 +19,7 @@ from optimizers.experiments.metrics import labelling_of, provenance, trained
 from optimizers.experiments.students import RECIPES
 from optimizers.jobs.jsonlines import read_json, read_lines
 from optimizers.screening.precision import read_measures, screening_cost
+from programs.baselines.registry import CONTROLS
 from programs.lms.ledger import Usage
 
 REFERENCE = "teacher+teacher"
@@ -178,9 +179,11 @@ def _models(grid: Grid, cell: Cell) -> dict[str, str]:
     solver = cast.model(condition.solver).model
     if condition.decomposer is None:
         return {"answer": solver, **({"follow_up": solver} if condition.form == "interactive" else {})}
-    asked = {"shuffled": "teacher", "other": "teacher"}.get(condition.decomposer, condition.decomposer)
-    decomposer = {} if asked in ("none", "reference", "generic") else {"decompose": cast.model(asked).model}
-    return {**decomposer, "solve": solver}
+    if condition.decomposer in ("none", "reference", "generic"):
+        return {"solve": solver}
+    # The other controls spoil what the teacher writes.
+    asked = "teacher" if condition.decomposer in CONTROLS else condition.decomposer.removesuffix(FEEDBACK)
+    return {"decompose": cast.model(asked).model, "solve": solver}
 
 
 Table = Mapping[tuple[str, str | None, str, str], Measured]
@@ -202,7 +205,7 @@ def _comparisons(measured: list[Measured], table: Table) -> list[dict[str, Any]]
 
 def _references(one: Measured, table: Table) -> Iterator[Measured]:
     """What a condition is compared with: the teacher in both stages, the untuned student in its place, its sibling."""
-    decomposer, _, solver = one.name.partition("+")
+    decomposer, solver = stages_in(one.name) or (one.name, "")
     names = [REFERENCE]
     if solver and solver != "teacher" and decomposer in ("student0", *DECOMPOSER_STUDENTS):
         names.append(f"teacher+{solver}")
@@ -237,10 +240,11 @@ def _errors(measured: list[Measured], table: Table) -> Iterator[dict[str, Any]]:
     one to try: what better subquestions do not rescue is the solver's.
     """
     for one in measured:
-        decomposer, plus, solver = one.name.partition("+")
+        stages = stages_in(one.name)
         better = next((name for name in ("reference", "teacher") if (one.cell.test, None, "", f"{name}+teacher") in table), None)
-        if not plus or better is None or one.cell.variant.name or one.name == f"{better}+teacher":
+        if stages is None or better is None or one.cell.variant.name or one.name == f"{better}+teacher":
             continue
+        decomposer, solver = stages
         repairs = {
             "decomposition": _beside(one, f"{better}+{solver}", table) or _beside(one, f"teacher+{solver}", table),
             "solver": None if solver == "teacher" else _beside(one, f"{decomposer}+teacher", table),

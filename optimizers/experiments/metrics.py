@@ -13,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from optimizers.conditions import stages_in
 from optimizers.evaluation.evaluate import summarise
 from optimizers.evaluation.statistics import holm, paired_comparison, retention
 from optimizers.experiments.distillation import Distillation, noted_labelling
@@ -119,9 +120,9 @@ def _retentions(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any
     """What share of the teacher's score each other decomposer keeps before the same solver."""
     rows = []
     for name in scores:
-        decomposer, plus, solver = name.partition("+")
+        decomposer, solver = stages_in(name) or ("teacher", "")
         reference = f"teacher+{solver}"
-        if plus and decomposer != "teacher" and reference in scores:
+        if decomposer != "teacher" and reference in scores:
             kept = retention(scores[name], scores[reference])
             rows.append({"a": name, "b": reference, "ratio": kept.estimate, "ci95": [kept.low, kept.high]})
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from optimizers.experiments.students import StudentRecipe
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
 from optimizers.settings.screening import ScreeningConfig
-from programs.baselines.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
 from programs.baselines.interactive import Interactive
+from programs.baselines.registry import CONTROLS
 from programs.compiled.state import CompiledPrompts
 from programs.feedback import FeedbackTwoStage, feedback_two_stage
 from programs.lms.artifacts import open_artifact, register
@@ -148,14 +147,7 @@ class Cast:
         """The module of the decompose stage; `plain` asks the role's LM."""
         if name == "fewshot":
             plain.demos = self._demos()
-        builders: dict[str, Callable[[], dspy.Module]] = {
-            "none": NoDecomposition,
-            "generic": Generic,
-            "reference": functools.partial(Reference.of, examples),
-            "shuffled": functools.partial(Shuffled, plain, seed=self.config.seed),
-            "other": functools.partial(OtherQuestion.of, plain, examples, seed=self.config.seed),
-        }
-        return builders[name]() if name in builders else plain
+        return CONTROLS.get(name)(plain, examples, self.config.seed) if name in CONTROLS else plain
 
 
 def roles_of(config: RunConfig) -> dict[str, ModelConfig]:

@@ -129,20 +129,20 @@ def configured_policy(name: str, settings: Any, models: PolicyModels) -> Policy:
 
     Args:
         name: Of `POLICIES`.
-        settings: The section. A policy without `configured` is made with its `options`.
+        settings: The section. The policy that it names is made with its `options`, if it has no `configured`.
         models: What the policy may ask.
 
     Raises:
         ValueError: Unknown name, or an option that the policy does not have.
     """
-    cls = POLICIES.get(name)
+    cls, options = POLICIES.get(name), settings.options if name == settings.policy else {}
+    parameters = [] if hasattr(cls, "configured") else list(inspect.signature(cls).parameters)
+    unknown = sorted(set(options) - set(parameters))
+    if unknown:
+        raise ValueError(f"screening.options: policy {name!r} has no option {unknown[0]!r}; it has {parameters or 'none'}.")
     if hasattr(cls, "configured"):
         return cls.configured(settings, models)
-    parameters = list(inspect.signature(cls).parameters)
-    unknown = sorted(set(settings.options) - set(parameters))
-    if unknown:
-        raise ValueError(f"screening.options: policy {name!r} has no option {unknown[0]!r}; it has {parameters}.")
-    return cls(**{**accepted(cls, {"min_score": settings.min_score}), **settings.options})
+    return cls(**{**accepted(cls, {"min_score": settings.min_score}), **options})
 
 
 def planned_calls(name: str, settings: Any, questions: int, samples: int) -> list[PlannedCalls]:

@@ -16,9 +16,6 @@ from programs.adapter import adapter_name
 from programs.modules import TwoStage
 from programs.signatures import NO_DECOMPOSITION
 
-PREFER = ("fewer", "frequent")
-"""Of several right decompositions: that with the fewest subquestions, or the one that the student writes most often."""
-
 
 @dataclass(frozen=True)
 class Attempt:

@@ -3,12 +3,11 @@
 Such a task is a `PublishedTask` with a `hub` and an `example`; see `bamboogle.py` for a short one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -112,8 +111,9 @@ def _ends(count: int, shares: Sequence[float]) -> list[int]:
     return ends
 
 
+@dataclass(eq=False)
 class PublishedTask(Task):
-    """A task over a published data set; a subclass has `name`, `summary`, `hub` and `example`.
+    """A task over a published data set; a subclass has `name`, `summary`, `hub` and `example`, and further options as fields.
 
     The name of a local file says which split it serves: `train`, `dev`, `valid`, `validation` or `test` as a word of it. A
     file whose name says none serves `test`. In a folder that has files with the task's name in theirs, only those count.
@@ -130,27 +130,26 @@ class PublishedTask(Task):
         ValueError: Nothing usable at `path`, fractions that do not add up to 1, or an unknown `scoring`.
     """
 
-    hub: Hub
     readers: ClassVar[Mapping[str, Reader]] = READERS
 
-    def __init__(
-        self,
-        path: str | Path | None = None,
-        fractions: Fractions | None = None,
-        seed: int = 0,
-        scoring: Literal["strict", "lenient"] = "strict",
-        max_subquestions: int | None = 3,
-    ) -> None:
-        if scoring not in ("strict", "lenient"):
-            raise ValueError(f"scoring={scoring!r} of task {self.name!r} must be 'strict' or 'lenient'.")
-        self.path = path
-        self.fractions = None if fractions is None else parse_fractions(fractions)
-        self.seed = seed
-        self.scoring = scoring
-        self.max_subquestions = max_subquestions
-        self._files = None if path is None else self._by_split(path)
+    path: str | Path | None = None
+    fractions: Fractions | None = None
+    seed: int = 0
+    scoring: Literal["strict", "lenient"] = "strict"
+    max_subquestions: int | None = 3
+
+    def __post_init__(self) -> None:
+        if self.scoring not in ("strict", "lenient"):
+            raise ValueError(f"scoring={self.scoring!r} of task {self.name!r} must be 'strict' or 'lenient'.")
+        self._shares = None if self.fractions is None else parse_fractions(self.fractions)
+        self._files = None if self.path is None else self._by_split(self.path)
         self._read: dict[str, list[dspy.Example]] = {}
         self._splits: dict[str, list[dspy.Example]] = {}
+
+    @property
+    @abstractmethod
+    def hub(self) -> Hub:
+        """Where the data set is on the hub."""
 
     @abstractmethod
     def example(self, row: Row) -> dspy.Example:
@@ -173,7 +172,7 @@ class PublishedTask(Task):
         """
         self.check_split(split)
         if split not in self._splits:
-            self._splits |= self._held_out(split) if self.fractions is None else self._divided(self.fractions)
+            self._splits |= self._held_out(split) if self._shares is None else self._divided(self._shares)
         found = self._splits[split]
         if not found or (limit is not None and not 0 <= limit <= len(found)):
             wanted = "at least 1" if limit is None else limit

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dspy
 
 from programs.tasks._answers import answer_text, reply_text
 from programs.tasks._entities import compare
-from programs.tasks._published import Fractions, PublishedTask
+from programs.tasks._published import PublishedTask
 from programs.tasks._rows import READERS, Hub, Row, csv_rows
 from programs.tasks.base import Score
 
@@ -24,6 +25,7 @@ def _mended_rows(file: Path) -> Iterator[tuple[int | str, Any]]:
     yield from csv_rows(file, lambda content: content.replace(b"?\x80?", "”".encode()))
 
 
+@dataclass(eq=False)
 class Bamboogle(PublishedTask):
     """125 questions without a passage; all are test questions, so that training data needs `fractions`.
 
@@ -45,18 +47,14 @@ class Bamboogle(PublishedTask):
     name = "bamboogle"
     summary = "Bamboogle: 125 questions of two hops, for tests; from the hub, or --task.path FILE"
     typical_characters = 75
-    hub = Hub("chiayewken/bamboogle", {"test": "test"})
     readers = {**READERS, ".csv": _mended_rows}  # noqa: RUF012
 
-    def __init__(
-        self,
-        path: str | Path | None = None,
-        fractions: Fractions | None = None,
-        seed: int = 0,
-        scoring: Literal["strict", "lenient"] = "strict",
-        max_subquestions: int | None = 2,
-    ) -> None:
-        super().__init__(path, fractions, seed, scoring, max_subquestions)
+    max_subquestions: int | None = 2
+
+    @property
+    def hub(self) -> Hub:
+        """125 test rows."""
+        return Hub("chiayewken/bamboogle", {"test": "test"})
 
     def example(self, row: Row) -> dspy.Example:
         """The question with its answers."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import dspy
 
 from programs.tasks._drop_metric import answer_spans, em_f1, lenient, strict, usable
-from programs.tasks._published import Fractions, PublishedTask, question_group
+from programs.tasks._published import PublishedTask, question_group
 from programs.tasks._rows import READERS, Hub, Row, read_json, shown
 from programs.tasks.base import Score, normalize_answer
 
@@ -37,6 +38,7 @@ def _json_rows(file: Path) -> Iterator[tuple[int | str, Any]]:
             yield f"{passage_id}/{query_id or number}", fields
 
 
+@dataclass(eq=False)
 class Drop(PublishedTask):
     """Questions over a passage; answers are numbers, dates, or one or several spans.
 
@@ -67,21 +69,15 @@ class Drop(PublishedTask):
     summary = "DROP: numbers, dates and spans over a passage, by F1; from the hub, or --task.path FILE"
     typical_characters = 1500
     measure = "F1"
-    hub = Hub("ucinlp/drop", _SPLITS)
     readers = {**READERS, ".json": _json_rows}  # noqa: RUF012
     decomposer_sees_context = True
 
-    def __init__(
-        self,
-        path: str | Path | None = None,
-        fractions: Fractions | None = None,
-        seed: int = 0,
-        scoring: Literal["strict", "lenient"] = "strict",
-        max_subquestions: int | None = 3,
-        source: Literal["ucinlp/drop", "EleutherAI/drop"] = "ucinlp/drop",
-    ) -> None:
-        super().__init__(path, fractions, seed, scoring, max_subquestions)
-        self.hub = Hub(source, _SPLITS)
+    source: Literal["ucinlp/drop", "EleutherAI/drop"] = "ucinlp/drop"
+
+    @property
+    def hub(self) -> Hub:
+        """The source; its validation split is our test."""
+        return Hub(self.source, _SPLITS)
 
     def example(self, row: Row) -> dspy.Example:
         """The question, its passage and all its accepted answers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import dspy
 
 from programs.tasks._answers import answer_text, reply_text
 from programs.tasks._numbers import final_number, number
-from programs.tasks._published import Fractions, PublishedTask
+from programs.tasks._published import PublishedTask
 from programs.tasks._rows import Hub, Row
 from programs.tasks.base import Score
 
@@ -20,6 +21,7 @@ _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _DECIMAL = re.compile(r"(?<=[0-9])\.[0-9]+\Z")
 
 
+@dataclass(eq=False)
 class GSM8K(PublishedTask):
     """Word problems whose answer is a number; no context.
 
@@ -43,20 +45,17 @@ class GSM8K(PublishedTask):
     summary = "GSM8K: word problems whose answer is a number; from the hub, or --task.path FILE"
     typical_characters = 240
 
-    def __init__(
-        self,
-        path: str | Path | None = None,
-        config: Literal["main", "socratic"] = "main",
-        fractions: Fractions | None = None,
-        seed: int = 0,
-        scoring: Literal["strict", "lenient"] = "strict",
-        max_subquestions: int | None = 3,
-    ) -> None:
-        if config not in ("main", "socratic"):
-            raise ValueError(f"config={config!r} of task 'gsm8k' must be 'main' or 'socratic'.")
-        self.config = config
-        self.hub = Hub("openai/gsm8k", {"train": "train", "test": "test"}, config)
-        super().__init__(path, fractions, seed, scoring, max_subquestions)
+    config: Literal["main", "socratic"] = "main"
+
+    def __post_init__(self) -> None:
+        if self.config not in ("main", "socratic"):
+            raise ValueError(f"config={self.config!r} of task 'gsm8k' must be 'main' or 'socratic'.")
+        super().__post_init__()
+
+    @property
+    def hub(self) -> Hub:
+        """The main or the socratic rows."""
+        return Hub("openai/gsm8k", {"train": "train", "test": "test"}, self.config)
 
     def select(self, files: list[Path]) -> list[Path]:
         """The socratic files or the others, by `config`; for socratic all, if no name says it."""

@@ -73,9 +73,6 @@ class Backend(Protocol):
             more: Asked now and then for requests that have arrived since; they get the next indices.
         """
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a rendered prompt."""
-
     def close(self) -> None:
         """Give the memory back."""
 

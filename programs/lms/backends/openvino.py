@@ -88,10 +88,6 @@ class OpenVinoBackend:
             added = list(more()) if more else []
         return [results[index] for index in sorted(results)]
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a rendered prompt."""
-        return len(prompt_tokens(self.tokenizer, text))
-
     def close(self) -> None:
         """Drop the weights and the cache."""
         self.pipeline = None

@@ -77,10 +77,6 @@ class TransformersBackend:
             added = list(more()) if more else []
         return [results[index] for index in sorted(results)]
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a rendered prompt."""
-        return len(prompt_tokens(self.tokenizer, text))
-
     def close(self) -> None:
         """Drop the weights."""
         import gc

@@ -31,10 +31,8 @@ class Parrot:
     def _answer(self, request: GenerateRequest) -> GenerateResult:
         decomposes = "Max subquestions" in request.prompt
         text = "Who is it?\nWhere is #1?" if decomposes else "Ann\nRome\nAnswer: Rome"
-        return GenerateResult(text, self.count_tokens(request.prompt), self.count_tokens(text))
-
-    def count_tokens(self, text: str) -> int:
-        return len(self.tokenizer(text)["input_ids"])
+        tokens_in, tokens_out = (len(self.tokenizer(words)["input_ids"]) for words in (request.prompt, text))
+        return GenerateResult(text, tokens_in, tokens_out)
 
     def close(self) -> None:
         pass

@@ -47,7 +47,7 @@ from optimizers.evaluation.evaluate import evaluate
 from optimizers.evaluation.leakage import find_leaks
 from optimizers.experiments.distillation import Distillation, noted_labelling
 from optimizers.experiments.metrics import labelling_of, provenance, trained
-from optimizers.experiments.roles import Cast
+from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
 from optimizers.finetune.train import TrainingError
 from optimizers.jobs.jsonlines import read_json, read_lines, write_json
@@ -91,7 +91,7 @@ class Study:
         self._drawn: dict[tuple[str, int], dict[str, list[dspy.Example]]] = {}
         for arm in arms:
             for seed in seeds:
-                self._cast(arm, seed)
+                self._roles_of(arm, seed)
                 self._distillation(arm, seed)
         self._open()
 
@@ -136,14 +136,14 @@ class Study:
         name = self.tasks[arm.name].name
         return name if arm.task is None else arm.task if isinstance(arm.task, str) else f"{name} of {arm.name}"
 
-    def _cast(self, arm: Arm, seed: int) -> Cast:
-        return Cast(self.configs[arm.name, seed], self.folder / "students" / arm.name / f"seed-{seed}")
+    def _roles_of(self, arm: Arm, seed: int) -> Roles:
+        return Roles(self.configs[arm.name, seed], self.folder / "students" / arm.name / f"seed-{seed}")
 
     def _distillation(self, arm: Arm, seed: int, show: Any = None) -> Distillation:
         options: dict[str, Any] = {"progress": lambda stage, *rest: show(f"{stage} {arm.name} {seed}", *rest)} if show else {}
         return Distillation(
             self.configs[arm.name, seed],
-            self._cast(arm, seed),
+            self._roles_of(arm, seed),
             self.tasks[arm.name],
             self._splits(arm, seed),
             labels=self.folder / "labels" / self._labels_of(arm),
@@ -217,15 +217,15 @@ class Study:
         augmented = next(iter(made), {}).get("augmented", {})
         write_json(self.note(arm, seed), {**known, "augmented": augmented, "labelling": noted_labelling(distillation.notes)})
         if not keep:
-            shutil.rmtree(distillation.cast.folder_of(arm.student))
+            shutil.rmtree(distillation.roles.folder_of(arm.student))
 
     def _evaluate(self, arm: Arm | None, seed: int, journal: Journal, show: Any) -> None:
         config = self.configs[arm.name, seed] if arm else self.config
-        cast = self._cast(arm, seed) if arm else Cast(config, self.folder / "students")
+        roles = self._roles_of(arm, seed) if arm else Roles(config, self.folder / "students")
         condition = parse_condition(f"{arm.student}+teacher" if arm else REFERENCE)
         for name, (task, examples) in self.tests.items():
             evaluate(
-                cast.program(condition, task, examples, functools.partial(journaled, journal=journal)),
+                roles.program(condition, task, examples, functools.partial(journaled, journal=journal)),
                 task,
                 examples,
                 out=self.predictions(name, arm, seed),

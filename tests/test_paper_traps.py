@@ -26,7 +26,7 @@ from optimizers.evaluation.leakage import find_leaks
 from optimizers.evaluation.statistics import paired_comparison
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.grid import Grid
-from optimizers.experiments.roles import Cast, slug
+from optimizers.experiments.roles import Roles, slug
 from optimizers.experiments.students import RECIPES
 from optimizers.experiments.variants import variants
 from optimizers.finetune.spec import TrainingSpec
@@ -79,7 +79,7 @@ def reply(prompt):
     return "It is Rome." if "is 5?" in prompt else "Who is it?\nWhere, if not here, is #1?"
 
 
-class ScriptedCast(Cast):
+class ScriptedCast(Roles):
     """Every role is played by a scripted LM."""
 
     def _load(self, role):
@@ -150,8 +150,8 @@ def test_a_condition_that_nobody_defined_is_no_condition():
 def test_every_condition_runs(condition, tmp_path):
     """The released script raises in several branches (two values unpacked from one string, an undefined name)."""
     examples = People().load("test", 2)
-    cast = ScriptedCast(RunConfig(), tmp_path, demos=list)
-    program = cast.program(parse_condition(condition), People(), examples)
+    roles = ScriptedCast(RunConfig(), tmp_path, demos=list)
+    program = roles.program(parse_condition(condition), People(), examples)
     assert program(question=examples[0].question, context=examples[0].context).answer == "Rome"
 
 

@@ -11,7 +11,7 @@ import dspy
 
 from optimizers.conditions import FEEDBACK_STUDENTS
 from optimizers.distill import BootstrapDistill, Distilled
-from optimizers.experiments.roles import Cast, decompose_demos, policy_name, slug
+from optimizers.experiments.roles import Roles, decompose_demos, policy_name, slug
 from optimizers.experiments.students import RECIPES, StudentRecipe
 from optimizers.finetune.augment import check_augment
 from optimizers.finetune.rows import teachers_own
@@ -41,7 +41,7 @@ class Distillation:
 
     Args:
         config: Labelling, screening and training.
-        cast: The models; its student folder is where artifacts go.
+        roles: The models; its student folder is where artifacts go.
         task: The training task.
         splits: `train`, and `dev` where there is one.
         labels: Folder of traces and samples. Several configurations may share it: a call is made once.
@@ -56,7 +56,7 @@ class Distillation:
     def __init__(
         self,
         config: RunConfig,
-        cast: Cast,
+        roles: Roles,
         task: Task,
         splits: Mapping[str, list[dspy.Example]],
         *,
@@ -65,7 +65,7 @@ class Distillation:
         notes: Path | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        self.config, self.cast, self.task, self.splits = config, cast, task, splits
+        self.config, self.roles, self.task, self.splits = config, roles, task, splits
         self.labels, self.students, self.progress = labels, students, progress
         self.notes = notes or labels
         check_augment(config.augment, task)
@@ -143,7 +143,7 @@ class Distillation:
             check_asking(self._policy(name), teacher, self._limits())
 
     def _policy(self, name: str) -> Policy:
-        models = PolicyModels(self.cast.judge, lambda form: self.cast.single_stage(form, "teacher"))
+        models = PolicyModels(self.roles.judge, lambda form: self.roles.single_stage(form, "teacher"))
         return configured_policy(name, self.config.screening, models)
 
     def _measure(self) -> None:
@@ -196,7 +196,7 @@ class Distillation:
         collected = self._labelled(recipe)
         examples = {example.id: example for example in self.splits["train"]}
         chosen = [(examples[s.example_id], s.prediction["subquestions"]) for s in collected.samples if s.prediction.get("state") == "ok"]
-        return decompose_demos(self.cast.two_stage(self.task, "teacher", "teacher"), chosen[:count])
+        return decompose_demos(self.roles.two_stage(self.task, "teacher", "teacher"), chosen[:count])
 
     def prepare(self, name: str, max_rows: int | None = None, split: str = "train") -> Distilled:
         """The rows of a student, labelled and screened where that is not on file.
@@ -226,11 +226,11 @@ class Distillation:
     def _programs(self, recipe: StudentRecipe) -> tuple[TwoStage | SingleStage, TwoStage | SingleStage]:
         """The program whose predictors are trained, on the untuned student, and the teacher's."""
         if recipe.teacher == "feedback":
-            return self.cast.feedback(self.task, "student0", "solver"), self.cast.feedback(self.task, "teacher", "teacher")
+            return self.roles.feedback(self.task, "student0", "solver"), self.roles.feedback(self.task, "teacher", "teacher")
         if recipe.teacher != "two-stage":
-            return self.cast.single_stage(recipe.teacher, "student0"), self.cast.single_stage(recipe.teacher, "teacher")
+            return self.roles.single_stage(recipe.teacher, "student0"), self.roles.single_stage(recipe.teacher, "teacher")
         solver = "student0" if "solve" in recipe.stages else "solver"
-        return self.cast.two_stage(self.task, "student0", solver), self.cast.two_stage(self.task, "teacher", "teacher")
+        return self.roles.two_stage(self.task, "student0", solver), self.roles.two_stage(self.task, "teacher", "teacher")
 
     def _distiller(self, name: str, recipe: StudentRecipe, max_rows: int | None = None, policy: str | None = None) -> BootstrapDistill:
         labelling, screening, training = self.config.labelling, self.config.screening, self.config.training
@@ -249,7 +249,7 @@ class Distillation:
             threads=labelling.threads,
             limits=self._limits(),
             artifact_names={recipe.stages[0]: slug(name)},
-            student_folder=self.cast.folder_of(name).parent,
+            student_folder=self.roles.folder_of(name).parent,
             joint=len(recipe.stages) > 1,
             rewrite=recipe.rewrite,
             max_rows=max_rows,

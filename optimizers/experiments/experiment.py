@@ -19,7 +19,7 @@ from optimizers.evaluation.evaluate import evaluate
 from optimizers.experiments.experiment_metrics import build_grid_metrics
 from optimizers.experiments.grid import Cell, Grid
 from optimizers.experiments.results import Run
-from optimizers.experiments.roles import Cast
+from optimizers.experiments.roles import Roles
 from optimizers.experiments.variants import Variant
 from optimizers.finetune.train import TrainingError
 from optimizers.jobs.jsonlines import write_json
@@ -42,12 +42,12 @@ class ExperimentJob(Grid):
 
     def label(self) -> None:
         """The teacher's runs on the questions of every training task: `labels/<task>/`."""
-        for train, variant in self.makings():
+        for train, variant in self.trainings():
             self.distillation(train, variant).label()
 
     def distill(self) -> None:
         """Every student: `students/<task>/<variant>/<student>/`. One that cannot be trained is skipped, and reported."""
-        for train, variant in self.makings():
+        for train, variant in self.trainings():
             distillation = self.distillation(train, variant)
             prepared = distillation.screen()
             for name in distillation.students:
@@ -63,18 +63,18 @@ class ExperimentJob(Grid):
         with contextlib.closing(Journal(self.folder / "predictions" / "calls.jsonl")) as journal:
             cells = list(self.cells())
             for number, cell in enumerate(cells):
-                cast = self.cast(cell.train or self.train[0], cell.variant)
-                if all((cast.folder_of(student) / "manifest.json").exists() for student in cell.condition.students):
-                    self._evaluate(cell, cast, journal, f"{number + 1}/{len(cells)}")
+                roles = self.roles(cell.train or self.train[0], cell.variant)
+                if all((roles.folder_of(student) / "manifest.json").exists() for student in cell.condition.students):
+                    self._evaluate(cell, roles, journal, f"{number + 1}/{len(cells)}")
                 following = cells[number + 1] if number + 1 < len(cells) else None
                 if following is None or (following.condition, following.train) != (cell.condition, cell.train):
-                    _unload(cast, cell.condition)
+                    _unload(roles, cell.condition)
 
-    def _evaluate(self, cell: Cell, cast: Cast, journal: Journal, place: str) -> None:
+    def _evaluate(self, cell: Cell, roles: Roles, journal: Journal, place: str) -> None:
         named = self.tasks[cell.test]
         task = self.configured(cell.train or self.train[0], cell.variant)[1] if cell.variant.settings.get("task") else named.task
         evaluate(
-            cast.program(cell.condition, task, named.splits["test"], self._wrap(cell.variant, journal)),
+            roles.program(cell.condition, task, named.splits["test"], self._wrap(cell.variant, journal)),
             task,
             named.splits["test"],
             out=self.folder / "predictions" / cell.path,
@@ -89,12 +89,12 @@ class ExperimentJob(Grid):
         return lambda lm: journaled(lm.copy(temperature=temperature), journal, sample=sample)
 
 
-def _unload(cast: Cast, condition: Condition) -> None:
+def _unload(roles: Roles, condition: Condition) -> None:
     for role in ("student0", *STUDENTS):
         if role in (condition.decomposer, condition.solver):
             # A student that could not be trained has no model to unload.
             with contextlib.suppress(ValueError, OSError):
-                unload(cast.model(role).model)
+                unload(roles.model(role).model)
 
 
 def run_experiment(config: RunConfig, progress: Progress | None = None, stages: tuple[str, ...] = GRID_STAGES) -> Run:

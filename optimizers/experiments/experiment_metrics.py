@@ -81,7 +81,7 @@ def build_grid_metrics(grid: Grid) -> dict[str, Any]:
         "kind": "experiment",
         **provenance(grid.config, grid.folder),
         "tasks": {name: _task(grid, named) for name, named in grid.tasks.items()},
-        "models": {role: grid.cast(grid.train[0], grid.variants[0]).model(role).model for role in _roles(grid)},
+        "models": {role: grid.roles(grid.train[0], grid.variants[0]).model(role).model for role in _roles(grid)},
         "labelling": {train: labelling_of(_notes(grid, train)) for train in grid.train},
         "screening": list(_screening(grid)),
         "students": list(_students(grid)),
@@ -102,11 +102,11 @@ def _measured(grid: Grid, cell: Cell) -> Measured:
 
 
 def _roles(grid: Grid) -> list[str]:
-    return list(grid.cast(grid.train[0], grid.variants[0]).roles)
+    return list(grid.roles(grid.train[0], grid.variants[0]).configs)
 
 
 def _notes(grid: Grid, train: str) -> Path:
-    return grid.cast(train, grid.variants[0]).folder_of("notes")
+    return grid.roles(train, grid.variants[0]).folder_of("notes")
 
 
 def _task(grid: Grid, named: NamedTask) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _task(grid: Grid, named: NamedTask) -> dict[str, Any]:
 
 
 def _students(grid: Grid) -> Iterator[dict[str, Any]]:
-    for train, variant in grid.makings():
+    for train, variant in grid.trainings():
         distillation = grid.distillation(train, variant)
         overwritten = _overwritten(distillation.notes)
         for name, found in trained(distillation).items():
@@ -144,7 +144,7 @@ def _students(grid: Grid) -> Iterator[dict[str, Any]]:
             yield {
                 "train": train,
                 "name": name,
-                "base": distillation.cast.model("student0").model,
+                "base": distillation.roles.model("student0").model,
                 "variant": variant.students_name,
                 "seed": training,
                 "data_seed": draw,
@@ -159,7 +159,7 @@ def _students(grid: Grid) -> Iterator[dict[str, Any]]:
 def _screening(grid: Grid) -> Iterator[dict[str, Any]]:
     """The measured policies; variants that look at the same samples in the same way are told once."""
     seen: list[Any] = []
-    for train, variant in grid.makings():
+    for train, variant in grid.trainings():
         for record in read_measures(grid.distillation(train, variant).notes):
             if (train, record) not in seen:
                 seen.append((train, record))
@@ -175,15 +175,15 @@ def _overwritten(notes: Path) -> dict[str, int]:
 
 def _models(grid: Grid, cell: Cell) -> dict[str, str]:
     """Model string of each stage; stages without a model of their own are left out."""
-    cast, condition = grid.cast(cell.train or grid.train[0], cell.variant), cell.condition
-    solver = cast.model(condition.solver).model
+    roles, condition = grid.roles(cell.train or grid.train[0], cell.variant), cell.condition
+    solver = roles.model(condition.solver).model
     if condition.decomposer is None:
         return {"answer": solver, **({"follow_up": solver} if condition.form == "interactive" else {})}
     if condition.decomposer in ("none", "reference", "generic"):
         return {"solve": solver}
     # The other controls spoil what the teacher writes.
     asked = "teacher" if condition.decomposer in CONTROLS else condition.decomposer.removesuffix(FEEDBACK)
-    return {"decompose": cast.model(asked).model, "solve": solver}
+    return {"decompose": roles.model(asked).model, "solve": solver}
 
 
 Table = Mapping[tuple[str, str | None, str, str], Measured]

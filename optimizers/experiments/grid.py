@@ -16,7 +16,7 @@ import dspy
 from optimizers.conditions import Condition, expand_conditions, parse_condition, students_of
 from optimizers.evaluation.leakage import Leak, find_leaks, keep_out
 from optimizers.experiments.distillation import Distillation
-from optimizers.experiments.roles import Cast
+from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.variants import Variant, variants
 from optimizers.finetune.augment import check_augment
@@ -88,8 +88,8 @@ class Grid:
             self.conditions_of(variant)
         self.skipped: dict[str, str] = {}
         self.prices = Prices(config.cost.local_usd_per_hour)
-        self._casts: dict[tuple[str, str], Cast] = {}
-        self.cast(self.train[0], self.variants[0])
+        self._roles: dict[tuple[str, str], Roles] = {}
+        self.roles(self.train[0], self.variants[0])
         open_folder(config, experiment=True)
 
     def _parsed(self, names: list[str]) -> list[Condition]:
@@ -131,32 +131,32 @@ class Grid:
             return config, configured_task(config.task, config.seed)
         return config, self.tasks[train].task
 
-    def cast(self, train: str, variant: Variant) -> Cast:
+    def roles(self, train: str, variant: Variant) -> Roles:
         """The models of a variant on a training task."""
         key = (train, variant.students_name)
-        if key not in self._casts:
+        if key not in self._roles:
             folder = self.folder / "students" / train / (variant.students_name or "main")
-            self._casts[key] = Cast(self.configured(train, variant)[0], folder, demos=lambda: self.distillation(train, variant).demos())
-        return self._casts[key]
+            self._roles[key] = Roles(self.configured(train, variant)[0], folder, demos=lambda: self.distillation(train, variant).demos())
+        return self._roles[key]
 
     def distillation(self, train: str, variant: Variant) -> Distillation:
         """The students of a variant on a training task."""
         config, task = self.configured(train, variant)
-        cast = self.cast(train, variant)
+        roles = self.roles(train, variant)
         return Distillation(
             config,
-            cast,
+            roles,
             task,
             self.tasks[train].splits,
             labels=self.folder / "labels" / train,
-            notes=cast.folder_of("notes"),
+            notes=roles.folder_of("notes"),
             students=students_of(self.conditions_of(variant)),
             progress=lambda stage, done, total, note: self.progress(
                 " ".join([stage, train, variant.students_name]).strip(), done, total, note
             ),
         )
 
-    def makings(self) -> Iterator[tuple[str, Variant]]:
+    def trainings(self) -> Iterator[tuple[str, Variant]]:
         """Every training task and variant that makes students of its own."""
         seen = set()
         for train in self.train:

@@ -44,7 +44,7 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         "measure": job.task.measure,
         "scoring": job.task.scoring,
         **provenance(config, folder),
-        "models": {name: job.cast.model(role).model for name, role in _ROLES.items()},
+        "models": {name: job.roles.model(role).model for name, role in _ROLES.items()},
         "overlap": 0,
         "labelling": labelling,
         "screening": read_measures(folder),
@@ -97,7 +97,7 @@ def trained(distillation: Distillation) -> dict[str, Any]:
     """What is known of every student that has an artifact."""
     found = {}
     for student in distillation.students:
-        folder = distillation.cast.folder_of(student)
+        folder = distillation.roles.folder_of(student)
         if (folder / "manifest.json").exists():
             artifact = open_artifact(folder)
             found[student] = {**artifact.manifest["metrics"], "model": artifact.model_string}

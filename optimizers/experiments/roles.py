@@ -33,7 +33,7 @@ def slug(student: str) -> str:
     return student.replace("(", "-").replace(")", "")
 
 
-class Cast:
+class Roles:
     """The LM of every role, and the program of every condition.
 
     Args:
@@ -47,12 +47,12 @@ class Cast:
 
     def __init__(self, config: RunConfig, student_folder: Path, demos: Callable[[], list[dspy.Example]] = list) -> None:
         self.config = config
-        self.roles = roles_of(config)
+        self.configs = roles_of(config)
         self._student_folder, self._demos = student_folder, demos
         self._models: dict[str, dspy.LM] = {}
         self.teacher_program = CompiledPrompts.read(config.teacher.program) if config.teacher.program else None
-        check_keys(self.roles)
-        for role in self.roles:
+        check_keys(self.configs)
+        for role in self.configs:
             self.model(role)
         self.judge()
 
@@ -83,20 +83,20 @@ class Cast:
         """
         prices = Prices(self.config.cost.local_usd_per_hour)
         for role in ("student0", "solver"):
-            prices.check(limit, self.roles[role].model, f"{role} ")
+            prices.check(limit, self.configs[role].model, f"{role} ")
 
     def _load(self, role: str) -> dspy.LM:
         if role in TRAINED:
             artifact = open_artifact(self.folder_of(role))
             register(artifact)
             return make_lm(artifact.model_string, **self.config.student.options())
-        model = self.roles[role]
+        model = self.configs[role]
         return make_lm(model.model, **model.options())
 
     def format(self, role: str) -> str | None:
         """The prompt format that the configuration sets for a role; students have theirs in the artifact."""
         role = "student0" if role == "fewshot" else role
-        return self.roles[role].adapter if role in self.roles else None
+        return self.configs[role].adapter if role in self.configs else None
 
     def two_stage(self, task: Task, decomposer: str, solver: str, wrap: Wrap = lambda lm: lm) -> TwoStage:
         """A plain `TwoStage` with a role's LM and prompt format in each stage."""
@@ -138,7 +138,7 @@ class Cast:
         if condition.with_feedback:
             named = condition.decomposer
             return self.feedback(task, named if named in TRAINED else named.removesuffix(FEEDBACK), condition.solver, wrap)
-        source = condition.decomposer if condition.decomposer in {*self.roles, *STUDENTS, "fewshot"} else "teacher"
+        source = condition.decomposer if condition.decomposer in {*self.configs, *STUDENTS, "fewshot"} else "teacher"
         program = self.two_stage(task, source, condition.solver, wrap)
         program.decompose = self._decomposer(condition.decomposer, program.decompose, examples)
         return program

@@ -9,7 +9,7 @@ from pathlib import Path
 from optimizers.conditions import TRAINED, parse_condition, students_of
 from optimizers.evaluation.evaluate import evaluate
 from optimizers.experiments.distillation import Distillation
-from optimizers.experiments.roles import Cast
+from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.labelling.journal import Journal
@@ -40,10 +40,10 @@ class MainJob:
         self.task_options = task_options(config.task, config.seed)
         self.task = load_task(config.task.name, **self.task_options)
         self.folder = Path(config.out)
-        self.cast = Cast(config, self.folder / "student", demos=lambda: self.distillation.demos())
+        self.roles = Roles(config, self.folder / "student", demos=lambda: self.distillation.demos())
         self.splits = load_splits(self.task, config.data)
         self.distillation = Distillation(
-            config, self.cast, self.task, self.splits, labels=self.folder, students=students_of(self.conditions), progress=self.progress
+            config, self.roles, self.task, self.splits, labels=self.folder, students=students_of(self.conditions), progress=self.progress
         )
         open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour)
@@ -67,7 +67,7 @@ class MainJob:
         with contextlib.closing(Journal(self.folder / "predictions" / "calls.jsonl")) as journal:
             for condition in self.conditions:
                 evaluate(
-                    self.cast.program(condition, self.task, self.splits["test"], functools.partial(journaled, journal=journal)),
+                    self.roles.program(condition, self.task, self.splits["test"], functools.partial(journaled, journal=journal)),
                     self.task,
                     self.splits["test"],
                     out=self.folder / "predictions" / f"{condition.name}.jsonl",
@@ -75,4 +75,4 @@ class MainJob:
                     progress=functools.partial(self.progress, f"evaluate {condition.name}"),
                 )
                 for role in [role for role in ("student0", *TRAINED) if role in (condition.decomposer, condition.solver)]:
-                    unload(self.cast.model(role).model)
+                    unload(self.roles.model(role).model)

@@ -50,11 +50,11 @@ def improve(config: RunConfig | dict[str, Any], progress: Progress | None = None
 def _work(job: ImproveJob) -> None:
     """Distil what is missing, do the rounds, test the best student against the first, and report."""
     distillation = Distillation(
-        job.config, job.cast, job.run_task, job.run_splits, labels=job.run_folder, students=[job.name],
+        job.config, job.roles, job.run_task, job.run_splits, labels=job.run_folder, students=[job.name],
         notes=job.folder / "rounds", progress=job.progress,
     )  # fmt: skip
     rows = distillation.ready(job.name).rows["decompose"]
-    settings = {**improve_settings(job.config), "round0": job.cast.model(job.name).model}
+    settings = {**improve_settings(job.config), "round0": job.roles.model(job.name).model}
     job.rounds.check(settings, ROUNDS_MAY_DIFFER, filled_in(improve_settings))
     job.rounds.write(settings)
     optimizer = _optimizer(job, rows)
@@ -66,7 +66,7 @@ def _work(job: ImproveJob) -> None:
 
 
 def _student(job: ImproveJob) -> TwoStage:
-    make = job.cast.feedback if job.settings.form == "feedback" else job.cast.two_stage
+    make = job.roles.feedback if job.settings.form == "feedback" else job.roles.two_stage
     return make(job.task, job.name, "solver")
 
 
@@ -80,7 +80,7 @@ def _optimizer(job: ImproveJob, rows: list[dict[str, Any]]) -> LearnFromSuccess:
         base=job.config.student.in_process().model,
         rows=rows,
         task_config=job.task_config,
-        solver=job.cast.roles["solver"],
+        solver=job.roles.configs["solver"],
         threads=job.config.evaluation.threads,
         seed=seed,
         progress=job.progress,

@@ -7,7 +7,7 @@ from pathlib import Path
 import dspy
 
 from optimizers.conditions import FEEDBACK
-from optimizers.experiments.roles import Cast
+from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
 from optimizers.finetune.provider import base_folder
 from optimizers.improvement.learn_from_success import check_hidden
@@ -41,7 +41,7 @@ class ImproveJob:
         self.progress = progress or no_progress
         self.name = self.settings.student + (FEEDBACK if self.settings.form == "feedback" else "")
         self.run_folder, self.folder = Path(config.out), Path(self.settings.out or config.out)
-        self.cast = Cast(config, self.run_folder / "student")
+        self.roles = Roles(config, self.run_folder / "student")
         base_folder(config.student.in_process().model)
         self.task_config = _seeded(self.settings.task or config.task, config)
         self.task = load_task(self.task_config.name, **self.task_config.options())
@@ -50,7 +50,7 @@ class ImproveJob:
         self.rounds = JobFolder(self.folder, "rounds", "rounds/config.toml", "--improve.out")
         self.rounds.check(improve_settings(config), ROUNDS_MAY_DIFFER | {"round0"}, filled_in(improve_settings))
         if self.settings.max_usd is not None:
-            self.cast.check_prices("improve.max_usd")
+            self.roles.check_prices("improve.max_usd")
         open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour)
 

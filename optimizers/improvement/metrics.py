@@ -24,7 +24,7 @@ def build(job: ImproveJob, learned: Learned, tested: Mapping[str, Mapping[int, l
         "student": job.name,
         "settings": job.settings.model_dump(exclude_none=True),
         "task": job.task_config.model_dump(),
-        "solver": job.cast.model("solver").model,
+        "solver": job.roles.model("solver").model,
         **provenance(job.config, job.run_folder),
         "rounds": [_round(one, job.prices.local_usd_per_hour) for one in learned.rounds],
         "best": best,

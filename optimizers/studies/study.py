@@ -19,7 +19,7 @@ from typing import Any
 
 import tomli_w
 
-from optimizers.experiments.roles import Cast
+from optimizers.experiments.roles import Roles
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.jobs.work import do_stages
 from optimizers.settings.run import RunConfig
@@ -80,9 +80,9 @@ class StudyJob:
         self.task = configured_task(config.task, config.seed)
         self.splits = load_splits(self.task, config.data)
         self._check_models()
-        cast = Cast(config, self.folder / "none")
+        roles = Roles(config, self.folder / "none")
         if config.study.max_usd is not None:
-            cast.check_prices("study.max_usd")
+            roles.check_prices("study.max_usd")
         if (self.folder / "config.toml").exists():
             raise ValueError(f"{self.folder} holds a run or an experiment, not a study. Choose another folder: --out {self.folder}-study")
 
@@ -106,11 +106,11 @@ class StudyJob:
         for config in self.space.label_configs():
             task = configured_task(config.task, config.seed)
             splits = load_splits(task, config.data)
-            cast = Cast(config, self.folder / "none")
+            roles = Roles(config, self.folder / "none")
             labels = self.folder / "labels"
             labels.mkdir(exist_ok=True)
             TrialDistillation(
-                config, cast, task, splits, labels=labels, students=[config.study.student], progress=self.progress
+                config, roles, task, splits, labels=labels, students=[config.study.student], progress=self.progress
             ).label_all()
         unload_all()
 
@@ -127,7 +127,7 @@ class StudyJob:
         for dimension in self.space.dimensions:
             for value in dimension.values or [] if dimension.key.endswith(".model") else []:
                 try:
-                    Cast(self.space.apply({dimension.key: value}), self.folder / "none")
+                    Roles(self.space.apply({dimension.key: value}), self.folder / "none")
                 except ValueError as error:
                     raise ValueError(f"study.space: {dimension.key} cannot be {value!r}: {error}") from error
 

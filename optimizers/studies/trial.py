@@ -17,7 +17,7 @@ from filelock import FileLock
 from optimizers.evaluation.evaluate import evaluate
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.distillation import Distillation
-from optimizers.experiments.roles import Cast, slug
+from optimizers.experiments.roles import Roles, slug
 from optimizers.experiments.students import RECIPES
 from optimizers.finetune.job_folder import read_progress
 from optimizers.finetune.provider import base_folder
@@ -125,7 +125,7 @@ class TrialRun:
         self.student = config.study.student
         self.metric_errors: dict[str, str] = {}
         self.task = GuardedTask(configured_task(config.task, config.seed), self.metric_errors)
-        self.cast = Cast(config, folder / "student")
+        self.roles = Roles(config, folder / "student")
         self.prices = Prices(config.cost.local_usd_per_hour)
 
     def run(self, watch: Watch) -> dict[str, Any]:
@@ -181,11 +181,11 @@ class TrialRun:
     def _trained(self, splits: Mapping[str, list[dspy.Example]], told: _Told) -> tuple[Artifact | None, int]:
         """The student and its number of rows; None if its training was pruned."""
         distillation = TrialDistillation(
-            frozen_labels(self.config), self.cast, self.task, splits, labels=self.labels, students=[self.student], notes=self.folder
+            frozen_labels(self.config), self.roles, self.task, splits, labels=self.labels, students=[self.student], notes=self.folder
         )
         rows, dev = distillation.rows()
         unload_all()  # the trainer's process needs the memory more
-        target = self.cast.folder_of(self.student)
+        target = self.roles.folder_of(self.student)
         losses = _LossWatch(target.with_name(target.name + ".work"), self.config.study.loss_checks, told)
         spec = self._spec(len(rows))
         try:
@@ -203,7 +203,7 @@ class TrialRun:
         """Training settings, with the dev losses at the same shares of every training, so that trials can be compared there."""
         training = self.config.training
         save_steps = math.ceil(training.steps_of(rows) / self.config.study.loss_checks)
-        base = base_folder(self.cast.roles["student0"].model)
+        base = base_folder(self.roles.configs["student0"].model)
         return training.model_copy(update={"seed": training.seed or self.config.seed, "save_steps": save_steps, "base": base})
 
     def _train(self, rows: list[Any], dev: list[Any], spec: Any, target: Path, losses: _LossWatch) -> Artifact:
@@ -216,7 +216,7 @@ class TrialRun:
             target,
             name=target.name,
             adapter=self.config.student.adapter or "line-terse",
-            base=self.cast.roles["student0"].model,
+            base=self.roles.configs["student0"].model,
             dev_rows=dev,
             progress=show,
             cancelled=losses,
@@ -230,12 +230,12 @@ class TrialRun:
         batch = self.config.study.batch
         lines: list[dict[str, Any]] = []
         with contextlib.closing(Journal(self.folder / "calls.jsonl")) as journal:
-            program = self.cast.two_stage(self.task, self.student, "solver", functools.partial(journaled, journal=journal))
+            program = self.roles.two_stage(self.task, self.student, "solver", functools.partial(journaled, journal=journal))
             for start in range(0, len(order), batch):
                 lines += self._asked(program, order[start : start + batch], start, len(order), told)
                 if start + batch < len(order) and told.watch.should_prune():
                     break
-        unload(self.cast.model(self.student).model)
+        unload(self.roles.model(self.student).model)
         return lines, len(lines) < len(order)
 
     def _asked(

@@ -6,7 +6,7 @@ from optimizers import BootstrapDistill
 from optimizers.conditions import parse_condition, students_of
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.plan import improve_steps, plan_steps
-from optimizers.experiments.roles import Cast
+from optimizers.experiments.roles import Roles
 from optimizers.jobs.jsonlines import read_json, read_lines
 from optimizers.settings.load import load_config
 from programs import FeedbackTwoStage, TerseLineAdapter
@@ -22,7 +22,7 @@ def rule(prompt):
     return "Ann\nRome\nAnswer: Rome" if "Subquestions:" in prompt else "Reasoning: Ann is in Oslo.\nAnswer: Oslo"
 
 
-class ScriptedCast(Cast):
+class ScriptedCast(Roles):
     """Every role is the same script."""
 
     def _load(self, role):
@@ -32,21 +32,21 @@ class ScriptedCast(Cast):
 def distillation(folder):
     config = load_config("embedded", {"evaluation.conditions": CONDITIONS, "labelling.threads": "2", "labelling.failure_share": "1"})
     conditions = [parse_condition(name) for name in config.conditions()]
-    cast, task = ScriptedCast(config, folder / "student"), load_task("multihop")
+    roles, task = ScriptedCast(config, folder / "student"), load_task("multihop")
     splits = {"train": task.load("train", 3)}
-    return Distillation(config, cast, task, splits, labels=folder, students=students_of(conditions)), cast, task, splits
+    return Distillation(config, roles, task, splits, labels=folder, students=students_of(conditions)), roles, task, splits
 
 
 def test_labels_and_rows_of_a_feedback_student(tmp_path):
-    made, cast, task, splits = distillation(tmp_path)
+    made, roles, task, splits = distillation(tmp_path)
     assert made.students == ["S_D-R(feedback)"]
     made.label()
     assert read_json(tmp_path / "labelling.json")["calls"] == 3 * (2 + 3)
     made.screen()
     rows = list(read_lines(tmp_path / "rows.jsonl"))
     assert {(row["student"], row["policy"], row["reason"]) for row in rows} == {("S_D-R(feedback)", "oracle", "wrong_answer")}
-    assert cast.folder_of("S_D-R(feedback)").name == "S_D-R-feedback"
-    asked = cast.program(parse_condition("student0(feedback)+teacher"), task, splits["train"])
+    assert roles.folder_of("S_D-R(feedback)").name == "S_D-R-feedback"
+    asked = roles.program(parse_condition("student0(feedback)+teacher"), task, splits["train"])
     found = asked(question=splits["train"][0].question, context="")
     assert (found.subquestions, found.answer, found.attempt) == (["Who is it?", "Where is #1?"], "Rome", "Oslo")
 

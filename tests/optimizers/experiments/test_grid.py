@@ -35,7 +35,7 @@ def test_a_further_solver_joins_the_conditions(tmp_path):
     with pytest.raises(ValueError, match=r"Unknown condition 'S_D-R\+gpt4'.*decomposer of"):
         parse_condition("S_D-R+gpt4")
     grid = Grid(config(tmp_path, **{"experiment.solvers.gpt4": "embedded/base"}))
-    assert grid.cast("people", grid.variants[0]).model("gpt4").model.startswith("embedded/base@")
+    assert grid.roles("people", grid.variants[0]).model("gpt4").model.startswith("embedded/base@")
 
 
 def test_every_ablation_makes_variants_with_settings_of_their_own(tmp_path):

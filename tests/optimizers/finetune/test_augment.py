@@ -13,7 +13,7 @@ from optimizers import BootstrapDistill
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.grid import Grid
 from optimizers.experiments.metrics import labelling_of
-from optimizers.experiments.roles import Cast
+from optimizers.experiments.roles import Roles
 from optimizers.finetune.augment import AugmentSpec, augment
 from optimizers.finetune.entity_slots import Labelled, Slots, names_of
 from optimizers.jobs.jsonlines import read_lines
@@ -204,7 +204,7 @@ def teacher_rule(prompt):
     return "\n".join([*example.sub_answers, f"Answer: {example.answer}"])
 
 
-class ScriptedCast(Cast):
+class ScriptedCast(Roles):
     def _load(self, role):
         return scripted_lm(teacher_rule, f"openai/{role}")
 

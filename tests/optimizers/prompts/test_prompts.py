@@ -9,7 +9,7 @@ import pytest
 from prompted import prompted_lm
 
 from optimizers import RunConfig, compile_prompts, load_config
-from optimizers.experiments.roles import Cast
+from optimizers.experiments.roles import Roles
 from optimizers.prompts.compilation import Compilation
 from optimizers.prompts.dspy_optimizers import OPTIMIZERS
 from optimizers.prompts.plan import compile_steps
@@ -260,9 +260,9 @@ def test_labelling_uses_the_compiled_teacher_and_no_student_row_has_its_prompts(
     settings = {"teacher": "openai/teacher", "student": "embedded/base", "teacher.program": program, "data.train": "12"}
     run = load_config(None, {**settings, "out": str(tmp_path / "run"), "screening.min_rows": "1"})
     task = load_task("multihop")
-    cast = Cast(run, tmp_path / "run" / "student")
-    cast._models["teacher"] = lms.made["openai/teacher"]
-    job = Distillation(run, cast, task, load_splits(task, run.data), labels=tmp_path / "run", students=["S_D-R"])
+    roles = Roles(run, tmp_path / "run" / "student")
+    roles._models["teacher"] = lms.made["openai/teacher"]
+    job = Distillation(run, roles, task, load_splits(task, run.data), labels=tmp_path / "run", students=["S_D-R"])
     job.label()
     samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").open()]
     assert all(sample["prediction"]["state"] == "ok" for sample in samples)

@@ -94,11 +94,11 @@ def teacher_rule(prompt):
 @pytest.fixture
 def scripted_teacher(monkeypatch):
     """`openai/scripted` as a teacher that asks nobody."""
-    from optimizers.experiments import roles as cast
+    from optimizers.experiments import roles as roles
 
     made = scripted_lm(teacher_rule)
-    real = cast.make_lm
-    monkeypatch.setattr(cast, "make_lm", lambda model, **options: made if model == "openai/scripted" else real(model, **options))
+    real = roles.make_lm
+    monkeypatch.setattr(roles, "make_lm", lambda model, **options: made if model == "openai/scripted" else real(model, **options))
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     return made.script
 

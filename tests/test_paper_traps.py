@@ -27,6 +27,7 @@ from optimizers.evaluation.statistics import paired_comparison
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.grid import Grid
 from optimizers.experiments.roles import Roles, slug
+from optimizers.experiments.setup import Setup
 from optimizers.experiments.students import RECIPES
 from optimizers.experiments.variants import variants
 from optimizers.finetune.spec import TrainingSpec
@@ -79,7 +80,7 @@ def reply(prompt):
     return "It is Rome." if "is 5?" in prompt else "Who is it?\nWhere, if not here, is #1?"
 
 
-class ScriptedCast(Roles):
+class ScriptedRoles(Roles):
     """Every role is played by a scripted LM."""
 
     def _load(self, role):
@@ -115,7 +116,9 @@ def labelled(tmp_path_factory):
     config = RunConfig.model_validate(QUIET)
     splits = {"train": People().load("train", 6)}
     with recording(Ledger(PRICES)):
-        made = Distillation(config, ScriptedCast(config, folder / "student"), People(), splits, labels=folder, students=list(STUDENTS))
+        made = Distillation(
+            Setup(config, People(), splits, ScriptedRoles(config, folder / "student")), labels=folder, students=list(STUDENTS)
+        )
         made.label()
         made.screen()
     return made, {(row["student"], row["id"]): row for row in read_lines(folder / "rows.jsonl")}
@@ -150,7 +153,7 @@ def test_a_condition_that_nobody_defined_is_no_condition():
 def test_every_condition_runs(condition, tmp_path):
     """The released script raises in several branches (two values unpacked from one string, an undefined name)."""
     examples = People().load("test", 2)
-    roles = ScriptedCast(RunConfig(), tmp_path, demos=list)
+    roles = ScriptedRoles(RunConfig(), tmp_path, demos=list)
     program = roles.program(parse_condition(condition), People(), examples)
     assert program(question=examples[0].question, context=examples[0].context).answer == "Rome"
 
@@ -658,7 +661,7 @@ def test_a_seed_reaches_the_training():
     config = RunConfig.model_validate({"seed": 3, "experiment": {"training_seeds": [1, 2], "data_seeds": [1]}})
     seeds = {v.name: (v.apply(config).training.seed, v.apply(config).screening.row_seed) for v in variants(config) if v.seeds}
     assert seeds == {f"seeds={draw},{seed},0": (3 + seed, draw) for draw in (0, 1) for seed in (0, 1, 2)}
-    made = Distillation(config, ScriptedCast(config, Path("none")), People(), {"train": []}, labels=Path("none"), students=[])
+    made = Distillation(Setup(config, People(), {"train": []}, ScriptedRoles(config, Path("none"))), labels=Path("none"), students=[])
     assert made._distiller("S_D-T", RECIPES["S_D-T"]).training.seed == 3
 
 

@@ -11,7 +11,8 @@ import dspy
 
 from optimizers.conditions import FEEDBACK_STUDENTS
 from optimizers.distill import BootstrapDistill, Distilled
-from optimizers.experiments.roles import Roles, decompose_demos, policy_name, slug
+from optimizers.experiments.roles import decompose_demos, policy_name, slug
+from optimizers.experiments.setup import Setup
 from optimizers.experiments.students import RECIPES, StudentRecipe
 from optimizers.finetune.augment import check_augment
 from optimizers.finetune.rows import teachers_own
@@ -22,11 +23,9 @@ from optimizers.labelling.samples import Collected
 from optimizers.screening.lm_policy import check_asking
 from optimizers.screening.policy import Policy, PolicyModels, answer_free, configured_policy
 from optimizers.screening.precision import write_measures
-from optimizers.settings.run import RunConfig
 from programs.lms.engine import unload_all
 from programs.lms.ledger import Usage
 from programs.modules import SingleStage, TwoStage
-from programs.tasks.base import Task
 
 DEMOS = 4
 """Demos of the few-shot decomposer."""
@@ -40,10 +39,7 @@ class Distillation:
     """Labels the training questions once, and trains every student that is asked for.
 
     Args:
-        config: Labelling, screening and training.
-        roles: The models; its student folder is where artifacts go.
-        task: The training task.
-        splits: `train`, and `dev` where there is one.
+        setup: Says how to label, screen and train, and has the training task, its questions and the models.
         labels: Folder of traces and samples. Several configurations may share it: a call is made once.
         students: Of `TRAINED`.
         notes: Folder of `labelling.json` and `rows.jsonl`, which are this configuration's own; `labels` by default.
@@ -55,20 +51,17 @@ class Distillation:
 
     def __init__(
         self,
-        config: RunConfig,
-        roles: Roles,
-        task: Task,
-        splits: Mapping[str, list[dspy.Example]],
+        setup: Setup,
         *,
         labels: Path,
         students: list[str],
         notes: Path | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        self.config, self.roles, self.task, self.splits = config, roles, task, splits
+        self.config, self.task, self.splits, self.roles = setup
         self.labels, self.students, self.progress = labels, students, progress
         self.notes = notes or labels
-        check_augment(config.augment, task)
+        check_augment(self.config.augment, self.task)
 
     def label(self) -> None:
         """Run the teachers on the training questions: `traces.jsonl`, `samples.jsonl`, `labelling.json`."""

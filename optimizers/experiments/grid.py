@@ -18,6 +18,7 @@ from optimizers.evaluation.leakage import Leak, find_leaks, keep_out
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
+from optimizers.experiments.setup import Setup
 from optimizers.experiments.variants import Variant, variants
 from optimizers.finetune.augment import check_augment
 from optimizers.jobs.progress import Progress, no_progress
@@ -144,10 +145,7 @@ class Grid:
         config, task = self.configured(train, variant)
         roles = self.roles(train, variant)
         return Distillation(
-            config,
-            roles,
-            task,
-            self.tasks[train].splits,
+            Setup(config, task, self.tasks[train].splits, roles),
             labels=self.folder / "labels" / train,
             notes=roles.folder_of("notes"),
             students=students_of(self.conditions_of(variant)),

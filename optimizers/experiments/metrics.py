@@ -21,6 +21,7 @@ from optimizers.experiments.run_job import MainJob
 from optimizers.jobs.jsonlines import read_json, read_lines
 from optimizers.screening.precision import read_measures
 from optimizers.settings.run import RunConfig
+from optimizers.settings.splits import task_options
 from programs.lms.artifacts import installed_versions, open_artifact
 from programs.lms.devices import usable_cores
 
@@ -40,7 +41,7 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
     return {
         "schema": 1,
         "task": config.task.name,
-        "task_options": job.task_options,
+        "task_options": task_options(config.task, config.seed),
         "measure": job.task.measure,
         "scoring": job.task.scoring,
         **provenance(config, folder),

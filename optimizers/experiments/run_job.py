@@ -9,16 +9,14 @@ from pathlib import Path
 from optimizers.conditions import TRAINED, parse_condition, students_of
 from optimizers.evaluation.evaluate import evaluate
 from optimizers.experiments.distillation import Distillation
-from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
+from optimizers.experiments.setup import set_up
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.labelling.journal import Journal
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.run import RunConfig
-from optimizers.settings.splits import load_splits, task_options
 from programs.lms.engine import unload
 from programs.lms.ledger import Prices
-from programs.tasks.registry import load_task
 
 
 class MainJob:
@@ -37,14 +35,10 @@ class MainJob:
         self.config = config
         self.progress = progress or no_progress
         self.conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
-        self.task_options = task_options(config.task, config.seed)
-        self.task = load_task(config.task.name, **self.task_options)
         self.folder = Path(config.out)
-        self.roles = Roles(config, self.folder / "student", demos=lambda: self.distillation.demos())
-        self.splits = load_splits(self.task, config.data)
-        self.distillation = Distillation(
-            config, self.roles, self.task, self.splits, labels=self.folder, students=students_of(self.conditions), progress=self.progress
-        )
+        setup = set_up(config, self.folder / "student", demos=lambda: self.distillation.demos())
+        self.task, self.splits, self.roles = setup.task, setup.splits, setup.roles
+        self.distillation = Distillation(setup, labels=self.folder, students=students_of(self.conditions), progress=self.progress)
         open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour)
 

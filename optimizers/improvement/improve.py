@@ -49,10 +49,7 @@ def improve(config: RunConfig | dict[str, Any], progress: Progress | None = None
 
 def _work(job: ImproveJob) -> None:
     """Distil what is missing, do the rounds, test the best student against the first, and report."""
-    distillation = Distillation(
-        job.config, job.roles, job.run_task, job.run_splits, labels=job.run_folder, students=[job.name],
-        notes=job.folder / "rounds", progress=job.progress,
-    )  # fmt: skip
+    distillation = Distillation(job.run, labels=job.run_folder, students=[job.name], notes=job.folder / "rounds", progress=job.progress)
     rows = distillation.ready(job.name).rows["decompose"]
     settings = {**improve_settings(job.config), "round0": job.roles.model(job.name).model}
     job.rounds.check(settings, ROUNDS_MAY_DIFFER, filled_in(improve_settings))

@@ -7,14 +7,14 @@ from pathlib import Path
 import dspy
 
 from optimizers.conditions import FEEDBACK
-from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
+from optimizers.experiments.setup import set_up
 from optimizers.finetune.provider import base_folder
 from optimizers.improvement.learn_from_success import check_hidden
 from optimizers.jobs.folder import JobFolder
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.settings.run import RunConfig
-from optimizers.settings.splits import configured_task, load_splits, refuse_overlap, task_options
+from optimizers.settings.splits import load_splits, refuse_overlap, task_options
 from optimizers.settings.task import DataConfig, TaskConfig
 from optimizers.settings.views import MAY_DIFFER, filled_in, improve_settings
 from programs.lms.ledger import Prices
@@ -41,7 +41,8 @@ class ImproveJob:
         self.progress = progress or no_progress
         self.name = self.settings.student + (FEEDBACK if self.settings.form == "feedback" else "")
         self.run_folder, self.folder = Path(config.out), Path(self.settings.out or config.out)
-        self.roles = Roles(config, self.run_folder / "student")
+        self.run = set_up(config, self.run_folder / "student")
+        self.roles = self.run.roles
         base_folder(config.student.in_process().model)
         self.task_config = _seeded(self.settings.task or config.task, config)
         self.task = load_task(self.task_config.name, **self.task_config.options())
@@ -56,15 +57,13 @@ class ImproveJob:
 
     def _load(self) -> None:
         """The questions: those of the run, those to improve on, and those to test on."""
-        own = configured_task(self.config.task, self.config.seed)
-        self.run_splits, self.run_task = load_splits(own, self.config.data), own
         sizes = self.settings.data
         wanted = DataConfig(train=sizes.train or self.config.data.train, dev=sizes.dev, test=sizes.test or self.config.data.test)
         self.splits = load_splits(self.task, wanted)
         self.tests: dict[str, tuple[Task, list[dspy.Example]]] = {"test": (self.task, self.splits["test"])}
         if self.settings.task is not None:
-            self.tests["own"] = (own, self.run_splits["test"])
-        trained = [*self.run_splits["train"], *self.splits["train"]]
+            self.tests["own"] = (self.run.task, self.run.splits["test"])
+        trained = [*self.run.splits["train"], *self.splits["train"]]
         tested = [example for _, examples in self.tests.values() for example in examples]
         refuse_overlap({"train": trained, "dev": self.splits["dev"], "test": tested})
 

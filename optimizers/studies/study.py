@@ -20,10 +20,10 @@ from typing import Any
 import tomli_w
 
 from optimizers.experiments.roles import Roles
+from optimizers.experiments.setup import set_up
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.jobs.work import do_stages
 from optimizers.settings.run import RunConfig
-from optimizers.settings.splits import configured_task, load_splits
 from optimizers.settings.study import studied_students
 from optimizers.studies.results import StudyResult, write_study
 from optimizers.studies.search_space import Space
@@ -77,12 +77,10 @@ class StudyJob:
         self.folder = Path(config.out)
         check_settings(config)
         self.space = Space(config)
-        self.task = configured_task(config.task, config.seed)
-        self.splits = load_splits(self.task, config.data)
+        setup = set_up(config, self.folder / "none")
         self._check_models()
-        roles = Roles(config, self.folder / "none")
         if config.study.max_usd is not None:
-            roles.check_prices("study.max_usd")
+            setup.roles.check_prices("study.max_usd")
         if (self.folder / "config.toml").exists():
             raise ValueError(f"{self.folder} holds a run or an experiment, not a study. Choose another folder: --out {self.folder}-study")
 
@@ -104,14 +102,10 @@ class StudyJob:
     def label(self) -> None:
         """Ask every teacher of the study all questions, as often as the largest trial wants."""
         for config in self.space.label_configs():
-            task = configured_task(config.task, config.seed)
-            splits = load_splits(task, config.data)
-            roles = Roles(config, self.folder / "none")
             labels = self.folder / "labels"
             labels.mkdir(exist_ok=True)
-            TrialDistillation(
-                config, roles, task, splits, labels=labels, students=[config.study.student], progress=self.progress
-            ).label_all()
+            setup = set_up(config, self.folder / "none")
+            TrialDistillation(setup, labels=labels, students=[config.study.student], progress=self.progress).label_all()
         unload_all()
 
     def _work(self) -> str | None:

@@ -18,6 +18,7 @@ from optimizers.evaluation.evaluate import evaluate
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.roles import Roles, slug
+from optimizers.experiments.setup import Setup
 from optimizers.experiments.students import RECIPES
 from optimizers.finetune.job_folder import read_progress
 from optimizers.finetune.provider import base_folder
@@ -180,9 +181,8 @@ class TrialRun:
 
     def _trained(self, splits: Mapping[str, list[dspy.Example]], told: _Told) -> tuple[Artifact | None, int]:
         """The student and its number of rows; None if its training was pruned."""
-        distillation = TrialDistillation(
-            frozen_labels(self.config), self.roles, self.task, splits, labels=self.labels, students=[self.student], notes=self.folder
-        )
+        setup = Setup(frozen_labels(self.config), self.task, splits, self.roles)
+        distillation = TrialDistillation(setup, labels=self.labels, students=[self.student], notes=self.folder)
         rows, dev = distillation.rows()
         unload_all()  # the trainer's process needs the memory more
         target = self.roles.folder_of(self.student)

@@ -7,6 +7,7 @@ from optimizers.conditions import parse_condition, students_of
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.plan import improve_steps, plan_steps
 from optimizers.experiments.roles import Roles
+from optimizers.experiments.setup import Setup
 from optimizers.jobs.jsonlines import read_json, read_lines
 from optimizers.settings.load import load_config
 from programs import FeedbackTwoStage, TerseLineAdapter
@@ -22,7 +23,7 @@ def rule(prompt):
     return "Ann\nRome\nAnswer: Rome" if "Subquestions:" in prompt else "Reasoning: Ann is in Oslo.\nAnswer: Oslo"
 
 
-class ScriptedCast(Roles):
+class ScriptedRoles(Roles):
     """Every role is the same script."""
 
     def _load(self, role):
@@ -32,9 +33,10 @@ class ScriptedCast(Roles):
 def distillation(folder):
     config = load_config("embedded", {"evaluation.conditions": CONDITIONS, "labelling.threads": "2", "labelling.failure_share": "1"})
     conditions = [parse_condition(name) for name in config.conditions()]
-    roles, task = ScriptedCast(config, folder / "student"), load_task("multihop")
+    roles, task = ScriptedRoles(config, folder / "student"), load_task("multihop")
     splits = {"train": task.load("train", 3)}
-    return Distillation(config, roles, task, splits, labels=folder, students=students_of(conditions)), roles, task, splits
+    made = Distillation(Setup(config, task, splits, roles), labels=folder, students=students_of(conditions))
+    return made, roles, task, splits
 
 
 def test_labels_and_rows_of_a_feedback_student(tmp_path):

@@ -14,6 +14,7 @@ from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.grid import Grid
 from optimizers.experiments.metrics import labelling_of
 from optimizers.experiments.roles import Roles
+from optimizers.experiments.setup import Setup
 from optimizers.finetune.augment import AugmentSpec, augment
 from optimizers.finetune.entity_slots import Labelled, Slots, names_of
 from optimizers.jobs.jsonlines import read_lines
@@ -204,7 +205,7 @@ def teacher_rule(prompt):
     return "\n".join([*example.sub_answers, f"Answer: {example.answer}"])
 
 
-class ScriptedCast(Roles):
+class ScriptedRoles(Roles):
     def _load(self, role):
         return scripted_lm(teacher_rule, f"openai/{role}")
 
@@ -215,9 +216,8 @@ def test_students_get_the_rows_and_the_folder_says_where_they_are_from(tmp_path)
         {"teacher": "embedded/teacher", "augment": {"mask_entities": 1, "compose": 0.5}, "screening": {"max_rows": 10}}
     )
     students = ["S_D-R", "S_E-T", "S_D-T(matched)"]
-    made = Distillation(
-        config, ScriptedCast(config, tmp_path / "s"), task, {"train": task.load("train", 12)}, labels=tmp_path, students=students
-    )
+    setup = Setup(config, task, {"train": task.load("train", 12)}, ScriptedRoles(config, tmp_path / "s"))
+    made = Distillation(setup, labels=tmp_path, students=students)
     made.label()
     rows = {student: next(iter(distilled.rows.values())) for student, distilled in made.screen().items()}
     origins = {student: Counter(row.get("origin", "teacher") for row in found) for student, found in rows.items()}

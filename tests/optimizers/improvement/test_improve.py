@@ -488,9 +488,9 @@ def test_a_folder_from_before_a_setting_was_there_goes_on(tmp_path):
 def test_the_recipe_success_asks_a_strict_solver_on_passages_with_branches(tmp_path):
     job = ImproveJob(load_config("success", {"out": str(tmp_path / "run")}))
     assert job.roles.model("solver").model.startswith("embedded/strict@")
-    assert (job.task.branches, job.run_task.branches) == (1, 0)
+    assert (job.task.branches, job.run.task.branches) == (1, 0)
     assert [len(job.splits[split]) for split in ("train", "dev", "test")] == [100, 100, 100]
-    first, also = job.splits["train"][0], job.run_splits["train"][0]
+    first, also = job.splits["train"][0], job.run.splits["train"][0]
     assert first.question == also.question and len(first.context) > len(also.context)
 
 

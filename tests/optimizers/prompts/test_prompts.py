@@ -253,6 +253,7 @@ def test_the_same_seed_gives_the_same_program_and_another_one_another(lms, tmp_p
 
 def test_labelling_uses_the_compiled_teacher_and_no_student_row_has_its_prompts(lms, tmp_path):
     from optimizers.experiments.distillation import Distillation
+    from optimizers.experiments.setup import Setup
     from optimizers.settings.splits import load_splits
 
     compile_prompts(config(tmp_path / "compiled", "LabeledFewShot", **{"compile.settings.k": "2"}))
@@ -262,7 +263,7 @@ def test_labelling_uses_the_compiled_teacher_and_no_student_row_has_its_prompts(
     task = load_task("multihop")
     roles = Roles(run, tmp_path / "run" / "student")
     roles._models["teacher"] = lms.made["openai/teacher"]
-    job = Distillation(run, roles, task, load_splits(task, run.data), labels=tmp_path / "run", students=["S_D-R"])
+    job = Distillation(Setup(run, task, load_splits(task, run.data), roles), labels=tmp_path / "run", students=["S_D-R"])
     job.label()
     samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").open()]
     assert all(sample["prediction"]["state"] == "ok" for sample in samples)

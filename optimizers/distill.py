@@ -17,7 +17,7 @@ from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.train import Progress, train
 from optimizers.labelling.collect import collect
 from optimizers.labelling.journal import Limits
-from optimizers.labelling.samples import Collected, example_key
+from optimizers.labelling.samples import Collected, Examples, example_key
 from optimizers.screening import Asking
 from optimizers.screening.lm_policy import check_asking
 from optimizers.screening.policy import Decision, Policy, policy_by_name
@@ -130,12 +130,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         self.progress = progress
 
     def compile(
-        self,
-        student: dspy.Module,
-        *,
-        trainset: list[dspy.Example],
-        teacher: dspy.Module | None = None,
-        valset: list[dspy.Example] | None = None,
+        self, student: dspy.Module, *, trainset: Examples, teacher: dspy.Module | None = None, valset: Examples | None = None
     ) -> dspy.Module:
         """A copy of `student` whose target predictors run on freshly trained models.
 

@@ -253,8 +253,7 @@ class Distillation:
         )
 
     def _limits(self) -> Limits:
-        labelling = self.config.labelling
-        return Limits(labelling.max_calls, labelling.max_tokens, labelling.max_usd, labelling.failure_share)
+        return self.config.labelling.limits(self.config.labelling.failure_share)
 
     def _write_rows(self, prepared: Mapping[str, Distilled]) -> None:
         questions = {example.id: example.question for example in self.splits["train"]}

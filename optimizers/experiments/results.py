@@ -1,4 +1,4 @@
-"""TODO optimizers.experiments.results."""
+"""What `run` and `experiment` left in a folder, for notebooks and scripts."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ from optimizers.jobs.progress import Progress, no_progress
 from optimizers.labelling.collect import TRACES
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
 from optimizers.labelling.journaled_lm import journaled
+from optimizers.labelling.samples import Examples
 from optimizers.settings.improve import ImproveConfig
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.splits import refuse_overlap
@@ -82,16 +83,10 @@ class LearnFromSuccess(FinetuneTeleprompter):
         self.threads, self.seed, self.progress = threads, seed, progress or no_progress
         if self.settings.method == "grpo" and not (task_config and solver):
             raise ValueError("method='grpo' asks the solver from the trainer's process: pass task_config= and solver=.")
-        limits = self.settings.max_calls, self.settings.max_tokens, self.settings.max_usd
-        self.limits = Limits(*limits, failure_share=1.0)
+        self.limits = self.settings.limits()
 
     def compile(
-        self,
-        student: dspy.Module,
-        *,
-        trainset: list[dspy.Example],
-        teacher: dspy.Module | None = None,
-        valset: list[dspy.Example] | None = None,
+        self, student: dspy.Module, *, trainset: Examples, teacher: dspy.Module | None = None, valset: Examples | None = None
     ) -> dspy.Module:
         """A copy of `student` with the decomposer of the best round, and what was done as `.learned`.
 

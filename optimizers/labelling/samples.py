@@ -18,6 +18,7 @@ from programs.lms.ledger import Usage
 SAMPLES = "samples.jsonl"
 
 UNPARSEABLE = "unparseable"
+Examples = list[dspy.Example]
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from optimizers.settings.models import ModelConfig
-from optimizers.settings.section import Limits, Names, read_text
+from optimizers.settings.section import LimitedSection, Names, read_text
 
 
-class CompileConfig(Limits):
+class CompileConfig(LimitedSection):
     """How `divide-or-conquer compile` improves the teacher's prompts; `run` has no use for it."""
 
     optimizer: str = "BootstrapFewShotWithRandomSearch"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from optimizers.settings.section import Limits, Section
+from optimizers.settings.section import LimitedSection, Section
 from optimizers.settings.task import TaskConfig
 
 
@@ -53,7 +53,7 @@ class ImproveDataConfig(Section):
     """By default as many as `data.test`."""
 
 
-class ImproveConfig(Limits):
+class ImproveConfig(LimitedSection):
     """Rounds of learning from the solver's success: `divide-or-conquer improve`; `run` has no use for it."""
 
     method: Literal["expert", "dpo", "grpo"] = "expert"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from optimizers.settings.section import Limits
+from optimizers.settings.section import LimitedSection
 
 
-class LabellingConfig(Limits):
+class LabellingConfig(LimitedSection):
     """How the teacher is asked, and where it stops."""
 
     samples: int = Field(1, ge=1)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from optimizers.labelling.journal import Limits
+
 
 class Section(BaseModel):
     """A section of the configuration: unknown keys are refused."""
@@ -14,7 +16,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Limits(Section):
+class LimitedSection(Section):
     """Where a part of a job stops making calls, with what it has; None is no limit."""
 
     max_calls: int | None = Field(None, ge=1)
@@ -22,7 +24,15 @@ class Limits(Section):
     max_tokens: int | None = Field(None, ge=1)
     """Input and output tokens together; exceeded at most by the calls under way."""
     max_usd: float | None = Field(None, gt=0)
-    """Dollars, by the models' prices; likewise."""
+    """Dollars, by the models' prices; exceeded at most by the calls under way."""
+
+    def limits(self, failure_share: float = 1.0) -> Limits:
+        """The limits for the calls of a folder.
+
+        Args:
+            failure_share: Share of failed runs at which to stop; 1 never stops for that.
+        """
+        return Limits(self.max_calls, self.max_tokens, self.max_usd, failure_share)
 
 
 def split_text(value: Any) -> Any:

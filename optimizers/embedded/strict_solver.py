@@ -1,4 +1,4 @@
-"""Train the embedded strict solver again: `python -m optimizers.embedded_strict --out FOLDER`.
+"""Train the embedded strict solver again: `python -m optimizers.embedded.strict_solver --out FOLDER`.
 
 The embedded teacher walks along the facts of a passage whatever it is asked on the way, so that its success says little
 of a decomposition. This solver takes its subquestions at their word: it answers each by itself, `unknown` where the

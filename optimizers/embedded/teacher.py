@@ -1,4 +1,4 @@
-"""Train the embedded teacher again: `python -m optimizers.embedded_teacher --out FOLDER`.
+"""Train the embedded teacher again: `python -m optimizers.embedded.teacher --out FOLDER`.
 
 A LoRA adapter on SmolLM2-135M-Instruct, trained on generated `multihop` questions of both schemas: it decomposes,
 solves with subquestions, and answers in one stage, directly and by chain of thought. `--evaluate` alone measures the

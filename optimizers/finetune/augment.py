@@ -21,20 +21,22 @@ _SYLLABLES = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"
 
 
 class AugmentSpec(BaseModel):
-    """Rows that are made from the teacher's. Off by default."""
+    """Which training rows are made from the teacher's. Off by default."""
 
     model_config = ConfigDict(extra="forbid")
 
     mask_entities: int = Field(0, ge=0)
-    """Copies of each row with other names in the place of those that its question and subquestions share."""
+    """Copies of each row with other names in place of those that its question and subquestions share; 0 makes none."""
     names: Literal["training", "synthetic"] = "training"
-    """Other names: of training questions, in the same slot; or made up of syllables."""
+    """Where the other names come from: `training` takes names that stand in the same place in other training questions, `synthetic` makes
+    them up of syllables."""
     compose: float = Field(0.0, ge=0)
-    """Rows with longer chains, as a share of the rows: a name gives way to a phrase that is a step of another question."""
+    """Rows with longer chains, as a share of the teacher's rows: a name in one question gives way to a step of another question; 0 makes
+    none."""
     compose_hops: int = Field(1, ge=1)
-    """Steps that a chain is made longer by, at most."""
+    """How many steps a composed chain is longer than the one it is made from, at most."""
     seed: int = 0
-    """Draws names and pairs."""
+    """Seed of the draw of names and pairs."""
 
     @property
     def is_on(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a training job is: read by the trainer's process, written by the Provider, hashed into the artifact."""
+"""The settings of a training job: DSPy's provider writes them, the trainer's process reads them, and the artifact's hash includes them."""
 
 from __future__ import annotations
 
@@ -14,45 +14,55 @@ class TrainingSpec(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     base: str = ""
-    """Folder or Hugging Face id of the model to start from."""
+    """Folder or Hugging Face id of the model to start from; a run fills it in from `student`."""
     method: Literal["lora", "full"] = "lora"
-    """LoRA adapters that are merged at the end, or all weights."""
+    """`lora` trains LoRA adapters (Hu et al. 2021), which are merged at the end; `full` trains all weights."""
     epochs: float = Field(4.0, gt=0)
     """Passes over the rows."""
     max_steps: int = -1
-    """Optimizer steps; overrides `epochs` if positive."""
+    """Optimizer steps in all, in place of `epochs`; -1 leaves it to `epochs`."""
     min_steps: int = Field(0, ge=0)
-    """Optimizer steps that few rows are repeated up to, beyond `epochs`; `max_steps` overrides it."""
+    """Optimizer steps at least: few rows are repeated beyond `epochs` to reach it. `max_steps` overrides it; 0 sets no least number."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Peak rate. 1e-3 suits LoRA on a 135M model; the paper's 2e-5 is for all weights of a 13B one."""
+    """Peak learning rate. 1e-3 suits LoRA on a 135M model; the paper's 2e-5 is for all weights of a 13B one."""
     batch_size: int = Field(8, ge=1)
-    """Rows a device and step."""
+    """Rows in each batch on each device."""
     gradient_accumulation: int = Field(1, ge=1)
+    """Batches that together make one optimizer step; with 1 each batch is a step."""
     warmup_steps: int = Field(10, ge=0)
+    """Optimizer steps in which the learning rate rises from 0 to its peak."""
     scheduler: str = "linear"
-    """A learning-rate scheduler of transformers."""
+    """How the learning rate goes on after the warm-up: the name of a scheduler of transformers. `linear` falls to 0 at the end."""
     weight_decay: float = Field(0.0, ge=0)
+    """Weight decay of AdamW; 0 is none."""
     lora_rank: int = Field(16, ge=1)
+    """Rank of the LoRA matrices: the higher it is, the more weights are trained."""
     lora_alpha: int = Field(32, ge=1)
+    """LoRA's alpha: an adapter's output is multiplied by `lora_alpha` / `lora_rank`, which is 2 by default."""
     lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that is set to 0 at random while training; 0 is no dropout."""
     lora_targets: str = "all-linear"
-    """`all-linear`, or module names joined by commas."""
+    """Which modules get an adapter: `all-linear`, or names of modules joined by commas."""
     adapter_scale: float = Field(1.0, gt=0, le=1)
-    """The share of the change that is kept at the end: base + scale * (trained - base); dev losses are those before it."""
+    """The share of what was learned that is kept at the end: base + scale * (trained - base). Dev losses are measured without it; 1 keeps
+    all."""
     neftune_noise: float = Field(0.0, ge=0)
     """Noise on the embeddings while training (NEFTune's alpha, Jain et al. 2023); 5 is usual, 0 is none."""
     kl_weight: float = Field(0.0, ge=0)
-    """Weight of the divergence from the base on the rows' prompts, a second forward pass; with LoRA only."""
+    """Weight of the KL divergence from the base on the rows' prompts, which takes a second forward pass; with LoRA only, and 0 is none.
+"""
     max_length: int = Field(1024, ge=16)
-    """Tokens; longer rows are left out and counted."""
+    """Length of a row in tokens, at most; longer rows are left out and counted."""
     seed: int = 0
+    """Seed of the order of the rows, of new adapters and of dropout; with 0 a run takes its own seed."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train: `auto` takes a CUDA GPU if there is one, else Apple's MPS, else the CPU."""
     threads: int = Field(0, ge=0)
-    """CPU threads; 0 takes all usable cores."""
+    """CPU threads of the training; 0 takes all usable cores."""
     save_steps: int = Field(25, ge=1)
-    """Steps between checkpoints (and dev losses): what a kill can cost."""
+    """Optimizer steps between two checkpoints, each with a dev loss: as many can be lost when a training is killed."""
     save_dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of the merged model on disk."""
+    """Number format of the merged model on disk."""
 
     def epochs_of(self, rows: int, devices: int = 1) -> float:
         """Passes over so many rows, as `epochs` and `min_steps` ask for."""

@@ -11,21 +11,21 @@ from optimizers.settings.section import LimitedSection, Names, read_text
 
 
 class CompileConfig(LimitedSection):
-    """How `divide-or-conquer compile` improves the teacher's prompts; `run` has no use for it."""
+    """How `divide-or-conquer compile` improves the teacher's prompts; `run` does not read it."""
 
     optimizer: str = "BootstrapFewShotWithRandomSearch"
-    """One of DSPy's, see `optimizers.prompts.dspy_optimizers.OPTIMIZERS`."""
+    """Which of DSPy's prompt optimizers compiles: a name in `optimizers.prompts.dspy_optimizers.OPTIMIZERS`."""
     stages: Names = ["decompose", "solve"]
-    """What is compiled: `decompose`, `solve`, or both; the other stage stays as it is."""
+    """Which stages get better prompts: `decompose`, `solve`, or both; the other stage stays as it is."""
     train: int = Field(40, ge=1)
-    """Questions of the train split to take demos from and to reflect on."""
+    """Number of questions of the train split that the optimizer takes demos from and learns from."""
     validation: int = Field(40, ge=1)
-    """Further questions of the train split, by which candidates are compared."""
+    """Number of further questions of the train split; candidates are compared by their scores on these."""
     dev: int = Field(100, ge=0)
-    """Questions of the dev split, kept back for the last comparison; 0 leaves it out."""
+    """Number of questions of the dev split for the last comparison, which the optimizer never sees; 0 leaves the comparison out."""
     threads: int = Field(16, ge=1)
-    """Questions at a time."""
+    """Questions that are asked at a time."""
     prompt_model: ModelConfig | None = None
-    """Writes instructions for COPRO, MIPROv2, GEPA and SIMBA; the teacher, if not given."""
+    """The model that writes instructions for COPRO, MIPROv2, GEPA and SIMBA; the teacher, if not given."""
     settings: dict[str, Annotated[Any, BeforeValidator(read_text)]] = {}
-    """The optimizer's own settings, by DSPy's names."""
+    """The optimizer's own settings, by DSPy's names: `--compile.settings.NAME VALUE`."""

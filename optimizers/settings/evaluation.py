@@ -9,20 +9,21 @@ from optimizers.settings.section import Names, Section
 
 
 class EvaluationConfig(Section):
-    """What is compared."""
+    """Which conditions are compared."""
 
     conditions: Names = list(DEFAULT_CONDITIONS)
-    """See docs/paper.md; with a solver of its own and none given, the students work for that solver."""
+    """Names of the conditions to compare; see docs/paper.md. If `solver` is set and none are given here, the students work for that
+    solver."""
     threads: int = Field(16, ge=1)
-    """Questions at a time."""
+    """Questions that are asked at a time."""
 
 
 class CostConfig(Section):
     """What a local model's time costs."""
 
     local_usd_per_hour: float | None = Field(None, ge=0)
-    """Dollars an hour of this machine; without it local calls have no price."""
+    """Dollars that an hour of this machine costs; without it, calls of local models have no price."""
     local_calls_per_second: float = Field(4.0, gt=0)
-    """Of a local model, for plans: by default the embedded ones on two cores."""
+    """Calls a second of a local model, for the minutes that plans show; the default suits the embedded models on two cores."""
     trained_tokens_per_second: float = Field(150.0, gt=0)
-    """Of a training, for plans; likewise."""
+    """Tokens a second of a training, for the minutes that plans show; the default suits the embedded models on two cores."""

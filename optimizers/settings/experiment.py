@@ -16,44 +16,44 @@ ABLATIONS = ("rows", "limit", "screening", "method", "format", "few-shot")
 
 
 class ExperimentConfig(Section):
-    """The grid of `divide-or-conquer experiment`; `run` has no use for it."""
+    """The grid of `divide-or-conquer experiment`; `run` does not read it."""
 
     train: Names = []
-    """Tasks to train students on, by their name in `tasks` or among `divide-or-conquer tasks`; by default the run's own."""
+    """Tasks to train students on, by their names in `experiment.tasks` or in `divide-or-conquer tasks`; by default the run's own task."""
     test: Names = []
-    """Tasks to test on; by default those trained on."""
+    """Tasks to test on, named in the same way; by default those trained on."""
     tasks: dict[str, TaskConfig] = {}
-    """Tasks under names of your own: [experiment.tasks.books] name = "multihop", schema = "books"."""
+    """Tasks under names of your own: `[experiment.tasks.books] name = "multihop", schema = "books"`."""
     data: dict[str, dict[Literal["train", "dev", "test"], int]] = {}
-    """Other numbers of questions for a task: [experiment.data.bamboogle] test = 125."""
+    """Numbers of questions of a task where they are other than in `data`: `[experiment.data.bamboogle] test = 125`."""
     training: dict[str, Any] = {}
-    """Settings of `training` that are others than the run's."""
+    """Settings of `training` that are other than the run's: `[experiment.training] batch_size = 2`."""
     conditions: Names = ["all"]
-    """`all`, or names; see docs/paper.md."""
+    """Names of the conditions to compare, or `all`; see docs/paper.md."""
     solvers: dict[str, ModelConfig] = {}
     """Further solvers under names of your own, for conditions such as S_D-R+gpt4."""
     students: dict[str, ModelConfig] = {}
     """Further models to distil into, under names of your own."""
     ablations: Names = []
-    """Of `ABLATIONS`."""
+    """Which settings to vary one at a time: any of `rows`, `limit`, `screening`, `method`, `format` and `few-shot`; see docs/paper.md."""
     rows: Numbers = [25, 50, 100]
-    """Numbers of training rows of the learning curve."""
+    """Numbers of training rows on the learning curve (ablation `rows`)."""
     limits: Names = ["none", "4", "3", "2"]
-    """Limits on subquestions (the paper's Table 10)."""
+    """Limits on subquestions (ablation `limit`, the paper's Table 10); `none` sets no limit."""
     training_seeds: Numbers = []
-    """Further seeds of the training; with `data_seeds` they split the variance of a student's score."""
+    """Further seeds of the training. With `data_seeds` they split the variance of a student's score by where it comes from."""
     data_seeds: Numbers = []
-    """Further draws of the training rows, of `seed_rows` each."""
+    """Seeds of further draws of the training rows; each draw has `seed_rows` rows."""
     sampling_seeds: Numbers = []
-    """Seeds of the students' decoding at `sampling_temperature`; none decodes greedily, without variance."""
+    """Seeds of the students' decoding at `sampling_temperature`. Without any, decoding is greedy and adds no variance."""
     sampling_temperature: float = Field(0.7, gt=0)
-    """Of the decoding by `sampling_seeds`."""
+    """Temperature of the decoding by `sampling_seeds`."""
     seed_rows: int | None = Field(None, ge=2)
-    """Rows of a draw; by default half of the smallest training task's questions."""
+    """Rows of each draw by `data_seeds`; by default half as many as the smallest training task has questions."""
     variant_conditions: Names = ["S_D-R+teacher"]
-    """What further students, seeds and ablations of the training are measured by."""
+    """Conditions by which further students, seeds and ablations of the training are measured."""
     near_duplicates: float = Field(0.5, gt=0, le=1)
-    """Share of a test question's word 8-grams in one training question from which on it is kept out."""
+    """A test question is left out if one training question has at least this share of its sequences of 8 words."""
 
     @field_validator("ablations")
     @classmethod

@@ -11,12 +11,12 @@ class LabellingConfig(LimitedSection):
     """How the teacher is asked, and where it stops."""
 
     samples: int = Field(1, ge=1)
-    """Decompositions a question; more than one needs a temperature."""
+    """Decompositions that the teacher writes for each question; more than one needs a temperature."""
     temperature: float | None = Field(None, ge=0)
-    """Of the teacher's samples; the teacher's own, if not given."""
+    """Sampling temperature of the teacher while labelling; the teacher's own, if not given."""
     threads: int = Field(16, ge=1)
-    """Questions at a time."""
+    """Questions that are asked at a time."""
     failure_share: float = Field(0.2, gt=0, le=1)
-    """Share of failed questions at which labelling stops."""
+    """Labelling stops when more than this share of the teacher's answers failed, and at least 5 did; 1 never stops."""
     partial: bool = False
-    """Go on with what there is when a limit or the failure share stopped labelling."""
+    """Whether to go on with the labels that there are when a limit or too many failures stopped labelling."""

@@ -14,15 +14,15 @@ class ModelConfig(Section):
     """An LM: a model string of this package (`embedded/...`, `local/...`, `hf/...`) or of LiteLLM (`openai/...`)."""
 
     model: str
-    """Such as `embedded/teacher`, `local/<folder>`, `hf/<organisation>/<name>`, `openai/gpt-4.1-mini`."""
+    """Model string, such as `embedded/teacher`, `local/<folder>`, `hf/<organisation>/<name>` or `openai/gpt-4.1-mini`."""
     temperature: float | None = None
-    """0 for models of this package, the provider's default for others."""
+    """Sampling temperature; by default 0 for models of this package, the provider's default for others."""
     max_tokens: int | None = Field(None, ge=1)
-    """Of a reply; 256 for models of this package, the provider's default for others."""
+    """Length of a reply in tokens, at most; by default 256 for models of this package, the provider's default for others."""
     api_base: str | None = None
-    """Address of an OpenAI-compatible server; keys come from the environment alone."""
+    """Address of an OpenAI-compatible server; by default the provider's. Keys come from the environment alone."""
     timeout: float | None = Field(None, gt=0)
-    """Seconds that an API call may take."""
+    """Seconds that an API call may take; LiteLLM's default, if not given."""
     adapter: Literal["line", "line-terse", "chat"] | None = None
     """Prompt format; by default the one that a model of this package was trained on, and `line` for others."""
 
@@ -44,7 +44,8 @@ class TeacherConfig(ModelConfig):
     """The teacher's LM, and the prompts that it works with."""
 
     program: str | None = None
-    """A program that `compile` saved (`program.json`): its instructions and demos in the stages that were compiled."""
+    """Path of a program that `compile` saved (`program.json`): its instructions and demos are used in the stages that were compiled. If
+    not given, the package's own prompts."""
 
     def options(self) -> dict[str, Any]:
         """What `programs.lms.lm` takes beside the model string."""

@@ -26,39 +26,39 @@ class RunConfig(Section):
     """Everything that decides a run."""
 
     seed: int = 0
-    """Of the questions, the training and everything else that is drawn."""
+    """Seed of the questions, the training and everything else that is drawn at random."""
     out: str = "runs/default"
-    """The run folder."""
+    """Folder of the run."""
     task: TaskConfig = Field(default_factory=TaskConfig)
-    """Which questions."""
+    """Which questions. Further keys are the options of the task itself: `--task.hops 4`, `--task.path questions.jsonl`."""
     teacher: TeacherConfig = TeacherConfig(model="embedded/teacher")
-    """Labels, and solves unless there is a solver of its own."""
+    """The model that labels, and that solves where no other solver is named."""
     student: ModelConfig = ModelConfig(model="embedded/base")
     """The model that is trained."""
     solver: ModelConfig | None = None
-    """Solves in the conditions that end in `+solver`; the teacher, if not given."""
+    """The model that solves in the conditions that end in `+solver`; the teacher, if not given."""
     data: DataConfig = DataConfig()
     """How many questions."""
     labelling: LabellingConfig = LabellingConfig()
     """How the teacher is asked."""
     screening: ScreeningConfig = ScreeningConfig()
-    """Which of its rows are learned from."""
+    """Which of the teacher's decompositions are learned from."""
     augment: AugmentSpec = AugmentSpec()
-    """Further rows, made from those."""
+    """Further training rows that are made from the teacher's."""
     training: TrainingSpec = TrainingSpec()
     """How the students are trained."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """What is compared."""
+    """Which conditions are compared."""
     cost: CostConfig = CostConfig()
-    """What local time costs."""
+    """What a local model's time costs."""
     experiment: ExperimentConfig = ExperimentConfig()
-    """Of `experiment`."""
+    """The grid of `divide-or-conquer experiment`."""
     study: StudyConfig = StudyConfig()
-    """Of `study`."""
+    """What `divide-or-conquer study` searches, and how."""
     improve: ImproveConfig = ImproveConfig()
-    """Of `improve`."""
+    """The rounds of `divide-or-conquer improve`."""
     compile: CompileConfig = CompileConfig()
-    """Of `compile`."""
+    """How `divide-or-conquer compile` improves the teacher's prompts."""
 
     @model_validator(mode="after")
     def _with_named_parts(self) -> RunConfig:

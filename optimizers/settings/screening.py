@@ -13,34 +13,38 @@ from programs.tasks.base import ABSTENTIONS
 
 
 class ScreeningConfig(Section):
-    """Which teacher decompositions become rows."""
+    """Which of the teacher's decompositions become training rows."""
 
     policy: str = "oracle"
-    """Of the students that are screened (S_D-R, S_E-R): by reference answers, or without; see docs/screening.md."""
+    """The policy that screens for the students S_D-R and S_E-R: `oracle` goes by reference answers, others need none; see
+    docs/screening.md."""
     votes: int = Field(5, ge=1)
-    """Samples that `self_consistency` takes of a solution, and `agreement` of a single-stage answer."""
+    """Solutions that `self_consistency` samples for a decomposition; single-stage answers that `agreement` samples for a question."""
     share: float = Field(0.6, gt=0, le=1)
-    """Part of the votes that has to agree for `self_consistency`."""
+    """For `self_consistency`: the share of the votes that has to agree."""
     temperature: float = Field(0.7, gt=0)
-    """Of the votes."""
+    """Sampling temperature of the votes."""
     single_stage: Literal["single-stage", "single-stage-cot", "single-stage-short"] = "single-stage"
-    """How `agreement` asks."""
+    """For `agreement`: the form of its single-stage attempts."""
     abstentions: Names = list(ABSTENTIONS)
-    """Answers that say that there is none: never kept by `self_consistency` and `agreement`. Empty where they can be right."""
+    """Answers that say that there is no answer; `self_consistency` and `agreement` never keep them. Empty the list where one can be right.
+"""
     judge: ModelConfig | None = None
-    """The model that judges for `judge`; the teacher, if not given."""
+    """The model that judges for the policy `judge`; the teacher, if not given."""
     measure: Names = []
-    """Further policies to hold against the reference answers, for their calls' price; no student is trained on them."""
+    """Further policies whose precision and recall are measured by the reference answers. It costs their calls; no student is trained on
+    what they keep."""
     min_score: float = Field(1.0, ge=0, le=1)
-    """Score of an answer that counts as right, for tasks with part marks."""
+    """Score from which on an answer counts as right; below 1 for tasks that give part marks."""
     keep: Literal["first", "all", "fewest"] = "first"
-    """With several samples: the first right one, all distinct right ones, or the right one with the fewest subquestions."""
+    """Which of several samples of a question to keep: the `first` right one, `all` distinct right ones, or the right one with the `fewest`
+    subquestions."""
     min_rows: int = Field(20, ge=1)
     """Fewer rows than this are not trained on."""
     max_rows: int | None = Field(None, ge=1)
-    """Train on that many of the kept rows; all by default."""
+    """How many of the kept rows to train on, drawn at random; all, if not given."""
     row_seed: int = 0
-    """Draws them."""
+    """Seed of the draw by `max_rows`."""
     options: dict[str, Annotated[Any, BeforeValidator(read_text)]] = {}
     """Arguments of a policy that another package brings: `--screening.options.NAME VALUE`."""
 

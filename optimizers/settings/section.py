@@ -17,14 +17,14 @@ class Section(BaseModel):
 
 
 class LimitedSection(Section):
-    """Where a part of a job stops making calls, with what it has; None is no limit."""
+    """Limits at which a part of a job stops making calls, and goes on with what it has; None is no limit."""
 
     max_calls: int | None = Field(None, ge=1)
-    """LM calls, failed ones too; never exceeded."""
+    """LM calls at most, failed ones included; never exceeded. No limit, if not given."""
     max_tokens: int | None = Field(None, ge=1)
-    """Input and output tokens together; exceeded at most by the calls under way."""
+    """Input and output tokens together, at most; exceeded by no more than the calls under way. No limit, if not given."""
     max_usd: float | None = Field(None, gt=0)
-    """Dollars, by the models' prices; exceeded at most by the calls under way."""
+    """Dollars at most, by the models' prices; exceeded by no more than the calls under way. No limit, if not given."""
 
     def limits(self, failure_share: float = 1.0) -> Limits:
         """The limits for the calls of a folder.

@@ -16,46 +16,50 @@ def studied_students() -> list[str]:
 
 
 class StudyConfig(Section):
-    """Settings of `divide-or-conquer study`; `run` has no use for them."""
+    """Settings of `divide-or-conquer study`; `run` does not read them."""
 
     name: str = Field("study", min_length=1)
-    """Of the study in its storage."""
+    """Name of the study in its storage."""
     space: dict[str, Any] = {}
-    """Dimensions by dotted setting, each { low, high } with log = true or step where wanted, or { choices = [...] }."""
+    """Dimensions to search, by dotted setting: each `{ low, high }`, with `log = true` or `step` where wanted, or `{ choices = [...] }`.
+"""
     trials: int = Field(12, ge=1)
-    """Trials in all, over all workers; the first is the recipe as it stands, a retry of a failed one does not count."""
+    """Trials in all, over all workers. The first is the recipe as it stands; the retry of a failed trial does not count."""
     objective: Literal["score", "score,cost"] = "score"
-    """Dev score of the two-stage program, or that and what the student costs (a Pareto front)."""
+    """What is optimised: the dev score of the two-stage program, or that score and what the student costs (a Pareto front)."""
     student: str = "S_D-R"
     """Which student is trained; its name decides the screening: S_D-T keeps what can be read, S_D-R what led to the right answer."""
     sampler: Literal["tpe", "random", "nsgaii", "gp"] = "tpe"
     """Optuna's sampler."""
     seed: int = 0
-    """Of the sampler; each trial has a seed of its own made from it."""
+    """Seed of the sampler; each trial has a seed of its own made from it."""
     startup_trials: int = Field(4, ge=1)
     """Trials drawn at random before TPE or GP uses what it has seen."""
     pruner: Literal["wilcoxon", "median", "both", "none"] | None = None
-    """`wilcoxon` on the scores of single questions, `median` on the dev loss while training; by default both, with two objectives none."""
+    """What stops bad trials early: `wilcoxon` compares scores of single questions, `median` the dev loss while training. By default both,
+    and none with two objectives."""
     pruner_startup_trials: int = Field(2, ge=1)
-    """Complete trials before median pruning starts."""
+    """Complete trials before pruning by dev loss starts."""
     pruner_percentile: float = Field(50.0, gt=0, le=100)
-    """Trainings that go on at a look, of 100 before them: 50 stops those above the median dev loss, 33 saves more and risks more."""
+    """Of 100 trainings, how many pruning by dev loss lets go on: 50 stops those above the median dev loss, 33 saves more and risks more.
+"""
     p_threshold: float = Field(0.1, gt=0, lt=1)
-    """Of the Wilcoxon test; higher prunes more."""
+    """P value of the Wilcoxon test below which a trial is stopped; a higher one prunes more."""
     batch: int = Field(8, ge=1)
-    """Dev questions between two looks of the Wilcoxon pruner."""
+    """Dev questions between two checks of the Wilcoxon pruner."""
     loss_checks: int = Field(4, ge=1, lt=100)
-    """Dev losses, and checkpoints, in each training."""
+    """How many times each training measures the dev loss and saves a checkpoint."""
     storage: str | None = None
     """URL of a database (postgresql://, mysql://, sqlite:///); by default the journal file `<out>/study.journal`."""
     workers: int = Field(1, ge=1)
-    """Processes here. The same command elsewhere, on the same storage and folder, joins."""
+    """Worker processes on this machine. The same command elsewhere, on the same storage and folder, joins the study."""
     max_minutes: float | None = Field(None, gt=0)
-    """Wall-clock minutes of one call of the command."""
+    """Wall-clock minutes of one call of the command, at most; no limit, if not given."""
     max_usd: float | None = Field(None, gt=0)
-    """Dollars of all trials so far, labels not counted (see labelling.max_usd)."""
+    """Dollars of all trials so far, at most, without the labels (see `labelling.max_usd`); no limit, if not given."""
     lease_seconds: float = Field(60.0, gt=0)
-    """Without a sign of life for so long, a worker on another machine counts as dead; a dead one on this machine is seen at once."""
+    """Seconds without a sign of life after which a worker on another machine counts as dead; a dead one on this machine is seen at once.
+"""
 
     @property
     def pruning(self) -> str:

@@ -17,7 +17,7 @@ class TaskConfig(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str = "multihop"
-    """One of `divide-or-conquer tasks`."""
+    """Name of the task: one of `divide-or-conquer tasks`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -39,11 +39,11 @@ class TaskConfig(BaseModel):
 
 
 class DataConfig(Section):
-    """How many questions."""
+    """How many questions of each split."""
 
     train: int = Field(200, ge=1)
-    """Questions that the teacher labels."""
+    """Number of questions that the teacher labels."""
     dev: int = Field(0, ge=0)
-    """Questions whose loss picks the best checkpoint; 0 keeps the last."""
+    """Number of questions whose loss picks the best checkpoint; 0 keeps the last one."""
     test: int = Field(100, ge=1)
-    """Questions that every condition is asked."""
+    """Number of questions that every condition is asked."""

@@ -23,7 +23,7 @@ def documents():
     texts = {path: path.read_text() for path in pages if path.is_file() and path.name != "log.md"}
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         texts[path] = "\n\n".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
-    for path in (path for folder in SOURCES for path in (ROOT / folder).rglob("*.py")):
+    for path in (path for folder in ("programs", "optimizers", "benchmarks") for path in (ROOT / folder).rglob("*.py")):
         texts[path] = "\n\n".join(docstrings(path))
     return {str(path.relative_to(ROOT)): text for path, text in sorted(texts.items())}
 

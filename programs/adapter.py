@@ -22,7 +22,7 @@ class LineAdapter(dspy.ChatAdapter):
 
     One output field alone is written bare. With several, a list that comes first is written bare, one item a line, and
     every other field as `Label: value`. Nothing is asked a second time in JSON when a reply cannot be read: the
-    `AdapterParseError` is the caller's to count.
+    `AdapterParseError` goes to the caller, who counts it.
     """
 
     id = "line/1"
@@ -54,7 +54,7 @@ class LineAdapter(dspy.ChatAdapter):
         return "\n".join(lines)
 
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
-        """Field values of a reply.
+        """The field values in a reply.
 
         Raises:
             AdapterParseError: The reply is empty, lacks a labelled field, or a value does not fit its type.
@@ -100,7 +100,7 @@ def adapter_by_name(name: str) -> dspy.Adapter:
 
 
 def adapter_name(adapter: dspy.Adapter) -> str:
-    """The name under which `adapter_by_name` gives such an adapter; its class name, if none does."""
+    """The name of an adapter for `adapter_by_name`; its class name, if it has none there."""
     return next((name for name, cls in ADAPTERS.items() if type(adapter) is cls), type(adapter).__name__)
 
 

@@ -1,4 +1,4 @@
-"""What state a decomposition is in: counted in every report, never a silent single stage."""
+"""The state of a decomposition: every report counts the states, and no question is silently answered in one stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STATES = ("ok", "none_needed", "unparseable", "over_limit")
 
 
 class Decomposition(NamedTuple):
-    """Subquestions that a solver can use, and how they came out.
+    """The subquestions that a solver is given, and the state of the decomposition that they come from.
 
     Attributes:
         subquestions: At most `limit`, where there is one; empty unless the state is `ok` or `over_limit`.
@@ -27,7 +27,7 @@ class Decomposition(NamedTuple):
 
 
 def read_decomposition(lines: Sequence[str] | None, limit: int | None) -> Decomposition:
-    """Judge a decomposer's lines: questions are kept once each, in order; anything else is talk.
+    """Read a decomposer's lines: questions are kept in order, each once, and all other lines are dropped.
 
     Args:
         lines: What the decomposer wrote, one item a line; None if it could not be read at all.

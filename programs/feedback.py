@@ -15,7 +15,7 @@ from programs.tasks.base import Task
 def feedback_two_stage(
     task: Task, decomposer: dspy.LM | None, solver: dspy.LM | None, adapters: dict[str, dspy.Adapter | str] | None = None
 ) -> FeedbackTwoStage:
-    """`FeedbackTwoStage` likewise; the solver makes the first attempt too."""
+    """`FeedbackTwoStage` with a task's limits and one LM a stage, as in `two_stage`; the solver makes the first attempt too."""
     program = FeedbackTwoStage(
         max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context, adapters=adapters
     )
@@ -34,7 +34,7 @@ class FeedbackTwoStage(TwoStage):
         attempt: Any module that maps (context, question) to `answer`, and to `reasoning` or not; by default
             `ChainOfThought(Answer)`.
         decompose: Any module that maps (context, question, attempt, answer, max_subquestions) to `subquestions`.
-        **options: Of `TwoStage`; `adapters` may name the stage `attempt` too.
+        **options: Options of `TwoStage`; `adapters` may name the stage `attempt` too.
 
     Raises:
         ValueError: As for `TwoStage`.

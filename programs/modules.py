@@ -107,12 +107,12 @@ class _Staged(dspy.Module):
 
 
 class SingleStage(_Staged):
-    """Answers in one call: directly, in five words, or by chain of thought (which the paper lacks).
+    """Answers in one call: directly, in five words, or by chain of thought (a baseline that the paper lacks).
 
     Args:
         answer: Any module that maps (context, question) to `answer`; by default `Predict(Answer)`.
         chain_of_thought: Reason before answering.
-        short: Ask by `ShortAnswer`, the paper's form. `line-terse` leaves out all instructions, so this one too.
+        short: Ask for five words by `ShortAnswer`, as the paper does. The format `line-terse` has no instructions, and so no such limit.
         adapters: {"answer": adapter or its name}; by default the one that the LM was trained on.
 
     Raises:

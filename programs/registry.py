@@ -1,4 +1,4 @@
-"""Things that are called by name: those of the package, those that other packages bring, and those of a notebook."""
+"""Registries of things that are chosen by name, such as tasks: the package's own, other packages', and those of a notebook."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Registry(Generic[T]):
         return thing
 
     def get(self, name: str) -> T:
-        """The thing of a name."""
+        """What is registered under a name."""
         if name in self._own:
             return _load(self._own[name])
         if name in self._added:
@@ -74,7 +74,7 @@ def _load(path: str) -> Any:
 
 
 def accepted(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that a function or class has a parameter for."""
+    """The options that a function or class has a parameter for; the others are left out."""
     import inspect
 
     parameters = inspect.signature(function).parameters

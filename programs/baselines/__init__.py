@@ -1,1 +1,1 @@
-"""Programs that are only compared with."""
+"""Programs that are there only for comparison."""

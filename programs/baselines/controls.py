@@ -1,7 +1,8 @@
-"""Decomposers to compare with: `TwoStage(decompose=...)` with subquestions that are nobody's work, or somebody else's.
+"""Decomposers to compare with, for `TwoStage(decompose=...)`: fixed, reference, shuffled or unrelated subquestions.
 
-What a decomposition is worth shows against these. `Generic` and `NoDecomposition` ask no LM, `Reference` has a task's own
-subquestions, and `Shuffled` and `OtherQuestion` spoil those of another decomposer.
+How much better than these a decomposer does shows what its decompositions are worth. `Generic` and `NoDecomposition`
+ask no LM, `Reference` has a task's own subquestions, and `Shuffled` and `OtherQuestion` spoil those of another
+decomposer.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ class _Fixed(dspy.Module):
 
 
 class Generic(_Fixed):
-    """Subquestions that fit any question: what is left of a decomposition's use when it says nothing."""
+    """Subquestions that fit any question: how much a decomposition helps that says nothing about the question."""
 
     def _subquestions(self, question: str, context: str) -> list[str]:
         return list(GENERIC_SUBQUESTIONS)
 
 
 class NoDecomposition(_Fixed):
-    """No subquestions: the solver's own prompt, asked alone (the rows "-" + S_E of the paper's Tables 3 and 8)."""
+    """No subquestions: the solver's prompt by itself (the rows "-" + S_E of the paper's Tables 3 and 8)."""
 
     def _subquestions(self, question: str, context: str) -> list[str]:
         return [NO_DECOMPOSITION]
@@ -94,8 +95,8 @@ class Reference(_Fixed):
 class Shuffled(dspy.Module):
     """Another decomposer's subquestions in another order, so that `#1` and its like point elsewhere.
 
-    The order hangs on the question and the seed alone. Of two or more subquestions it is never the one they came in; those
-    beyond the limit stay behind the ones within, so that the same are used.
+    The order depends on the question and the seed alone, and two or more subquestions never keep the order they came
+    in. Those beyond the limit stay behind those within it, so that the same ones are used.
 
     Args:
         decompose: Any module that maps (context, question, max_subquestions) to `subquestions`.
@@ -129,10 +130,10 @@ class Shuffled(dspy.Module):
 
 
 class OtherQuestion(dspy.Module):
-    """Another decomposer's subquestions to another question: as fluent as its own, and beside the point.
+    """Another decomposer's subquestions to a different question: as fluent as those to the question asked, but about something else.
 
-    Which question hangs on the one asked, the pool and the seed alone; it is never the same question. Its context is told
-    where the question that is asked comes with one.
+    The question that is asked, the pool and the seed alone decide which one it is, and it is never the same question.
+    Its context is passed on if the question that is asked has one.
 
     Args:
         decompose: Any module that maps (context, question, max_subquestions) to `subquestions`.

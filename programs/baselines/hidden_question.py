@@ -27,7 +27,7 @@ class HiddenQuestion(dspy.Module):
         self.module = module
 
     def forward(self, question: str, subquestions: Sequence[str], context: str = "") -> dspy.Prediction:
-        """As of the module."""
+        """Returns what the module returns."""
         return self.module(**_hidden(question, subquestions, context))
 
     async def aforward(self, question: str, subquestions: Sequence[str], context: str = "") -> dspy.Prediction:

@@ -17,7 +17,7 @@ STOPPED = ("done", "turn_limit", "repeated", "unparseable")
 """Why no further follow-up was asked."""
 
 Step = tuple[str, dict[str, Any]]
-"""A stage, and what it is to be given."""
+"""A stage, and the inputs to ask it with."""
 
 Steps = Generator[Step, tuple[dspy.Prediction, Usage], dspy.Prediction]
 
@@ -58,7 +58,7 @@ class Interactive(_Staged):
         self.max_turns = max_turns
 
     def forward(self, question: str, context: str = "") -> dspy.Prediction:
-        """Ask, answer, and answer the question.
+        """Ask follow-up questions, answer each, and answer the question.
 
         Returns:
             `subquestions` (the follow-ups) and their `sub_answers`, `answer`, `unparsed`, `turns` (calls of the asker),

@@ -1,4 +1,4 @@
-"""`FewShot`: a predictor with demos, shown as they help: never a question's own, only usable ones, or just the nearest."""
+"""`FewShot`: a predictor that chooses among its demos: never the question's own, only complete ones, and if wanted the nearest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FewShot(dspy.Predict):
 
     Args:
         signature: As of `dspy.Predict`.
-        nearest: Show only so many demos, those whose questions are most like the one asked, the likest last; None shows all.
+        nearest: Show only so many demos, those whose questions are most like the one asked, with the most similar last; None shows all.
         **config: As of `dspy.Predict`.
     """
 
@@ -63,7 +63,7 @@ def _is_of(demo: Mapping[str, Any], asked: str) -> bool:
 
 
 def nearest(question: str, demos: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """The `count` demos whose questions share most words with `question`, the likest last.
+    """The `count` demos whose questions share most words with `question`, with the most similar last.
 
     A word counts by how few of the demos have it, as "who" and "the" tell nothing; long questions have no advantage.
     """

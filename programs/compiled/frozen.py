@@ -25,7 +25,7 @@ class Frozen(dspy.Module):
         self._compiled = True
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
-        """As of the module."""
+        """Returns what the module returns."""
         # `BootstrapFinetune` makes rows of whatever is in the trace, and tells predictors by their place in it.
         with dspy.context(trace=None):
             return self.module(**inputs)

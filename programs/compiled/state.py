@@ -23,7 +23,7 @@ class CompiledPrompts:
 
     Attributes:
         path: Where it was read.
-        state: As JSON has it; `compiled` tells what was compiled, and how.
+        state: The state as read from JSON; its entry `compiled` says what was compiled, and how.
     """
 
     path: Path

@@ -48,17 +48,17 @@ class Artifact:
 
     @property
     def name(self) -> str:
-        """What it was published as."""
+        """The name that it was published under."""
         return str(self.manifest["name"])
 
     @property
     def hash(self) -> str:
-        """12 hex digits over everything that an answer depends on."""
+        """Hash of everything that an answer depends on, as 12 hex digits."""
         return _content_hash(self.manifest)
 
     @property
     def model_string(self) -> str:
-        """What names this content to DSPy, whose cache key has nothing else to go by."""
+        """The model string with the hash: DSPy's cache knows a model by its string alone, so that this has to name the content."""
         return f"{self.manifest['namespace']}/{self.name}@{self.hash}"
 
     @property

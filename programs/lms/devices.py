@@ -1,4 +1,4 @@
-"""Which device and which number format this machine is good for."""
+"""The device and the number format to use on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models that come with the package: SmolLM2-135M-Instruct out of its PyPI wheel, and what is made from it with its adapters."""
+"""The models that come with the package: SmolLM2-135M-Instruct from its PyPI wheel, and those made from it by LoRA adapters."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def strict_artifact(adapter: Path | None = None) -> Artifact:
     """The embedded solver that takes its subquestions at their word: the teacher with an adapter of its own merged in.
 
     Args:
-        adapter: As of `teacher_artifact`.
+        adapter: As in `teacher_artifact`.
 
     Raises:
         ValueError: The folder holds no adapter.

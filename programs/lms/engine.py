@@ -1,4 +1,4 @@
-"""DSPy engines for models in this process: weights in one registry, requests of all threads in one queue a model.
+"""DSPy engines for models in this process: one registry holds the weights, and each model has one queue for all threads' requests.
 
 An engine holds strings only, so that copying, pickling, saving and loading an LM never touches weights.
 """
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class Key(NamedTuple):
-    """What a set of loaded weights is known by."""
+    """The key under which loaded weights are kept."""
 
     model: str
     backend: str

@@ -36,7 +36,7 @@ _F16 = 1
 
 
 def gguf_of(artifact: Artifact) -> Path:
-    """The GGUF of an artifact, written at first use beside all others, so that the artifact itself stays as it is.
+    """The GGUF of an artifact, written at first use into the folder of all GGUFs, so that the artifact itself stays as it is.
 
     Raises:
         ValueError: See `write_gguf`.

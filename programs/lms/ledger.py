@@ -98,8 +98,8 @@ class Prices:
         """Refuse a limit in dollars on calls that have no price, as it would never be reached.
 
         Args:
-            limit: What limits, for the message.
-            model: Whose calls it is to limit.
+            limit: What sets the limit, in words for the message.
+            model: Model string of the calls to be limited.
             role: What the model is for, put before its name.
 
         Raises:
@@ -263,7 +263,7 @@ class _Meter(BaseCallback):
 def metered(stage: str) -> Iterator[_Meter]:
     """Meter the LM calls made inside, under `stage`; `.total` of what it yields holds their sum.
 
-    Of stages within each other all sum up the call, and the innermost writes it into the ledger.
+    Where stages are nested, each adds the call to its sum, and the innermost alone writes it into the ledger.
     """
     meter = _Meter(stage, dspy.settings.usage_tracker)
     with dspy.context(usage_tracker=meter, callbacks=[*dspy.settings.callbacks, meter]):

@@ -1,4 +1,4 @@
-"""What a program answered, as text; for scorers, which must not fail on any reply."""
+"""A program's answer as text, for scorers, which must not fail on any reply."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ REPLY_FIELDS = ("reasoning", "sub_answers", "answer")
 
 
 def answer_text(prediction: Any) -> str:
-    """`prediction.answer` as text: of a text or number itself, else empty."""
+    """`prediction.answer` as text: a text or a number as it is, and nothing for any other value."""
     return _text(_field(prediction, "answer"))
 
 
 def reply_text(prediction: Any) -> str:
-    """All that the solver wrote, a line a field or list item: the paper's authors score the reply as a whole."""
+    """All that the solver wrote, one line for each field or list item: the paper's authors score the reply as a whole."""
     values = [_field(prediction, name) for name in REPLY_FIELDS]
     return "\n".join(_text(part) for value in values for part in (value if isinstance(value, list | tuple) else [value]))
 

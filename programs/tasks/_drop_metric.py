@@ -1,6 +1,6 @@
 """EM and F1 as DROP defines them (Dua et al. 2019, section 5; AllenNLP's `rc/tools/drop.py`), and the rule of the paper's authors.
 
-The tests compare the first with AllenNLP's code on thousands of answers.
+The tests compare EM and F1 with AllenNLP's code on thousands of answers.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ _REMARK = re.compile(r"\s*\(?(?:note|explanation)\s*:", re.IGNORECASE)
 def em_f1(predicted: Any, gold: Any) -> tuple[float, float]:
     """Exact match and F1 of an answer, equal to `get_metrics` of DROP's official evaluation.
 
-    A text is one span, a list or tuple is one span an item. EM: the same normalised spans, and as many. F1: of the words
-    of each span, aligned one to one for the best sum, as the mean over the longer side, rounded to 2 decimals; 0 for a
-    pair whose gold has numbers of which none is in the prediction. The evaluation splits at hyphens, so "-3" equals "3".
+    A text is one span; a list or tuple has one span for each item. EM is 1 if both sides have the same normalised
+    spans, and as many of them. F1 compares words: the spans are paired one to one so that the sum of their F1s is
+    highest, and this sum is divided by the number of spans on the longer side and rounded to 2 decimals. A pair whose
+    gold span has numbers counts 0 if none of them is in the predicted span. The evaluation splits at hyphens, so "-3"
+    equals "3".
 
     Where the official code fails, this does not: None and [] are no span, and give (0.0, 0.0) against anything; other
     values count as their text. "" is a span without words, which equals a gold without words, such as "the".
@@ -48,15 +50,15 @@ def em_f1(predicted: Any, gold: Any) -> tuple[float, float]:
 def best_of(predicted: Any, alternates: Iterable[Sequence[str]]) -> tuple[float, float]:
     """The best EM and the best F1 of an answer among the accepted ones; (0.0, 0.0) if there are none.
 
-    As `evaluate_json` of the official evaluation: the two maxima are taken apart, and an alternate whose first span is
-    blank is skipped.
+    As `evaluate_json` of the official evaluation: the two maxima are taken separately, and an alternate whose first
+    span is blank is skipped.
     """
     scores = [em_f1(predicted, spans) for spans in usable(alternates)]
     return max((em for em, _ in scores), default=0.0), max((f1 for _, f1 in scores), default=0.0)
 
 
 def usable(alternates: Iterable[Sequence[str]]) -> list[Sequence[str]]:
-    """Those with a first span that is not blank: the others are no answer."""
+    """The alternates whose first span is not blank; the others are no answers."""
     return [spans for spans in alternates if spans and spans[0].strip()]
 
 
@@ -78,10 +80,11 @@ def answer_spans(answer: Mapping[str, Any]) -> list[str]:
 def strict(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, float]:
     """(EM, F1) of a model's reply by the official rule, best of `alternates`.
 
-    A list is its spans. A text that as a whole equals a single-span alternate is right. Any other text is read without a
-    look at the alternates, so the reading cannot be chosen to fit: what stands before "answer is" or "answer:" goes, so do
-    a line that begins with "Note:" or "Explanation:" and those after it; the rest is one span a line and between semicolons.
-    Commas and "and" separate nothing, as they stand within names, numbers and dates too.
+    A list is taken as its spans. A text that as a whole equals an alternate of one span is right. Any other text is
+    split into spans without a look at the alternates, so that the reading cannot be chosen to fit. What stands before
+    "answer is" or "answer:" is cut off, and so is everything from a line on that begins with "Note:" or "Explanation:";
+    the rest is split at line ends and semicolons. It is not split at commas or "and", which names, numbers and dates
+    contain too.
     """
     if isinstance(predicted, list | tuple):
         return best_of(predicted, alternates)
@@ -95,10 +98,10 @@ def strict(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, 
 def lenient(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, float, float]:
     """(EM, F1, containment) of a model's reply by the rule of the paper's authors (the rule of their final evaluation script).
 
-    One gold text: of the first spans of all alternates, in lower case, the most frequent one, the first of these on a tie.
-    The reply is cut to what follows the last "The answer is", then the last ": ", then to its last line; hyphens become
-    spaces, and commas, a final full stop and a final per cent sign go. Containment is whether the gold text is a part of
-    that ("1" is in "21").
+    There is one gold text: the most frequent of the alternates' first spans, in lower case, and on a tie the first of
+    these. The reply is cut to what follows the last "The answer is", then the last ": ", then to its last line; hyphens
+    become spaces, and commas, a final full stop and a final per cent sign go. Containment is whether the gold text is a
+    part of that ("1" is in "21").
     """
     golds = [gold for spans in usable(alternates) if (gold := _plain(spans[0])).strip()]
     if not golds:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 SHORT = 20
-"""Words up to which an answer may name the reference among others; of a longer one only the start counts."""
+"""An answer of up to so many words may name the reference anywhere; a longer one has to start with it."""
 
 _LEAD_IN = re.compile(r"\banswers?\s*[*\"')]{0,3}\s*(?::|is\b\s*:?)", re.IGNORECASE)
 _TOKEN = re.compile(r"(?<!\w)-?[0-9]+(?:[.,][0-9]+)*|[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+|[^\W_]")
@@ -35,7 +35,7 @@ _DATES = tuple(
 
 
 class Date(NamedTuple):
-    """A day. `short` if only the last two digits of the year are given."""
+    """A day; `short` if only the last two digits of its year are given."""
 
     year: int
     month: int
@@ -43,7 +43,7 @@ class Date(NamedTuple):
     short: bool = False
 
     def is_same(self, gold: Date) -> bool:
-        """Whether this is `gold`, whose short year may stand for 19xx or 20xx: a spreadsheet cut them so."""
+        """Whether this is the day `gold`, whose short year may stand for 19xx or 20xx, as a spreadsheet cut it to two digits."""
         years = {gold.year + 1900, gold.year + 2000} if gold.short and not self.short else {gold.year}
         return self[1:3] == gold[1:3] and self.year in years and (gold.short or not self.short)
 

@@ -13,7 +13,7 @@ import unicodedata
 from fractions import Fraction
 
 SHORT = 20
-"""Words up to which an answer without a marker counts as short, so that its only number is its answer."""
+"""An answer without a marker counts as short up to so many words; then its only number is taken as the answer."""
 
 _SIGNS = str.maketrans(dict.fromkeys("−‐‑‒–﹣－", "-") | {"—": " - ", "⁄": "/", "∕": "/", "÷": "/", "×": "*", "·": "*"})
 _POWER = re.compile("(?<=[0-9])[²³¹⁰⁴-⁹]+")

@@ -50,7 +50,7 @@ Fractions = str | Sequence[float] | Mapping[str, float]
 
 
 def question_group(example: dspy.Example) -> str:
-    """Questions that must stand in the same split; by context too, they could differ in a word of the passage alone."""
+    """The key of examples that must stand in the same split: the question without its context, as contexts may differ in one word only."""
     return normalize_answer(example.question) or str(example.question)
 
 
@@ -58,7 +58,7 @@ def parse_fractions(fractions: Fractions) -> dict[str, float]:
     """The shares of train, dev and test, each in [0, 1].
 
     Raises:
-        ValueError: They are no three numbers, or do not add up to 1.
+        ValueError: They are not three numbers, or do not add up to 1.
     """
     try:
         if isinstance(fractions, Mapping):
@@ -115,9 +115,9 @@ def _ends(count: int, shares: Sequence[float]) -> list[int]:
 class PublishedTask(Task):
     """A task over a published data set; a subclass has `name`, `summary`, `hub` and `example`, and further options as fields.
 
-    The name of a local file says which split it serves: `train`, `dev`, `valid`, `validation` or `test` as a word of it. A
-    file whose name says none serves `test`. In a folder that has files with the task's name in theirs, only those count.
-    Where there is no `dev`, it is a seeded tenth of `train`, which then is without it.
+    The name of a local file says which split it serves: `train`, `dev`, `valid`, `validation` or `test` as a word of
+    it. A file whose name says none serves `test`. In a folder that has files with the task's name in theirs, only those
+    count. Where there is no `dev`, a tenth of `train`, drawn by `seed`, takes its place and is left out of `train`.
 
     Args:
         path: A file (.jsonl, .json, .csv, .parquet), a folder, or several files joined by comma; the hub if None.

@@ -1,4 +1,4 @@
-"""Rows of published data sets as they are: from the Hugging Face hub, or from files of your own."""
+"""Rows of published data sets, unchanged: from the Hugging Face hub, or from files of your own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Hub(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One row, which knows where it stands and so how to complain.
+    """One row of a data set, with its place for error messages.
 
     Attributes:
         id: Split and index, such as "train-12", the same on each load of the same data; for data without an id of its own.
@@ -52,7 +52,7 @@ class Row:
 
         Args:
             field: The column.
-            like: A valid one, for the message.
+            like: An example of a valid text, for the error message.
 
         Raises:
             ValueError: The column is missing, or holds something else.
@@ -72,7 +72,7 @@ class Row:
         return text
 
     def error(self, field: str, found: str, expected: str) -> ValueError:
-        """The complaint, to be raised: `raise row.error("answer", "3", "a text, such as '#### 3'")`."""
+        """The error to raise about a field: `raise row.error("answer", "3", "a text, such as '#### 3'")`."""
         return ValueError(f"{self.source}, row {self.place}, field {field!r}: found {found}; expected {expected}.")
 
 
@@ -225,7 +225,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def shown(value: Any) -> str:
-    """A value in a message, cut at 80 characters."""
+    """A value as text for an error message, cut at 80 characters."""
     return json.dumps(value, ensure_ascii=False, default=str)[:80]
 
 

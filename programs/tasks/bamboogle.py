@@ -21,7 +21,7 @@ _MARK = "The answer is: "
 
 
 def _mended_rows(file: Path) -> Iterator[tuple[int | str, Any]]:
-    """The sheet was once saved with its typographic quotes broken, to bytes that are no UTF-8."""
+    """Rows of the authors' sheet, which was once saved with its typographic quotes broken into bytes that are not UTF-8."""
     yield from csv_rows(file, lambda content: content.replace(b"?\x80?", "”".encode()))
 
 
@@ -83,8 +83,9 @@ class Bamboogle(PublishedTask):
 def lenient(reply: str, gold: str) -> bool:
     """Whether the paper's authors take `reply` for right (arXiv 2402.15000; the evaluation in their code).
 
-    The reference stands anywhere behind the last "The answer is: ", or anywhere in a reply without that, be it within a
-    word; without commas, double quotes and regard to case. An empty reference always does.
+    A reply is right if the reference stands anywhere after its last "The answer is: ", or anywhere at all if it has no
+    such words, even within a longer word. Commas, double quotes and case are ignored. An empty reference is always
+    found.
     """
     return _bare(gold) in _bare(reply.rpartition(_MARK)[2])
 

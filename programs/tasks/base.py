@@ -58,7 +58,7 @@ ABSTENTIONS = (
     "unanswerable",
     "I don't know",
 )
-"""What a solver writes that does not find an answer."""
+"""What a solver writes when it finds no answer."""
 
 
 def abstains(answer: str, abstentions: Iterable[str] = ABSTENTIONS) -> bool:
@@ -80,8 +80,9 @@ class Task(ABC):
     Attributes:
         name: What users type; its name in the registry.
         summary: One line for `divide-or-conquer tasks`.
-        measure: What the value of a score is.
-        typical_characters: Length of a question with its context, for plans; None where loading one costs nothing.
+        measure: Name of what the value of a score measures, for reports.
+        typical_characters: Usual length of a question with its context in characters, for plans; None where plans can
+            load questions, as that costs nothing.
         path: The file or folder that the questions come from, where there is one.
         max_subquestions: The limit that `Decompose` is told.
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone.

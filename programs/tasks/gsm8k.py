@@ -58,7 +58,7 @@ class GSM8K(PublishedTask):
         return Hub("openai/gsm8k", {"train": "train", "test": "test"}, self.config)
 
     def select(self, files: list[Path]) -> list[Path]:
-        """The socratic files or the others, by `config`; for socratic all, if no name says it."""
+        """The socratic files or the others, by `config`; for `socratic` all files, if none has the word in its name."""
         socratic = [file for file in files if "socratic" in file.stem.lower()]
         if self.config == "socratic":
             return socratic or files
@@ -98,8 +98,8 @@ class GSM8K(PublishedTask):
 def lenient(reply: str, gold: str) -> bool:
     """Whether the paper's authors take `reply` for right (arXiv 2402.15000; `evaluation_gsm8k.py` of their code).
 
-    A word anywhere in the reply decides that equals the reference, with or without thousands commas, after `$` and one
-    full stop at its end are gone, or whose integer part does: 3.75 passes for 3.
+    A reply is right if any of its words, without `$` and one full stop at its end, equals the reference, with or
+    without thousands commas, or has an integer part that does: 3.75 passes for 3.
     """
     gold = gold.replace(",", "").strip()
     wanted = {gold, f"{int(gold):,}"} if re.fullmatch(r"-?[0-9]{1,100}", gold) else {gold}

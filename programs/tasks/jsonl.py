@@ -60,7 +60,7 @@ class JsonlTask(Task):
         """The first `limit` examples of `split` (all, if None).
 
         Raises:
-            ValueError: Unknown split, fewer than `limit` examples, or a bad line: by file, number and column.
+            ValueError: Unknown split, fewer than `limit` examples, or a bad line, with its file, number and column.
         """
         self.check_split(split)
         if split not in self._splits:
@@ -123,7 +123,7 @@ class JsonlTask(Task):
 
 
 class _Row:
-    """One line of a user's file; knows how to complain about it."""
+    """One line of a user's file, with its place for error messages."""
 
     def __init__(self, file: Path, number: int, row: dict[str, Any], columns: Mapping[str, str]) -> None:
         self._file, self._number, self._row, self._columns = file, number, row, columns

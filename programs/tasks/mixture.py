@@ -19,7 +19,8 @@ class Mixture(Task):
     """Questions of several tasks in turn, by weight: the "universal decomposer" that the paper leaves to future work.
 
     An example has the id `<part>/<id>` and a field `part`; it is scored by the rule of its part. The first questions of
-    a split are the same whatever the limit, and at every place the parts' shares are right to within one question each.
+    a split are the same whatever the limit, and after any number of questions each part's share is right to within one
+    question.
 
     Args:
         parts: Name of a part -> the task's options, with the task's name under `name` (the part's own name, if there is
@@ -29,7 +30,7 @@ class Mixture(Task):
             shares by default.
         seed: Decides the order in which parts take turns, and that of parts which have a seed and are given none.
         max_subquestions: The limit that the decomposer is told. `parts` takes that of the parts, which must agree.
-        decomposer_sees_context: Whether the decomposer is given the passage. None takes it from the parts likewise.
+        decomposer_sees_context: Whether the decomposer is given the passage. None takes what the parts have, which must agree.
 
     Raises:
         ValueError: No part, a mixture within a mixture, weights of other names or not above 0, or parts that disagree.

@@ -4,8 +4,8 @@
     -> Who is the mother of Julia Reed?
     -> Where was #1 born?
 
-A chain of 1 to 4 facts leads to the answer. A twin chain with the same relations and other names stands beside it, so
-that no answer can be guessed by its type, with one or two unrelated facts; the sentences are shuffled.
+A chain of 1 to 4 facts leads to the answer. The passage also holds a twin chain with the same relations and other
+names, so that no answer can be guessed by its type, and one or two unrelated facts; its sentences are shuffled.
 """
 
 from __future__ import annotations
@@ -144,9 +144,10 @@ class MultiHop(Task):
         hops: Lengths of the chains of facts, 1 to 4, taken in turn: "2,3" or [2, 3]. A chain of 1 needs no decomposition.
         seed: Another seed gives other questions in every split.
         max_subquestions: The limit that the decomposer is told.
-        branches: Further facts, 0 to 2, on each entity that the chain leads over, which lead elsewhere (none on cities, of which
-            either schema has one relation only). Without them a solver that walks from fact to fact comes to the answer
-            whatever it is asked on the way; the embedded teacher was trained without.
+        branches: How many further facts, 0 to 2, the passage has on each entity of the chain; they lead away from the
+            answer. Cities have none, since both schemas have only one relation on them. Without branches a solver that
+            walks from fact to fact comes to the answer whatever it is asked on the way. The embedded teacher was
+            trained without them.
 
     Raises:
         ValueError: Unknown schema, hops outside 1 to 4, or branches outside 0 to 2.

@@ -1,4 +1,4 @@
-"""Tasks by name."""
+"""The registry of tasks, and `load_task`, which makes one by its name."""
 
 from __future__ import annotations
 

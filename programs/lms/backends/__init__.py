@@ -21,7 +21,7 @@ BACKENDS: Registry[Load] = Registry(
     {"transformers": "programs.lms.backends.transformers:load", "openvino": "programs.lms.backends.openvino:load"},
     ", or auto",
 )
-"""What loads a model, by name: `load(model, device)` raises ValueError for a model that it cannot read."""
+"""The function that loads a model on each backend, by name: `load(model, device)` raises ValueError for a model that it cannot read."""
 logger = logging.getLogger(__name__)
 
 
@@ -30,9 +30,9 @@ def choose_backend(model: Artifact | Path | str, backend: str = "auto", device: 
 
     Args:
         model: An artifact, or the folder of a Hugging Face model.
-        backend: Of `BACKENDS`; `auto` takes openvino on CPUs for models that it can read, transformers otherwise.
-            `$DIVIDE_OR_CONQUER_BACKEND` decides in place of `auto`.
-        device: Of `DEVICES`.
+        backend: A name in `BACKENDS`; `auto` takes openvino on CPUs for models that it can read, transformers
+            otherwise. `$DIVIDE_OR_CONQUER_BACKEND` decides in place of `auto`.
+        device: A name in `DEVICES`.
 
     Raises:
         ValueError: An unknown backend or device, or a backend asked for that cannot read the model.

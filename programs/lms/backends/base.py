@@ -13,12 +13,12 @@ class GenerateRequest:
 
     Attributes:
         prompt: As `programs.lms.chat.render` wrote it, special tokens included.
-        max_tokens: The most that is written.
+        max_tokens: Length of the answer in tokens, at most.
         temperature: 0 takes the likeliest token.
         top_p: Sample among the likeliest tokens that hold this much probability.
         top_k: Sample among this many likeliest tokens; 0 for all.
-        seed: Of the sampling; the same seed gives the same text whatever else is in the batch, in float32. In bfloat16 the
-            probabilities are rounded otherwise in batches of other shapes, so that a close choice may fall otherwise.
+        seed: Seed of the sampling. In float32 the same seed gives the same text whatever else is in the batch. In
+            bfloat16 rounding depends on the shape of the batch, so that a close choice may turn out differently.
         stop: Texts at which the answer ends; they are cut off.
     """
 

@@ -14,7 +14,7 @@ from programs.lms.devices import device_and_dtype
 
 MAX_ROWS = 32
 MAX_TOKENS = 8192
-"""Of a sub-batch, prompts and answers together: what bounds the cache of keys and values."""
+"""Tokens in a sub-batch at most, prompts and answers together: this bounds the cache of keys and values."""
 
 
 def load(model: Artifact | Path | str, device: str = "auto") -> TransformersBackend:

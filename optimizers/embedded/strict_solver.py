@@ -1,10 +1,10 @@
 """Train the embedded strict solver again: `python -m optimizers.embedded.strict_solver --out FOLDER`.
 
 The embedded teacher walks along the facts of a passage whatever it is asked on the way, so that its success says little
-of a decomposition. This solver takes its subquestions at their word: it answers each by itself, `unknown` where the
-passage does not tell, and its answer is that to the last one. It goes on from the teacher on subquestions that are right,
-stop early, leave a step out, join two, lead elsewhere or say nothing, on passages with `branches=1` of the split
-`teacher`. It is the judge of the recipe `success`.
+about a decomposition. This solver takes its subquestions at their word: it answers each by itself, `unknown` where the
+passage does not tell, and its final answer is the one to the last subquestion. It is the teacher trained further, on
+passages with `branches=1` of the split `teacher` and on subquestions of all kinds: right ones, and ones that stop
+early, leave a step out, join two steps, lead elsewhere or say nothing. It is the judge of the recipe `success`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def texts(steps: Sequence[Step]) -> list[str]:
 
 
 def without(steps: Sequence[Step], missing: int) -> list[Step]:
-    """Steps with one left out, the later ones asked of what is then before them."""
+    """The steps with one left out; what came after it is asked of the step that now comes before."""
     starts = [start for _, start in steps]
     kept = [relation for i, (relation, _) in enumerate(steps) if i != missing]
     return list(zip(kept, starts, strict=False))
@@ -159,7 +159,7 @@ def train_strict(folder: Path) -> Path:
 
 
 def measure(model: str = "embedded/strict", count: int = _CELLS) -> Iterator[dict[str, Any]]:
-    """By schema and kind of subquestions: how often the answer is the right one, and how often what the subquestions lead to."""
+    """By schema and kind of subquestions: how often the answer is right, and how often it is the one that the subquestions lead to."""
     for schema in SCHEMAS:
         task = load_task("multihop", schema=schema, hops="2,3", branches=1)
         program, examples = two_stage(task, lm(model, max_tokens=128), lm(model, max_tokens=128)), task.load("dev", count)

@@ -121,13 +121,13 @@ def measure(
 
     Args:
         model: Model string.
-        count: Test questions a cell.
+        count: Test questions for each schema and number of hops.
         hops: Lengths of chains to measure.
-        columns: Of `COLUMNS`: `decompose` (the reference subquestions, word for word), `solve` (right answer with the
-            reference subquestions), `two_stage`, `single_stage`, `single_stage_cot`.
+        columns: Names in `COLUMNS`: `decompose` (the reference subquestions, word for word), `solve` (right answer with
+            the reference subquestions), `two_stage`, `single_stage`, `single_stage_cot`.
 
     Yields:
-        A dict a cell: schema, hops, n, and for each column [estimate, low, high] with a 95 % interval.
+        A dict for each schema and number of hops: schema, hops, n, and for each column [estimate, low, high] with a 95 % interval.
     """
     for schema in SCHEMAS:
         for length in hops:

@@ -1,7 +1,7 @@
 """What a question costs under a condition, when a trained student has paid for itself, and which conditions are worth it.
 
-The paper's Table 1 counts output tokens at the price of a token: neither input tokens, nor time, nor what labelling and
-training took. Here all of these are counted, and the paper's figure stands beside them.
+The paper's Table 1 counts the price of output tokens alone, without input tokens, time, or what labelling and training
+took. Here all of these are counted, and the paper's figure stands beside them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def cost_per_question(cell: Mapping[str, Any], models: Mapping[str, str], prices
 
     Returns:
         {"stages": {stage: cost}, "total": cost}. A cost has input_tokens, output_tokens, seconds (inside the calls, as
-        if asked one after the other), usd, and output_only_usd: the paper's way of counting, output tokens at the price
-        of a token; a stage's also its `model`. None is "not known": dollars without a price (a local model has none a
-        token but by `Prices.overrides`), and everything of a stage that a cache answered in part, whose tokens depend
-        on what ran before. A total of which one part is unknown is unknown.
+        if asked one after the other), usd, and output_only_usd, which is the paper's way of counting: output tokens
+        alone at their price. The cost of a stage also has its `model`. None means "not known": so are dollars without a
+        price (a local model has a price a token only by `Prices.overrides`), and all figures of a stage that a cache
+        answered in part, since its tokens depend on what ran before. A total is not known if one of its parts is not.
 
     Raises:
         ValueError: The condition has no question, or a stage has no model.
@@ -81,7 +81,7 @@ def amortised(labelling: Mapping[str, Any], students: int) -> dict[str, float | 
 
     Args:
         labelling: Usage of the labelling: `Usage.to_dict()`, or the `labelling` of `metrics.json`.
-        students: How many are trained on these labels, each of which bears the same part.
+        students: How many students are trained on these labels; each bears an equal part.
 
     Returns:
         input_tokens, output_tokens, seconds, usd; None as in `cost_per_question`.
@@ -123,7 +123,7 @@ class Payback(NamedTuple):
     Attributes:
         questions: The first number of questions whose saving covers the one-off cost; None if never, or not known.
         one_off: The one-off cost.
-        saved: Saving a question; negative where the student costs more.
+        saved: What is saved on each question; negative where the student costs more.
         reason: Why `questions` is None.
     """
 
@@ -139,8 +139,8 @@ class BreakEven(NamedTuple):
     Attributes:
         usd: Dollars of the whole condition.
         seconds: Seconds inside the calls of the whole condition, against those of labelling and training.
-        input_tokens: The teacher's only, as it is those that are bought: known also where no price is.
-        output_tokens: Likewise.
+        input_tokens: The teacher's only, since these are what is bought; known even where there is no price.
+        output_tokens: The teacher's only, too.
     """
 
     usd: Payback

@@ -47,9 +47,9 @@ def find_leaks(train: Iterable[dspy.Example], test: Sequence[dspy.Example], *, n
     Exact: the same example by `programs.tasks.base.identity`, as for `overlapping`.
 
     Near: one training question holds at least `share` of the distinct word n-grams of the test question, after
-    `normalize_answer`. 8-grams are PaLM's (Chowdhery et al. 2022, section 8, at 70 %); GPT-3 took 13-grams (Brown et al.
-    2020, appendix C). Those search whole corpora; here questions are compared one by one, so that a lower share serves,
-    and what only shares a template is passed over:
+        `normalize_answer`. 8-grams are PaLM's (Chowdhery et al. 2022, section 8, at 70 %); GPT-3 took 13-grams (Brown
+        et al. 2020, appendix C). Those search whole corpora; here questions are compared one by one, so that a lower
+        share will do, and questions that share only a template are left alone:
 
     - Of two examples that both have a `chain`, the chain alone says whether they are the same.
     - A question of fewer than `n` words must be repeated whole.
@@ -63,9 +63,9 @@ def find_leaks(train: Iterable[dspy.Example], test: Sequence[dspy.Example], *, n
 
     Args:
         train: Examples with `id`, `question`, and optionally `context` and `chain`.
-        test: Likewise. The index is over these, so that memory grows with the test set alone.
+        test: Examples with the same fields. The index is over these, so that memory grows with the test set alone.
         n: Words of an n-gram, at least 1.
-        share: In (0, 1].
+        share: Share of n-grams from which on a question is near, in (0, 1].
 
     Raises:
         ValueError: `n` or `share` is out of range.

@@ -67,7 +67,7 @@ def mean_interval(scores: Sequence[float | None], level: float = 0.95, *, seed: 
     Args:
         scores: One a question. NaN and None (unscored) are left out; `n` tells how many remain.
         level: Confidence level in (0, 1).
-        seed: Of the bootstrap; the same seed gives the same interval.
+        seed: Seed of the bootstrap; the same seed gives the same interval.
 
     Returns:
         NaNs for no score. For one score that is neither 0 nor 1 the bounds are NaN; for several equal ones they are the
@@ -102,8 +102,8 @@ def paired_comparison(
         a: Score by question id; NaN or None where unscored.
         b: The same for the other condition.
         level: Confidence level in (0, 1).
-        seed: Of bootstrap and permutations.
-        resamples: How many of each. The permutation test is exact where 2**n is at most that.
+        seed: Seed of the bootstrap and of the permutations.
+        resamples: Number of resamples and of permutations. The permutation test is exact where 2**n is at most that.
 
     Returns:
         NaN for delta, bounds and p without any paired question. Where 0/1 scores never differ in their difference (two
@@ -165,8 +165,8 @@ def retention(
         a: Score by question id, such as the student's in the teacher's place; NaN or None where unscored.
         b: Score by question id of the reference.
         level: Confidence level in (0, 1).
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap, which draws questions, so that pairs stay together.
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples of the bootstrap, which draws questions, so that pairs stay together.
 
     Returns:
         All NaN where `b` scores 0 throughout or no question is paired. The bounds alone are NaN where `b` scores 0 in a

@@ -1,9 +1,9 @@
 """Statistics of several trainings on the same test questions: questions and seeds are both samples.
 
-Scores of one question under several seeds go together, and so do those of one seed on all questions. The bootstrap draws
-both at once (the pigeonhole bootstrap: Owen 2007, Annals of Applied Statistics 1), which errs on the side of wide
-intervals. Of S seeds it draws S - 1, so that few of them are not taken for less varied than they are (Rao and Wu 1988);
-with one seed the interval speaks of that training alone.
+Scores of one question under several seeds go together, and so do those of one seed on all questions. The bootstrap
+draws both at once (the pigeonhole bootstrap: Owen 2007, Annals of Applied Statistics 1), which errs on the side of wide
+intervals. Of S seeds it draws S - 1, since drawing S of a few would make them look less varied than they are (Rao and
+Wu 1988). With one seed the interval speaks of that training alone.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def crossed_mean(scores: Scores, level: float = 0.95, *, seed: int = 0, resample
     Args:
         scores: See `Scores`.
         level: Confidence level in (0, 1).
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap.
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples of the bootstrap.
 
     Returns:
         NaNs without a question; `n` counts questions. Where all scores are equal, the bounds follow from Wilson's bound on
@@ -77,8 +77,8 @@ def crossed_comparison(a: Scores, b: Scores, level: float = 0.95, *, seed: int =
     """`a` against `b`, paired by seed and question; `delta` is the mean of score(a) - score(b).
 
     Args:
-        a: See `Scores`; only seeds of both count.
-        b: The same for the other.
+        a: See `Scores`; only seeds that both have count.
+        b: Scores to compare with, in the same form.
         level, seed, resamples: As in `crossed_mean`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""More training rows for a decomposer out of those that the teacher labelled, without asking it anything."""
+"""Makes further training rows for a decomposer from those that the teacher labelled, without asking the teacher."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class Made(NamedTuple):
 
 
 def check_augment(spec: AugmentSpec, task: Task) -> None:
-    """Refuse what a task cannot have.
+    """Refuse settings that do not fit a task.
 
     Raises:
-        ValueError: Chains are to be composed, but the decomposer sees a passage that would know nothing of the other's.
+        ValueError: Chains are to be composed, but the decomposer sees a passage, which says nothing about the other question.
     """
     if spec.compose and task.decomposer_sees_context:
         raise ValueError(
@@ -65,13 +65,13 @@ def check_augment(spec: AugmentSpec, task: Task) -> None:
 
 
 def augment(rows: Sequence[Labelled], spec: AugmentSpec, limit: int | None = None) -> list[Made]:
-    """Further rows, the same for the same rows and settings; what does not fit is left out, so they may be fewer than asked.
+    """Make further rows: the same ones for the same rows and settings, and fewer than asked for where too few fit.
 
-    Masked copies put other names, each everywhere, in the place of those that a question shares with its subquestions.
+    In a masked copy, each name that a question shares with its subquestions is replaced by another name, everywhere.
     Composed rows replace a name X of one question by the phrase for the answer to a step of another: of "Where was X
     born?" and "Who is the mother of Y?" comes "Where was the mother of Y born?", with that step in front. The phrase is
     read off questions of two steps, or off "Who is the R of Y?" itself; answers to the step must have been seen where X
-    stands. It knows no facts: a composed question need not have an answer.
+    stands. No facts are checked: a composed question need not have an answer.
 
     Args:
         rows: The teacher's, as they are trained on.
@@ -123,7 +123,7 @@ def _renamed(row: Labelled, slots: Slots, spec: AugmentSpec, rng: random.Random)
 
 
 def _other_name(row: Labelled, name: str, slots: Slots, spec: AugmentSpec, rng: random.Random, taken: set[str]) -> str | None:
-    """A name of no word that the row has already."""
+    """Another name, which shares no word with the row."""
     if spec.names == "synthetic":
         candidates = [_made_up(name, rng) for _ in range(_TRIES)]
     else:

@@ -20,7 +20,7 @@ class CompletionLossTrainer(SFTTrainer):
     """TRL's trainer with `completion_loss` in the place of its own loss, batches by length, and no token metrics."""
 
     kl_weight = 0.0
-    """Of `prompt_divergence` in the training loss; dev losses are without it."""
+    """Weight of `prompt_divergence` in the training loss; dev losses leave it out."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> BucketSampler:
         rows = train_dataset if train_dataset is not None else self.train_dataset

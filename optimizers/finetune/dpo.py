@@ -16,7 +16,7 @@ from programs.lms.chat import training_ids
 
 
 class PairTrainer(DPOTrainer):
-    """TRL's trainer on tokens that are there already."""
+    """TRL's DPO trainer, for rows that are tokens already."""
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         # TRL would render the chats once more, by a rule of its own; these are the tokens of inference.
@@ -29,8 +29,8 @@ def preference_trainer(folder: Path, spec: PreferenceSpec, tokenizer: Any, model
     Args:
         folder: The job's, with `rows.jsonl`: chats with `rejected`, the text that their last message is preferred to.
         spec: The job's settings.
-        tokenizer: Of the model.
-        model: Policy and, without its adapter or in a copy, reference.
+        tokenizer: The model's.
+        model: The policy; without its adapter, or as a copy, it is the reference too.
         lora: Settings of peft; None trains all weights.
         on_cpu: Whether to compute log-probabilities in the way that suits a CPU.
 

@@ -1,7 +1,7 @@
-"""Names in questions, and which names and answers can stand at which places: read off decompositions, without a model.
+"""Which names and answers can stand in which places of a question: read off decompositions, without a model.
 
-A slot is a subquestion with one of its arguments left out: `Where was _ born?`. What was seen in the same slot is taken to
-be of the same kind. This is all that is known of kinds; no list of names, relations or domains is behind it.
+A slot is a subquestion with one of its arguments left out: `Where was _ born?`. What was seen in the same slot is taken
+to be of the same kind. Nothing else is known about kinds: there is no list of names, relations or domains.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Labelled:
     """A question with its decomposition.
 
     Attributes:
-        id: Of the question.
+        id: The question's id.
         sample: Number of the teacher's run.
         question: As the decomposer is given it.
         subquestions: In order; none where no decomposition is needed.
-        answers: Those that the teacher gave to the subquestions, as far as it is known.
+        answers: The teacher's answers to the subquestions, as far as they are known.
         context: The passage that the decomposer is given; may be empty.
         sources: Ids of the questions that it was made from; none for the teacher's own.
     """
@@ -56,7 +56,7 @@ class Labelled:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What the names of the question occur in: its subquestions, or itself if there are none."""
+        """The texts that are searched for the question's names: its subquestions, or the question itself if there are none."""
         return self.subquestions or (self.question,)
 
 
@@ -95,7 +95,7 @@ def names_of(row: Labelled) -> list[str]:
 
 
 def mention(name: str) -> re.Pattern[str]:
-    """Finds a name as a whole."""
+    """The pattern that finds a name, but not within a longer word."""
     return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
 
 
@@ -128,7 +128,7 @@ class Hop:
 
 @dataclass
 class Slots:
-    """What some decompositions show of their slots.
+    """What a set of decompositions shows about its slots.
 
     Attributes:
         names: Slot -> names seen in it, as written or as the answer that a reference stands for.
@@ -146,7 +146,7 @@ class Slots:
 
     @classmethod
     def of(cls, rows: Iterable[Labelled]) -> Slots:
-        """Read off all rows."""
+        """The slots that a set of rows shows."""
         slots = cls()
         for row in rows:
             slots._add(row)

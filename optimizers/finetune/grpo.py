@@ -1,6 +1,6 @@
 """GRPO with TRL: the student samples decompositions, and what the solver makes of them is their reward.
 
-Meant for GPUs, where the samples come fast (`accelerate launch`, vLLM); on a CPU it runs, step by slow step.
+Meant for GPUs, where the samples come fast (`accelerate launch`, vLLM); on a CPU it works, but slowly.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RewardFunction = Callable[..., list[float | None]]
 
 
 class GroupTrainer(GRPOTrainer):
-    """TRL's trainer on prompts that are rendered already."""
+    """TRL's GRPO trainer, for prompts that are rendered already."""
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         # The template wrote every special token; TRL would let the tokenizer add its own.
@@ -51,7 +51,7 @@ def group_trainer(folder: Path, spec: GroupRewardSpec, tokenizer: Any, model: An
         folder: The job's, with `rows.jsonl`: prompts (`messages`) with the `example` that each is of. The solver's calls
             are kept beside it, in `solver_calls.jsonl`, and outlive the job.
         spec: The job's settings.
-        tokenizer: Of the model.
+        tokenizer: The model's.
         model: The policy.
         lora: Settings of peft; None trains all weights.
         on_cpu: Whether to compute log-probabilities in the way that suits a CPU.
@@ -85,8 +85,8 @@ def solver_reward(spec: GroupRewardSpec, examples: Sequence[dict[str, Any]], jou
     """A reward function as `GRPOTrainer` calls it, whose column `row` numbers the examples.
 
     A decomposition that cannot be read has reward 0; None, which TRL leaves out, stands for an answer that cannot be
-    judged. `gain` is the same as `score` here: what the solver does alone is the same for a whole group. It raises
-    `LimitReached` at the limits of `spec`.
+    judged. `gain` counts as `score` here: rewards are compared within a question's group, for which the single-stage
+    score is the same. It raises `LimitReached` at the limits of `spec`.
     """
     task = load_task(spec.task, **spec.task_options)
     adapters: dict[str, dspy.Adapter | str] | None = {"solve": spec.solver_adapter} if spec.solver_adapter else None

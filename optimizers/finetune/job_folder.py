@@ -1,4 +1,4 @@
-"""TODO optimizers.finetune.job_folder."""
+"""The files of a training job that its trainer and its caller share: progress, lock, and how the trainer's process ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`TRLProvider`: DSPy's training seam (`LM.finetune`) on TRL, on a CPU as well as on GPUs.
+"""`TRLProvider`: makes DSPy's `LM.finetune` train with TRL, on a CPU as well as on GPUs.
 
 DSPy's own `LocalProvider` imports names that TRL no longer has, and serves through SGLang only. This one trains in a
 process of its own and returns the model string of an immutable artifact, which the in-process engine can run at once.

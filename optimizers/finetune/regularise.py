@@ -1,4 +1,4 @@
-"""Keeping a student near the model that it starts from, so that it unlearns less of what the rows do not show."""
+"""Keeps a student near the model that it starts from, so that it forgets less of what the rows do not show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from optimizers.finetune.spec import TrainingSpec
 
 
 def scale_towards_base(model: Any, spec: TrainingSpec) -> None:
-    """Put the trained weights, in place, at `base + spec.adapter_scale * (trained - base)`.
+    """Set the trained weights, in place, to `base + spec.adapter_scale * (trained - base)`.
 
     The interpolation of WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", section 3). For LoRA
     the up projections are scaled, so that the adapter on disk is the one that the merged model holds.

@@ -1,4 +1,4 @@
-"""How good a decomposition is: what the solver makes of it."""
+"""How good a decomposition is, by what the solver answers with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optimizers.labelling.samples import Sample
 from programs.tasks.base import Task, abstains, normalize_answer
 
 REWARDS = ("score", "gain", "agreement")
-"""The solver's score; that less its single-stage score on the question; or, without reference answers, the majority."""
+"""The solver's score; its gain over the solver's single-stage score; or, without reference answers, agreement with the majority."""
 
 
 def scored(task: Task, example: dspy.Example, prediction: Any) -> float | None:
@@ -27,9 +27,9 @@ def agreed(answers: Sequence[str | None], min_share: float) -> list[float | None
     Majority votes as rewards without labels: Zuo et al. 2025, "TTRL: Test-Time Reinforcement Learning", arXiv 2504.16084.
 
     Args:
-        answers: One a decomposition of the same question; None where there is none, which counts against the share.
-        min_share: Of all answers, to be equal to the most frequent one after `normalize_answer`. The first of equally
-            frequent ones counts. To say that one does not know (`ABSTENTIONS`) is no answer that could win.
+        answers: One for each decomposition of the same question; None where there is no answer, which counts against the share.
+        min_share: Share of all answers that must equal the most frequent one after `normalize_answer`. Of equally
+            frequent ones the first counts. An answer that says that there is none (`ABSTENTIONS`) never wins.
     """
     votes = [None if answer is None else normalize_answer(answer) for answer in answers]
     counted = Counter(vote for vote in votes if vote and not abstains(vote))
@@ -58,10 +58,10 @@ class Rewards:
         self.task, self.reward, self.alone, self.min_share = task, reward, alone or {}, min_share
 
     def __call__(self, example: dspy.Example, samples: Sequence[Sample]) -> list[float | None]:
-        """One reward a sample, None where it cannot be given.
+        """One reward for each sample, None where it cannot be given.
 
-        A decomposition that cannot be read answers nothing: score 0, whatever the solver said without it. Runs that
-        failed (no answer came) have no reward.
+        A decomposition that cannot be read scores 0, whatever the solver answered without it. Runs that failed (no
+        answer came) have no reward.
         """
         if self.reward == "agreement":
             return agreed([None if sample.failure else str(sample.prediction.get("answer")) for sample in samples], self.min_share)

@@ -29,8 +29,8 @@ class RowMaker:
         targets: Predictor name -> the student's predictor, whose signature and demos the chats are rendered with.
         adapter: Name of the prompt format.
         rewrite: Changes the target; None keeps the teacher's outputs.
-        max_rows: Rows of a target at most; None takes all.
-        row_seed: Draws them.
+        max_rows: How many rows of a target to take, at most; None takes all.
+        row_seed: Seed of that draw.
         augment: Which further rows are made of those of a predictor that decomposes.
     """
 
@@ -99,7 +99,7 @@ class RowMaker:
 
 
 def teachers_own(rows: Iterable[Row]) -> list[Row]:
-    """The rows that the teacher wrote, without those that were made from them."""
+    """The rows that the teacher wrote, without those that `augment` made from them."""
     return [row for row in rows if "origin" not in row]
 
 

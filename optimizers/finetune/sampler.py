@@ -16,7 +16,7 @@ class BucketSampler(Sampler[int]):
 
     Args:
         lengths: Tokens of each row.
-        batch_size: Rows a batch.
+        batch_size: Rows in a batch.
         seed: With the epoch, decides the order: a resumed training sees what an uninterrupted one would have.
         window: Batches that are sorted together.
     """

@@ -1,9 +1,9 @@
 """Fine-tuning in a process of its own: `python -m optimizers.finetune.trainer JOB_DIR`.
 
-A process, so that a killed or out-of-memory training never takes the caller along, and so that it can be stopped and
-continued. `JOB_DIR/job.json` says what to do (see `TrainingSpec`, and `kinds` for what is not supervised), and
-`JOB_DIR/rows.jsonl` holds chats (`messages`, the last one the assistant's). It writes `progress.jsonl` line by line,
-checkpoints, and at the end `model/` and `done.json`.
+It is a process of its own so that a training that is killed or out of memory never takes the caller along, and so that
+it can be stopped and continued. `JOB_DIR/job.json` says what to do (see `TrainingSpec`, and `specs` for DPO and GRPO),
+and `JOB_DIR/rows.jsonl` holds chats (`messages`, the last one the assistant's). It writes `progress.jsonl` line by
+line, checkpoints, and at the end `model/` and `done.json`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Teacher traces: collected once, never paid for twice, at the speed of the teacher.
+"""Collect the teacher's traces: no call is paid for twice, and labelling is as fast as the teacher answers.
 
 Two append-only files in a folder. `traces.jsonl` has a line for every LM call, written the moment it returns, so that a
 job killed at any point repeats no call. `samples.jsonl` has a line for every finished run of the teacher on an example,
-so that taking up a finished job again is reading a file. Both are read back by offset, not held in memory.
+so that a finished job that is started again only reads a file. Both are read back by offset, not held in memory.
 
 The parts, each of which needs only those before it: `optimizers.jobs.jsonlines` (the files), `journal` (calls, and limits
 on them), `journaled_lm` (LMs on a journal), `samples` (runs on file), `teacher` (one run), and here `collect`, the job.
@@ -61,11 +61,11 @@ def collect(
 
     Args:
         program: The teacher; its predictors use their own LMs, or else `lm`.
-        examples: With their inputs set (`with_inputs`); without `id` they get a hash of their inputs as such.
+        examples: With their inputs set (`with_inputs`); one without `id` gets a hash of its inputs as its id.
         folder: For `traces.jsonl` and `samples.jsonl`; one job at a time.
         lm: For predictors without an LM of their own; by default DSPy's configured one.
-        samples: Runs an example. More than one needs a temperature above 0.
-        temperature: Sets that of all LMs, or by name of predictor; None leaves each LM its own.
+        samples: Runs of the teacher on each example. More than one needs a temperature above 0.
+        temperature: A temperature for all LMs, or one for each predictor by name; None leaves each LM its own.
         threads: Runs at a time.
         limits: When to stop with what there is; by default `Limits()`, which watches failures only.
         progress: Called a few times a second in the calling thread; also at the end.
@@ -78,7 +78,7 @@ def collect(
             dollars on a model without a price, a garbled file.
         RuntimeError: Another job is working in the folder.
         OSError: The files cannot be written.
-        KeyboardInterrupt: As it came, after the runs under way were finished and written.
+        KeyboardInterrupt: Passed on, once the runs under way are finished and written.
     """
     if samples < 1 or threads < 1:
         raise ValueError(f"samples={samples} and threads={threads} must be at least 1.")

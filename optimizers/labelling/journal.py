@@ -18,7 +18,7 @@ from programs.lms.ledger import Usage
 
 
 def digest(value: Any) -> str:
-    """Hash of anything that JSON can hold; of other things, of their text."""
+    """Hash of a value as JSON; what JSON cannot hold goes in as its text."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -134,7 +134,7 @@ class Limits:
     Attributes:
         calls: LM calls made for the folder, over all its runs, failed ones included. Never exceeded.
         tokens: Input and output tokens together. Exceeded at most by the calls under way when it is reached.
-        usd: Dollars by the ledger's prices; likewise.
+        usd: Dollars by the ledger's prices. Exceeded at most by the calls under way when it is reached.
         failure_share: Stop when more than this share of the teacher's runs failed (default 0.2) ...
         min_failures: ... and at least this many did (default 5).
         elsewhere: What was paid in other files, which counts for calls, tokens and dollars too.
@@ -160,7 +160,7 @@ class Limits:
 
 
 class LimitReached(BaseException):
-    """A call was not sent, as a limit is reached. No `Exception`: a program that catches those must not go on."""
+    """A call was not sent, since a limit is reached. No `Exception`, as programs that catch those must not go on."""
 
 
 class Budget:
@@ -186,7 +186,7 @@ class Budget:
             self._under_way += 1
 
     def give_back(self) -> None:
-        """The call has been made, and stands in the journal."""
+        """Note that the call has been made, and stands in the journal."""
         with self._lock:
             self._under_way -= 1
 

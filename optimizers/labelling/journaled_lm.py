@@ -188,7 +188,7 @@ class JournalEngine:
 
 
 class AsyncJournalEngine:
-    """The async face of a `JournalEngine`."""
+    """A `JournalEngine` for asynchronous calls."""
 
     def __init__(self, engine: JournalEngine) -> None:
         self._engine = engine
@@ -213,8 +213,9 @@ def journaled(lm: dspy.LM, journal: Journal, *, stage: str | None = None, sample
     """An LM like `lm` that asks `lm` only for what `journal` does not have.
 
     Same model string, sampling options and provider. A call that is in the journal counts in the enclosing `metered`
-    stage with its recorded tokens, seconds and dollars, as if it were made now; one that another example made counts
-    as a cache hit. Identical calls under way are made once. With temperature 0 all samples are the same call.
+    stage with its recorded tokens, seconds and dollars, as if it were made now; a call that was made for another
+    example counts as a cache hit. Identical calls under way are made once. With temperature 0 all samples are the same
+    call.
 
     Args:
         lm: The LM to ask. Its retries, cache, timeout and connection stay its own.

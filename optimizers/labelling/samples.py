@@ -69,7 +69,7 @@ class Sample:
 
 
 def failure(error: str | None, prediction: Mapping[str, Any]) -> str | None:
-    """Why a run with this error and this prediction is of no use; None if it may be."""
+    """Why a run with this error and this prediction cannot be used; None if it can."""
     return error or (UNPARSEABLE if prediction.get("state") == UNPARSEABLE or prediction.get("unparsed") else None)
 
 

@@ -1,4 +1,4 @@
-"""What of a configuration decides a job, as its folder keeps it."""
+"""The part of a configuration that decides a job, as the job's folder keeps it."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ MAY_DIFFER = frozenset(
 
 
 def run_settings(config: RunConfig) -> dict[str, Any]:
-    """Of a run: all but the sections of other jobs."""
+    """The settings of a run: all but the sections of other jobs."""
     return tomllib.loads(config.to_toml())
 
 
 def experiment_settings(config: RunConfig) -> dict[str, Any]:
-    """Of an experiment: those of a run, and its own section."""
+    """The settings of an experiment: those of a run, and its own section."""
     return tomllib.loads(config.to_toml(experiment=True))
 
 
 def improve_settings(config: RunConfig) -> dict[str, Any]:
-    """Of `improve`: those of the run, and its own section."""
+    """The settings of `improve`: those of the run, and its own section."""
     return {**run_settings(config), "improve": config.improve.model_dump(exclude_none=True)}
 
 
 def compile_settings(config: RunConfig) -> dict[str, Any]:
-    """Of `compile`: what decides the teacher's prompts."""
+    """The settings of `compile`: those that decide the teacher's prompts."""
     return {name: value for name, value in config.model_dump(exclude_none=True).items() if name in ("seed", "task", "teacher", "compile")}
 
 
 def filled_in(view: View) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What gives a folder's settings the defaults of those that there were none of when it was made; see `JobFolder.check`."""
+    """A function that adds to a folder's settings the defaults of settings that are newer than the folder; see `JobFolder.check`."""
 
     def fill_in(stands: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -1,1 +1,1 @@
-"""Optuna over the settings."""
+"""Studies: Optuna searches for better settings of a run."""

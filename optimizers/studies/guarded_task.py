@@ -28,15 +28,15 @@ class GuardedTask(Task):
             setattr(self, name, getattr(task, name))
 
     def load(self, split: str, limit: int | None = None) -> list[dspy.Example]:
-        """As of the task."""
+        """As in the wrapped task."""
         return self._task.load(split, limit)
 
     def score(self, example: dspy.Example, prediction: Any) -> Score:
-        """As of the task; 0.0 with the reason where it raises."""
+        """As in the wrapped task; 0.0 with the reason where it raises."""
         return self._guarded(example, lambda: self._task.score(example, prediction), lambda why: Score(0.0, why))
 
     def metric(self, example: dspy.Example, prediction: Any, trace: Any = None) -> float:
-        """As of the task; 0.0 where it raises."""
+        """As in the wrapped task; 0.0 where it raises."""
         return self._guarded(example, lambda: self._task.metric(example, prediction, trace), lambda why: 0.0)
 
     def _guarded(self, example: dspy.Example, judge: Callable[[], T], failed: Callable[[str], T]) -> T:

@@ -16,11 +16,11 @@ from optimizers.studies.trial import QUESTION_STEPS
 class StagedPruner(BasePruner):
     """Percentile of the dev loss while a trial trains, Wilcoxon's test while it answers.
 
-    Both read `intermediate_values`, and either would take the other's for its own: steps below `QUESTION_STEPS` are
-    negated dev losses, a step from there on is one dev question's score.
+    Both read a trial's `intermediate_values`, which are told apart by their step: below `QUESTION_STEPS` they are
+    negated dev losses, from there on each is the score of one dev question.
 
     Args:
-        settings: `pruning`, `pruner_percentile`, `pruner_startup_trials`, `p_threshold` and `batch`.
+        settings: The section `study`, of which it takes `pruning`, `pruner_percentile`, `pruner_startup_trials`, `p_threshold` and `batch`.
     """
 
     def __init__(self, settings: StudyConfig) -> None:

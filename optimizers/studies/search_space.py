@@ -77,7 +77,7 @@ class Dimension:
 
     Attributes:
         key: Dotted setting.
-        spec: As it was declared, without what is not set; what a later call is compared with.
+        spec: Its declaration, without what is not set; a later call's is compared with it.
         distribution: Optuna's form of it.
     """
 
@@ -87,7 +87,7 @@ class Dimension:
 
     @property
     def extremes(self) -> list[Any]:
-        """Values that show whether all can be used: every choice, or both ends."""
+        """The values to check, so that all can be used: every choice, or both ends of a range."""
         return list(self.spec.get("choices") or (self.spec["low"], self.spec["high"]))
 
     @property
@@ -167,7 +167,7 @@ class Space:
             raise ValueError(f"study.space: {where} cannot be {problem['input']!r}: {problem['msg']}.") from error
 
     def label_configs(self) -> list[RunConfig]:
-        """What to label with so that no trial asks the teacher anything: the most questions and samples, every teacher."""
+        """The configurations to label with before the first trial: every teacher, with the most questions and samples."""
         largest = {d.key: max(d.extremes) for d in self.dimensions if d.key in _LARGEST}
         varied = [d for d in self.dimensions if d.key.startswith(_LABELS)]
         grids = [[(d.key, value) for value in d.values or []] for d in varied]

@@ -1,4 +1,4 @@
-"""Where a study is kept, what it is compared with when its name is there already, and who works on which trial."""
+"""The storage of a study: opens it, refuses another study of the same name, and knows which process works on which trial."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 LEASE, REASON, KIND, RETRY_OF, RECIPE = "lease", "reason", "kind", "retry_of", "recipe"
-"""User attributes of trials."""
+"""Names of user attributes of trials."""
 
 ERROR, DIED, INTERRUPTED = "error", "died", "interrupted"
 """Kinds of failed trials."""
@@ -62,7 +62,7 @@ def open_storage(config: RunConfig) -> BaseStorage:
 
 
 def claims(folder: Path) -> FileLock:
-    """Held while a worker looks which trial is next, so that several make exactly as many as are wanted."""
+    """The lock that a worker holds while it picks its next trial, so that several make exactly as many trials as are wanted."""
     return FileLock(folder / "claim.lock")
 
 
@@ -99,7 +99,7 @@ def _opened(storage: BaseStorage, config: RunConfig, space: Space) -> Study:
 
 
 def definition(config: RunConfig, space: Space) -> dict[str, Any]:
-    """All that makes the trials of a study comparable."""
+    """The settings that must be equal for the trials of a study to be comparable."""
     searched = set(space.describe())
     kept = {key: value for key, value in deciding_settings(config).items() if key not in searched and key != "data.test"}
     study = config.study
@@ -148,7 +148,7 @@ def pruner(config: RunConfig) -> Any:
 
 
 def sampler(config: RunConfig, seed: int) -> Any:
-    """A fresh sampler; one a trial, so that neither a second worker nor a second call draws the same again."""
+    """A new sampler for each trial, so that neither a second worker nor a second call draws the same values again."""
     import optuna
 
     study = config.study
@@ -168,15 +168,15 @@ def sign_of_life(number: int) -> list[Any]:
 class Lease:
     """A sign of life of the process that works on a trial, renewed in its user attributes until the `with` ends.
 
-    Neither Optuna's journal nor its `ask` and `tell` have a heartbeat, and a database's compares clocks; here whoever waits
-    looks whether the sign changes.
+    Optuna's journal has no heartbeat, nor have `ask` and `tell`, and the heartbeat of a database compares clocks. Here
+    a process that waits looks whether the sign changes.
 
     Args:
         trial: The trial.
         seconds: Without a new sign for so long, others take it for dead.
 
     Attributes:
-        lost: Others did: they have taken the trial up.
+        lost: Whether others took the process for dead, and have taken up its trial.
     """
 
     def __init__(self, trial: Trial, seconds: float) -> None:

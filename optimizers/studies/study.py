@@ -1,4 +1,4 @@
-"""Studies: find the recipe. Optuna over any setting of a configuration, on teacher traces that are collected once.
+"""Finds better settings: Optuna searches any setting of a configuration, on teacher traces that are collected once.
 
 from optimizers import load_config, study
 

@@ -54,7 +54,7 @@ class TrialStopped(KeyboardInterrupt):
 
 
 class Watch(Protocol):
-    """What a trial tells while it works, and what it asks whether to go on."""
+    """Gets a trial's values while it works, and says whether to go on."""
 
     def report(self, step: int, value: float) -> None:
         """Give a value to the pruner; higher is better."""
@@ -67,7 +67,7 @@ class Watch(Protocol):
 
 
 class TrialDistillation(Distillation):
-    """`Distillation` of one student on labels that stand already and that other processes read too."""
+    """`Distillation` of one student on labels that are on file already, and that other processes read too."""
 
     def rows(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Training rows and dev rows of the student; the teacher is asked nothing.
@@ -83,7 +83,7 @@ class TrialDistillation(Distillation):
         return distilled.rows[target], dev.rows[target]
 
     def label_all(self) -> None:
-        """Ask the teacher the training and the dev questions, and the screening's policy what it wants to know of them."""
+        """Ask the teacher the training and the dev questions, and make the calls that the screening policy needs."""
         with FileLock(self.labels / "reading.lock"):
             self.label()
             self.prepare(self.students[0])
@@ -113,7 +113,7 @@ class TrialRun:
 
     Args:
         config: The trial's configuration.
-        folder: The trial's own; what it holds of the same trial is taken up.
+        folder: The trial's own; the work of the same trial that it holds is continued.
         labels: Where the teacher's traces are.
         progress: See `Progress`.
 
@@ -223,7 +223,7 @@ class TrialRun:
         )
 
     def _evaluated(self, artifact: Artifact, examples: Sequence[dspy.Example], told: _Told) -> tuple[list[dict[str, Any]], bool]:
-        """A line a dev question, and whether the others were pruned."""
+        """One line for each dev question, and whether the others were pruned."""
         order = list(enumerate(examples))
         # The best trial would win by the first questions alone if all trials met them in the same order.
         random.Random(artifact.hash).shuffle(order)

@@ -45,7 +45,7 @@ _log = logging.getLogger("divide_or_conquer")
 FOLDER, TRAINING_SEED, SAMPLER_SEED = "folder", "training_seed", "sampler_seed"
 
 KEPT = ("score", "ci95", "cost", "training_seconds", "inference_seconds", "usd", "rows", "model", "metric_errors")
-"""What a trial's user attributes hold of its `trial.json`."""
+"""The entries of `trial.json` that a trial's user attributes hold too."""
 
 _WAIT_SECONDS = 0.5
 
@@ -169,7 +169,7 @@ class Worker:
 
 
 def firsts(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Trials that are no retries."""
+    """The trials that are not retries of another one."""
     return [trial for trial in trials if RETRY_OF not in trial.user_attrs]
 
 
@@ -178,7 +178,7 @@ def _is_followed(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
 
 
 def show(study: Study, config: RunConfig, progress: Progress) -> None:
-    """Draw how many trials are over, and the best score."""
+    """Show how many trials are over, and the best score."""
     trials = study.get_trials(deepcopy=False)
     over = sum(is_over(trial, trials) for trial in trials)
     scores = [trial.values[0] for trial in trials if trial.state.name == "COMPLETE"]

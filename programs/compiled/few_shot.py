@@ -22,9 +22,9 @@ class FewShot(dspy.Predict):
     decomposer that sees none, are left out of the demos too. A saved state is one that `dspy.Predict` reads as well.
 
     Args:
-        signature: As of `dspy.Predict`.
+        signature: As in `dspy.Predict`.
         nearest: Show only so many demos, those whose questions are most like the one asked, with the most similar last; None shows all.
-        **config: As of `dspy.Predict`.
+        **config: As in `dspy.Predict`.
     """
 
     def __init__(self, signature: str | type[dspy.Signature], nearest: int | None = None, **config: Any) -> None:

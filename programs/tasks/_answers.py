@@ -8,7 +8,7 @@ REPLY_FIELDS = ("reasoning", "sub_answers", "answer")
 
 
 def answer_text(prediction: Any) -> str:
-    """`prediction.answer` as text: a text or a number as it is, and nothing for any other value."""
+    """`prediction.answer` as text: a text or a number as it is, and an empty text for any other value."""
     return _text(_field(prediction, "answer"))
 
 

@@ -23,7 +23,7 @@ class Hub(NamedTuple):
     Attributes:
         name: As `datasets.load_dataset` takes it: "openai/gsm8k".
         splits: The hub's split behind each of ours; those without one are left out.
-        config: Of a set with several: "main".
+        config: The configuration, for a data set that has several: "main".
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a backend is: text in, text out, many at a time; no DSPy, no queues."""
+"""The interface of a backend: text in, text out, many requests at a time. It knows neither DSPy nor queues."""
 
 from __future__ import annotations
 

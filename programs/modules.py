@@ -48,7 +48,7 @@ def stage_adapter(module: dspy.Module, chosen: dspy.Adapter | None = None) -> ds
     return adapter_by_name(adapter_name_for(lm) if lm else "line")
 
 
-class _Staged(dspy.Module):
+class Staged(dspy.Module):
     """A program whose stages each keep their own adapter, and meter what they cost."""
 
     stages: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ class _Staged(dspy.Module):
         self._adapters = {stage: adapter_by_name(name) for stage, name in adapters.items()}
 
 
-class SingleStage(_Staged):
+class SingleStage(Staged):
     """Answers in one call: directly, in five words, or by chain of thought (a baseline that the paper lacks).
 
     Args:
@@ -151,7 +151,7 @@ class SingleStage(_Staged):
         return _answered(*await self._aask("answer", {"context": context, "question": question}))
 
 
-class TwoStage(_Staged):
+class TwoStage(Staged):
     """Decomposes a question into subquestions, then solves it with them in one call (the paper's static form).
 
     Args:

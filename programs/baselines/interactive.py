@@ -9,7 +9,7 @@ import dspy
 
 from programs.adapter import read_lines
 from programs.lms.ledger import Usage
-from programs.modules import _Staged
+from programs.modules import Staged
 from programs.signatures import NO_FOLLOW_UP, Answer, FollowUp
 from programs.tasks.base import normalize_answer
 
@@ -22,7 +22,7 @@ Step = tuple[str, dict[str, Any]]
 Steps = Generator[Step, tuple[dspy.Prediction, Usage], dspy.Prediction]
 
 
-class Interactive(_Staged):
+class Interactive(Staged):
     """Asks follow-ups one at a time, answers each in a call of its own, and then the question (the paper's dynamic form).
 
     Every call has the problem text, context and question. The paper's own code sends a follow-up alone, which handicaps

@@ -14,8 +14,8 @@ from optimizers.reports.blocks import is_number
 from optimizers.reports.figures import COLOURS, canvas, legend_below, rows_axis, styled
 
 if TYPE_CHECKING:
-    from carry_over import Study
     from carry_over_arms import Arm
+    from carry_over_study import Study
     from matplotlib.figure import Figure
 
 

@@ -9,6 +9,8 @@ Every arm trains the recipe's decomposer on the same number of teacher questions
 questions. A seed stands for other teacher questions and another order of training; the test questions are always the same.
 The same command continues: a label, a student or an answer that is on file is never made again. One at a time in a folder.
 
+Writes `carry_over.json`, `carry_over.md` and `carry_over.png` into `--out`, beside all labels, students and answers.
+
 Arms of your own: `--arms FILE.toml` in place of the built-in ones; `plain` is always there.
 
     [arms.slow.training]            # any section of a run's configuration
@@ -23,36 +25,41 @@ Arms of your own: `--arms FILE.toml` in place of the built-in ones; `plain` is a
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from carry_over_arms import builtin_arms, chosen_arms, read_arms
+from carry_over_arms import Arm, builtin_arms, chosen_arms, read_arms
 from carry_over_report import write_report
-from carry_over_study import Study, console
+from carry_over_study import Study
+from frame import Arguments, command, origin, recipe_and_settings, working
 
-from optimizers.cli import parse_settings
-from optimizers.experiments.metrics import provenance
-from optimizers.jobs.progress import ProgressDisplay
-from optimizers.jobs.work import logging_to, timed
 from optimizers.settings.load import load_config
 from optimizers.settings.run import RunConfig
 from programs.lms.ledger import Ledger, Prices, recording
 
 
-def _seeds(text: str) -> list[int]:
-    if not all(part.strip().isdecimal() for part in text.split(",")):
-        raise ValueError(f"--seeds {text!r} must be whole numbers from 0 on, joined by commas.")
-    return sorted({int(part) for part in text.split(",")})
+def main() -> None:
+    options, words = _options()
+    config = configured(options, words)
+    arms = chosen_arms(read_arms(options.arms) if options.arms else builtin_arms(config), options.arms_only)
+    if options.list:
+        _list(arms)
+        return
+    study = Study(config, arms, sorted(set(options.seeds)))
+    try:
+        with recording(Ledger(Prices(config.cost.local_usd_per_hour))), working(study.folder, "study") as show:
+            study.run(show, keep=not options.discard_students)
+    except KeyboardInterrupt:
+        _report(study)
+        raise
+    _report(study)
 
 
 def _options() -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Arguments(__doc__, allow_abbrev=False)
     parser.add_argument("--arms", type=Path, help="TOML file of arms, in place of the built-in ones")
     parser.add_argument("--arms-only", default="", help="names of arms, joined by commas; plain is always there")
-    parser.add_argument("--seeds", default="0,1,2", help="joined by commas (default 0,1,2)")
+    parser.add_seeds()
     parser.add_argument("--rows", type=int, help="teacher questions of every arm (default: data.train of the recipe)")
     parser.add_argument("--test", type=int, help="questions of every test task (default: those of the recipe)")
     parser.add_argument("--discard-students", action="store_true", help="remove each student's weights once it is tested")
@@ -63,8 +70,8 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
 
 def configured(options: argparse.Namespace, words: list[str]) -> RunConfig:
     """The recipe with the sizes of the study."""
-    recipe, overrides = parse_settings(words)
-    config = load_config(recipe or "embedded", {"out": "runs/carry_over", **overrides})
+    recipe, settings = recipe_and_settings(words, "embedded")
+    config = load_config(recipe, {"out": "runs/carry_over", **settings})
     experiment = config.experiment
     sizes: Mapping[str, int | None] = {"train": options.rows or config.data.train, "test": options.test}
     names = [*experiment.train, *experiment.test, config.task.name]
@@ -74,32 +81,15 @@ def configured(options: argparse.Namespace, words: list[str]) -> RunConfig:
     return RunConfig.model_validate({**config.model_dump(), "experiment": changed})
 
 
-def main() -> None:
-    options, words = _options()
-    config = configured(options, words)
-    arms = chosen_arms(read_arms(options.arms) if options.arms else builtin_arms(config), options.arms_only)
-    if options.list:
-        import tomli_w
+def _list(arms: list[Arm]) -> None:
+    import tomli_w
 
-        print(tomli_w.dumps({"arms": {arm.name: arm.to_dict() for arm in arms}}))
-        return
-    study = Study(config, arms, _seeds(options.seeds))
-    stopped = False
-    with logging_to(study.folder / "log.txt"), recording(Ledger(Prices(config.cost.local_usd_per_hour))):
-        try:
-            with timed(study.folder, "study"), ProgressDisplay(console) as display:
-                study.run(display.update, keep=not options.discard_students)
-        except KeyboardInterrupt:
-            stopped = True
-    print(write_report(study, provenance(config, study.folder)))
-    if stopped:
-        console.print("Stopped. What is finished is kept: the same command continues.")
-        sys.exit(130)
+    print(tomli_w.dumps({"arms": {arm.name: arm.to_dict() for arm in arms}}))
+
+
+def _report(study: Study) -> None:
+    print(write_report(study, origin(study.folder, study.config)))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, RuntimeError) as error:
-        console.print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+    command(main)

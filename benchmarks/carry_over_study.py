@@ -13,7 +13,7 @@ from typing import Any
 
 import dspy
 from carry_over_arms import Arm, check_arms
-from rich.console import Console
+from frame import say
 
 from optimizers.conditions import parse_condition
 from optimizers.distill import TooFewRowsError
@@ -33,7 +33,7 @@ from programs.lms.engine import unload
 from programs.tasks.base import Task
 
 REFERENCE = "teacher+teacher"
-console = Console(stderr=True)
+"""The condition that students are measured against."""
 
 
 class Study:
@@ -162,7 +162,7 @@ class Study:
                 try:
                     self._cell(arm, seed, journal, show, keep)
                 except (TooFewRowsError, TrainingError) as error:
-                    console.print(f"{arm.name}, seed {seed}: {error}", markup=False)
+                    say(f"{arm.name}, seed {seed}: {error}")
                     skipped[f"{arm.name}, seed {seed}"] = str(error)
                 left = (time.monotonic() - started) / number * (len(missing) - number)
                 show("study", done + number, done + len(missing), f"{arm.name}, seed {seed}")
@@ -172,7 +172,7 @@ class Study:
     def _say(self, arm: Arm, seed: int, place: str) -> None:
         found = {name: list(self.scores(name, arm, seed).values()) for name in self.tests}
         line = ", ".join(f"{name} {sum(values) / len(values):.1%}" for name, values in found.items() if values)
-        console.print(f"[{place}] {arm.name}, seed {seed}: {line or 'no student'}", markup=False, highlight=False, soft_wrap=True)
+        say(f"[{place}] {arm.name}, seed {seed}: {line or 'no student'}")
 
     def _cell(self, arm: Arm, seed: int, journal: Journal, show: Any, keep: bool) -> None:
         distillation = self._distillation(arm, seed, show)

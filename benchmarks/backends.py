@@ -1,9 +1,10 @@
-"""The two backends on the same questions: share of equal texts, and the paired difference in score.
+"""Do the two backends answer alike? Share of equal texts on the same questions, and the paired difference in score.
 
     python benchmarks/backends.py --count 200 --out runs/backends
 
 For each schema, `--count` decompositions and as many solutions with the reference subquestions by embedded/teacher, on
-test questions of 2 and 3 hops. Answers are kept in the output folder, so that a stopped run goes on.
+test questions of 2 and 3 hops. Prints a line of JSON a schema and stage. Answers are kept in the output folder, a file a
+backend and schema, so that a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+from frame import Arguments, command, working
 
 from optimizers.evaluation.statistics import mean_interval, paired_comparison
 from optimizers.jobs.jsonlines import append_line, read_lines
-from optimizers.jobs.progress import ProgressDisplay
+from optimizers.jobs.progress import Progress
 from programs.lms import lm
 from programs.lms.engine import unload_all
 from programs.modules import two_stage
@@ -30,23 +32,22 @@ BACKENDS = ("openvino", "transformers")
 
 def main() -> None:
     """Ask, compare, print a line of JSON a schema and stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(__doc__)
     parser.add_argument("--count", type=int, default=200, help="questions a schema")
     parser.add_argument("--model", default="embedded/teacher")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_out()
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    with ProgressDisplay() as display:
+    with working(arguments.out, "backends") as show:
         for backend in BACKENDS:
             for schema in SCHEMAS:
-                answer_all(backend, schema, arguments, display)
+                answer_all(backend, schema, arguments, show)
             unload_all()
     for schema in SCHEMAS:
         for stage in ("decompose", "solve"):
             print(json.dumps(compare(arguments.out, schema, stage)), flush=True)
 
 
-def answer_all(backend: str, schema: str, arguments: argparse.Namespace, display: ProgressDisplay) -> None:
+def answer_all(backend: str, schema: str, arguments: argparse.Namespace, show: Progress) -> None:
     """Ask one backend what it has not answered yet, a line a question."""
     task = load_task("multihop", schema=schema, hops="2,3")
     model = lm(arguments.model, max_tokens=128, backend=backend)
@@ -57,7 +58,7 @@ def answer_all(backend: str, schema: str, arguments: argparse.Namespace, display
     with path.open("a") as file, ThreadPoolExecutor(32) as pool:
         for number, line in enumerate(pool.map(lambda example: ask(program, example), missing), len(done) + 1):
             append_line(file, line)
-            display.update(f"{backend}, {schema}", number, arguments.count)
+            show(f"{backend}, {schema}", number, arguments.count, "")
 
 
 def ask(program: Any, example: dspy.Example) -> dict[str, Any]:
@@ -92,4 +93,4 @@ def compare(folder: Path, schema: str, stage: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

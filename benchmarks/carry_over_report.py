@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from carry_over_arms import PLAIN
+from frame import origin_line, table
 
 from optimizers.evaluation.statistics import holm, mean_interval
 from optimizers.evaluation.two_way_bootstrap import crossed_comparison, crossed_mean, crossed_retention
-from optimizers.jobs.jsonlines import read_json, write_json
+from optimizers.jobs.jsonlines import read_json, write_json, write_whole
 from optimizers.reports.blocks import is_number
 from optimizers.reports.figures import COLOURS, canvas, legend_below, rows_axis, styled
 
 if TYPE_CHECKING:
-    from carry_over import Study
     from carry_over_arms import Arm
+    from carry_over_study import Study
     from matplotlib.figure import Figure
 
 
@@ -23,8 +24,8 @@ def write_report(study: Study, origin: Mapping[str, Any]) -> str:
     """Write `carry_over.json`, `carry_over.md` and `carry_over.png` into the study's folder; returns the markdown."""
     found = summary(study)
     write_json(study.folder / "carry_over.json", {**origin, **found})
-    text = markdown(found)
-    (study.folder / "carry_over.md").write_text(text)
+    text = f"{markdown(found)}\n{origin_line(origin)}\n"
+    write_whole(study.folder / "carry_over.md", text)
     figure = retention_figure(found)
     if figure is not None:
         figure.savefig(study.folder / "carry_over.png", dpi=150)
@@ -83,15 +84,11 @@ def markdown(found: Mapping[str, Any]) -> str:
     head = f"Teacher questions of every arm: {found['questions']}. Seeds: {', '.join(map(str, found['seeds']))}. "
     parts = ["# What makes a student carry over", head + "Intervals are 95 %, over questions and seeds.", "", "## What is kept"]
     parts += ["", "Score, and in brackets its share of the teacher's on the same questions, with the interval of the share.", ""]
-    parts += _table(["arm", "seeds", "rows", "steps", *tests], [_teacher_row(found), *_kept_rows(found, cells)])
+    parts.append(table(["arm", "seeds", "rows", "steps", *tests], [_teacher_row(found), *_kept_rows(found, cells)]))
     parts += ["", "## Against the plain recipe", "", "Points, paired by seed and question; p after Holm over this table.", ""]
-    parts += _table(["arm", *tests], _difference_rows(found, cells))
+    parts.append(table(["arm", *tests], _difference_rows(found, cells)))
     parts += ["", *(f"- not trained: {name}: {reason}" for name, reason in found["skipped"].items())]
     return "\n".join(parts).rstrip() + "\n"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
 
 
 def _teacher_row(found: Mapping[str, Any]) -> list[str]:

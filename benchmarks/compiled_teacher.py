@@ -1,25 +1,25 @@
-"""A teacher with compiled prompts against the same one without: as a decomposer, and by the students that learn from it.
+"""What do compiled prompts gain a teacher: as a decomposer, and by the students that learn from it?
 
     python benchmarks/compiled_teacher.py --seeds 0,1,2 --optimizer LabeledFewShot --out runs/compiled
 
 For each seed the teacher's prompts are compiled, and two runs label the same questions, one with the compiled prompt,
 and train a decomposer each. By default the teacher is the untrained embedded model, whose plain prompt gives hardly a row to
-train on; the solver that works for all of them is the embedded teacher. Everything is kept in the output folder, so that a
-stopped benchmark goes on.
+train on; the solver that works for all of them is the embedded teacher. Writes `<optimizer>.md`, and keeps everything in
+the output folder, so that a stopped benchmark goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from over_seeds import Scores, difference_cells, setting, table, whole_numbers
+from frame import Arguments, command, part_of, publish, say, table, working
+from over_seeds import Scores, difference_cells, scores_of
 
 from optimizers import Run, compile_prompts, load_config, run
 from optimizers.distill import TooFewRowsError
 from optimizers.experiments.distillation import LabellingStoppedError
-from optimizers.jobs.progress import ProgressDisplay
+from optimizers.jobs.progress import Progress
 
 TEACHER, STUDENT, UNTRAINED = "teacher+solver", "S_D-T+solver", "student0+solver"
 
@@ -27,32 +27,28 @@ TEACHER, STUDENT, UNTRAINED = "teacher+solver", "S_D-T+solver", "student0+solver
 def main() -> None:
     """Compile, distil, compare, print tables in markdown."""
     arguments = _arguments()
-    with ProgressDisplay() as display:
-        found = {seed: _both(arguments, seed, display) for seed in arguments.seeds}
+    with working(arguments.out, "compiled_teacher") as show:
+        found = {seed: _both(arguments, seed, show) for seed in arguments.seeds}
     head = ["condition", "questions", "plain", "compiled", "difference, points", "p", "by seed"]
     rows = [[name, *difference_cells(*_sides(found, name))] for name in (TEACHER, STUDENT)]
-    text = f"{arguments.optimizer} on {arguments.teacher}\n\n{table(head, rows)}\n"
-    (arguments.out / f"{arguments.optimizer}.md").write_text(text)
-    print(text)
+    publish(arguments.out / f"{arguments.optimizer}.md", f"{arguments.optimizer} on {arguments.teacher}\n\n{table(head, rows)}")
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=whole_numbers, default=[0, 1, 2])
+    parser = Arguments(__doc__)
+    parser.add_seeds()
     parser.add_argument("--optimizer", default="LabeledFewShot")
     parser.add_argument("--teacher", default="embedded/base")
     parser.add_argument("--solver", default="embedded/teacher")
     parser.add_argument("--train", type=int, default=100, help="questions to label")
     parser.add_argument("--test", type=int, default=100)
     parser.add_argument("--compile", type=int, default=40, help="questions to compile from, and as many to choose by")
-    parser.add_argument(
-        "--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="any other setting, such as compile.settings.k=8"
-    )
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_set("compile.settings.k=8")
+    parser.add_out()
     return parser.parse_args()
 
 
-def _both(arguments: argparse.Namespace, seed: int, display: ProgressDisplay) -> dict[str, Run]:
+def _both(arguments: argparse.Namespace, seed: int, show: Progress) -> dict[str, Run]:
     given: dict[str, Any] = {
         "seed": seed,
         "teacher.model": arguments.teacher,
@@ -66,23 +62,20 @@ def _both(arguments: argparse.Namespace, seed: int, display: ProgressDisplay) ->
     sizes = {f"compile.{part}": arguments.compile for part in ("train", "validation")}
     own = {"compile.optimizer": arguments.optimizer, "compile.dev": 0, **sizes}
     folder = arguments.out / f"{arguments.optimizer}-{seed}"
-    compile_prompts(load_config("embedded", {**given, **own, "out": str(folder)}), lambda *rest: display.update(*rest))
+    compile_prompts(load_config("embedded", {**given, **own, "out": str(folder)}), show)
     sides = {"plain": arguments.out / f"plain-{seed}", "compiled": folder / "run"}
     prompts = {"plain": {}, "compiled": {"teacher.program": str(folder / "program.json")}}
-    return {side: _run({**given, **prompts[side], "out": str(out)}, side, seed, display) for side, out in sides.items()}
+    return {side: _run({**given, **prompts[side], "out": str(out)}, f"{side} {seed}", show) for side, out in sides.items()}
 
 
-def _run(given: dict[str, Any], side: str, seed: int, display: ProgressDisplay) -> Run:
+def _run(given: dict[str, Any], name: str, show: Progress) -> Run:
     """A run with its student; where there are too few rows for one, the teacher alone is asked."""
-
-    def show(stage: str, *rest: Any) -> None:
-        display.update(f"{side} {seed}: {stage}", *rest)
-
+    show = part_of(show, name)
     config = load_config("embedded", {**given, "evaluation.conditions": f"{TEACHER},{STUDENT}"})
     try:
         return run(config, show)
     except (TooFewRowsError, LabellingStoppedError) as error:
-        print(f"{side}, seed {seed}: no student, the base in its place. {error}", flush=True)
+        say(f"{name}: no student, the base in its place. {error}")
     alone = config.evaluation.model_copy(update={"conditions": [TEACHER, UNTRAINED]})
     return run(config.model_copy(update={"evaluation": alone}), show, stages=("evaluate",))
 
@@ -96,9 +89,9 @@ def _scores(made: Run, condition: str) -> Scores:
     """Of a run without a student, those of the base that it would have been."""
     for name in (condition, UNTRAINED):
         if lines := made.predictions(name):
-            return {line["id"]: line["score"] for line in lines}
+            return scores_of(lines)
     raise ValueError(f"{made.folder} has no answers of {condition}.")
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

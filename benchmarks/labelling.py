@@ -1,9 +1,9 @@
-"""How fast labelling is, and how it scales.
+"""How fast is labelling, and how does it scale?
 
     python benchmarks/labelling.py                  # a server that answers after 200 ms, 32 threads: calls a second
     python benchmarks/labelling.py --scale 100000   # memory and time of collecting, resuming and screening
 
-The server and the scale run's engine are scripted: they measure our layer and DSPy's, not a model.
+The server and the scale run's engine are scripted: they measure our layer and DSPy's, not a model. Prints lines, writes nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from frame import Arguments
 
 LATENCY, THREADS = 0.2, 32
 IDEAL = THREADS / LATENCY
@@ -177,7 +179,7 @@ def _peak_mib() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="about how long to label (default 10)")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     parser.add_argument("--cache", action="store_true", help="leave DSPy's own cache on")
@@ -194,5 +196,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     main()

@@ -1,26 +1,26 @@
-"""A plain student against the same one after rounds of learning from its solver's success, on the embedded models.
+"""What does a student gain by rounds of learning from its solver's success? Paired with itself before, over seeds.
 
     python benchmarks/learning_from_success.py --recipe success --seeds 0,1,2 --methods expert,dpo --out runs/success
 
 For each seed one run is distilled (training questions and training by that seed), and each method improves its student
 in a folder of its own. Differences are on the same test questions, paired, and pooled over seeds. `--target longer` or
-`books` improves on questions of another kind, whose test questions are then asked too. Everything is kept in the output
-folder, so that a stopped benchmark goes on.
+`books` improves on questions of another kind, whose test questions are then asked too. Prints tables in markdown, and keeps
+everything in the output folder, so that a stopped benchmark goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from over_seeds import Scores, compared, difference_cells, setting, table, whole_numbers
+from frame import Arguments, command, origin, origin_line, part_of, table, working
+from over_seeds import Scores, compared, difference_cells, scores_of
 
 from optimizers import Improvement, improve, load_config
 from optimizers.evaluation.statistics import holm
 from optimizers.jobs.jsonlines import read_lines
-from optimizers.jobs.progress import ProgressDisplay
+from optimizers.jobs.progress import Progress
 
 TARGETS: dict[str, dict[str, str]] = {"same": {}, "longer": {"schema": "people", "hops": "4"}, "books": {"schema": "books", "hops": "2,3"}}
 SIZES = {
@@ -37,30 +37,28 @@ SIZES = {
 def main() -> None:
     """Improve, compare, print tables in markdown."""
     arguments = _arguments()
-    with ProgressDisplay() as display:
-        found = {method: {seed: _improved(arguments, method, seed, display) for seed in arguments.seeds} for method in arguments.methods}
+    with working(arguments.out, "learning_from_success") as show:
+        found = {method: {seed: _improved(arguments, method, seed, show) for seed in arguments.seeds} for method in arguments.methods}
     for name in ("test", "own"):
         if any((part.folder / "rounds" / "0" / f"{name}.jsonl").exists() for parts in found.values() for part in parts.values()):
             print(_comparison(name, found), flush=True)
-    print(_rounds(found))
+    print(f"{_rounds(found)}\n\n{origin_line(origin(arguments.out))}")
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(__doc__)
     parser.add_argument("--recipe", default="embedded", help="settings to start from; sizes and rounds not given here are its own")
-    parser.add_argument("--seeds", type=whole_numbers, default=[0, 1, 2])
+    parser.add_seeds()
     parser.add_argument("--methods", type=lambda text: text.split(","), default=["expert", "dpo"], help="of expert, dpo, grpo")
     parser.add_argument("--target", choices=sorted(TARGETS), default="same", help="questions to improve on")
     for name, (_, what) in SIZES.items():
         parser.add_argument(f"--{name}", type=int, help=what)
-    parser.add_argument(
-        "--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="any other setting, such as improve.reward=gain"
-    )
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_set("improve.reward=gain")
+    parser.add_out()
     return parser.parse_args()
 
 
-def _improved(arguments: argparse.Namespace, method: str, seed: int, display: ProgressDisplay) -> Improvement:
+def _improved(arguments: argparse.Namespace, method: str, seed: int, show: Progress) -> Improvement:
     given: dict[str, Any] = {
         "seed": seed,
         "out": str(arguments.out / f"run-{seed}"),
@@ -71,12 +69,11 @@ def _improved(arguments: argparse.Namespace, method: str, seed: int, display: Pr
     if arguments.target != "same":
         given |= {"improve.task.name": "multihop", **{f"improve.task.{key}": value for key, value in TARGETS[arguments.target].items()}}
     given |= dict(arguments.set)
-    return improve(load_config(arguments.recipe, given), lambda stage, *rest: display.update(f"{method} {seed}: {stage}", *rest))
+    return improve(load_config(arguments.recipe, given), part_of(show, f"{method} {seed}"))
 
 
 def _scores(part: Improvement, name: str, number: int) -> Scores:
-    path = part.folder / "rounds" / str(number) / f"{name}.jsonl"
-    return {line["id"]: line["score"] for line in read_lines(path)}
+    return scores_of(read_lines(part.folder / "rounds" / str(number) / f"{name}.jsonl"))
 
 
 def _comparison(name: str, found: Mapping[str, Mapping[int, Improvement]]) -> str:
@@ -109,4 +106,4 @@ def _rounds(found: Mapping[str, Mapping[int, Improvement]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

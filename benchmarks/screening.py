@@ -1,23 +1,25 @@
-"""Every screening policy on the same samples of the teacher: rows kept, precision and recall against the oracle, and cost.
+"""What does each screening policy keep of the same samples, how right is it against the oracle, and what does it cost?
 
     python benchmarks/screening.py --questions 100 --samples 4 --folder runs/screening
 
-The folder keeps every call: the same command again continues, and asks nothing twice. With the embedded models it shows
+The folder keeps every call: the same command again continues, and asks nothing twice. Prints a table, and writes its figures
+to `screening_benchmark.json` there. With the embedded models it shows
 how the policies work on real models and synthetic questions; with `--teacher openai/... --task gsm8k`, on the paper's.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dspy
+from frame import Arguments, command, setting, working
 
-from optimizers.jobs.progress import ProgressDisplay
+from optimizers.jobs.jsonlines import write_json
+from optimizers.jobs.progress import Progress
 from optimizers.labelling.collect import collect
 from optimizers.labelling.samples import Collected
 from optimizers.reports.blocks import Section, Text
@@ -37,15 +39,15 @@ from programs.tasks.base import Task
 def main() -> None:
     options = _options()
     started = time.monotonic()
-    with recording(Ledger(Prices(options.usd_per_hour))):
-        report = _measured(options)
+    with recording(Ledger(Prices(options.usd_per_hour))), working(options.folder, "screening") as show:
+        report = _measured(options, show)
     report["wall_seconds"] = round(time.monotonic() - started, 1)
-    (options.folder / "screening_benchmark.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_json(options.folder / "screening_benchmark.json", report)
     print(_text(report))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/screening"), help="of the calls and samples")
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--samples", type=int, default=4, help="of the teacher, a question")
@@ -62,27 +64,24 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measured(options: argparse.Namespace) -> dict[str, Any]:
-    task = load_task(options.task, **dict(option.split("=", 1) for option in options.option))
+def _measured(options: argparse.Namespace, show: Progress) -> dict[str, Any]:
+    task = load_task(options.task, **dict(map(setting, options.option)))
     examples = task.load("train", options.questions)
     teacher = TwoStage(max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context)
     teacher.set_lm(catalog.lm(options.teacher, max_tokens=options.max_tokens))
-    with ProgressDisplay() as display:
-
-        def asking(stage: str) -> dict[str, Any]:
-            def show(done: int, total: int, failed: int, left: float | None) -> None:
-                display.update(stage, done, total, f"{failed} failed" if failed else "")
-
-            return {"threads": options.threads, "progress": show}
-
-        several = {"samples": options.samples, "temperature": options.temperature if options.samples > 1 else None}
-        collected = collect(teacher, examples, folder=options.folder, **several, **asking("label"))
-        records = []
-        for policy in _policies(options, teacher):
-            allowed = Asking(teacher, options.folder, **asking(f"screen: {policy.name}"))
-            records.append(_record(policy, collected, examples, task, allowed))
+    several = {"samples": options.samples, "temperature": options.temperature if options.samples > 1 else None}
+    calls = {"threads": options.threads, "progress": _calls(show, "label")}
+    collected = collect(teacher, examples, folder=options.folder, **several, **calls)
+    records = []
+    for policy in _policies(options, teacher):
+        calls["progress"] = _calls(show, f"screen: {policy.name}")
+        records.append(_record(policy, collected, examples, task, Asking(teacher, options.folder, **calls)))
     settings = {key: str(value) for key, value in vars(options).items()}
     return {"settings": settings, "samples": collected.done, "failed": dict(collected.failed), "policies": records}
+
+
+def _calls(show: Progress, stage: str) -> Callable[[int, int, int, float | None], None]:
+    return lambda done, total, failed, left: show(stage, done, total, f"{failed} failed" if failed else "")
 
 
 def _policies(options: argparse.Namespace, teacher: TwoStage) -> list[Policy]:
@@ -126,5 +125,4 @@ def _text(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    main()
+    command(main)

@@ -1,42 +1,40 @@
-"""What finished studies found against the recipe that they started from, on test questions that no trial was asked.
+"""Is what studies found better than the recipe they started from, on test questions that no trial was asked?
 
     python benchmarks/study_best.py runs/pruning/none-0 runs/pruning/none-1 runs/pruning/none-2 --out runs/study_best
 
 Each study's `best.toml` is run, and its recipe (trial 0) is trained and run likewise; both answer the same test questions.
-Pooled over studies, which should differ in their seeds. What is on file is not done again.
+Pooled over studies, which should differ in their seeds. Writes `study_best.md` into `--out`, beside the recipes' runs; the
+best configurations run in their studies' folders. What is on file is not done again.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from over_seeds import Scores, difference_cells, table
+from frame import Arguments, command, part_of, publish, table, working
+from over_seeds import Scores, difference_cells, scores_of
 
 from optimizers import StudyResult, load_config, run
-from optimizers.jobs.progress import ProgressDisplay
+from optimizers.jobs.progress import Progress
 
 
 def main() -> None:
     """Run what is missing, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(__doc__)
     parser.add_argument("studies", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs/study_best"))
+    parser.add_out("runs/study_best")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     best: dict[int, Scores] = {}
     recipe: dict[int, Scores] = {}
-    with ProgressDisplay() as display:
+    with working(arguments.out, "study_best") as show:
         for number, folder in enumerate(arguments.studies):
             result = StudyResult(folder)
-            best[number] = _scores(result, {}, display, f"best {number}")
+            best[number] = _scores(result, {}, part_of(show, f"best {number}"))
             settings = {**_recipe_of(result), "out": str(arguments.out / f"recipe-{number}")}
-            recipe[number] = _scores(result, settings, display, f"recipe {number}")
+            recipe[number] = _scores(result, settings, part_of(show, f"recipe {number}"))
     head = ["questions", "recipe", "best", "difference, points", "p", "by study"]
-    text = table(head, [difference_cells(best, recipe)]) + "\n"
-    (arguments.out / "study_best.md").write_text(text)
-    print(text)
+    publish(arguments.out / "study_best.md", table(head, [difference_cells(best, recipe)]))
 
 
 def _recipe_of(result: StudyResult) -> dict[str, Any]:
@@ -47,12 +45,11 @@ def _recipe_of(result: StudyResult) -> dict[str, Any]:
     return {**settings, "training.seed": first["training_seed"], "evaluation.conditions": f"{student}+solver"}
 
 
-def _scores(result: StudyResult, settings: dict[str, Any], display: ProgressDisplay, name: str) -> Scores:
+def _scores(result: StudyResult, settings: dict[str, Any], show: Progress) -> Scores:
     config = load_config(str(result.best_config), settings)
     config.evaluation.conditions = config.evaluation.conditions[-1:]
-    made = run(config, lambda stage, *rest: display.update(f"{name}: {stage}", *rest))
-    return {line["id"]: line["score"] for line in made.predictions(config.evaluation.conditions[-1])}
+    return scores_of(run(config, show).predictions(config.evaluation.conditions[-1]))
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -1,61 +1,57 @@
-"""The same study with and without pruning: training seconds saved, and the best dev score of each.
+"""What does pruning save, and what does it cost? The same study with and without it: training seconds, and the best dev scores.
 
     python benchmarks/study_pruning.py --out runs/pruning --seeds 0,1,2 --trials 12
 
 Both studies of a seed share their labels and draw trials by the same seeds. A study that stands is read, not made again: the same
-command continues. Any setting of `divide-or-conquer study` can follow `--`: `-- --student local/<folder> --data.dev 8`.
+command continues. Writes `pruning.md` beside the studies. Any setting of `divide-or-conquer study` can follow `--`:
+`-- --student local/<folder> --data.dev 8`.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from over_seeds import table, whole_numbers
+from frame import Arguments, command, part_of, publish, recipe_and_settings, shared_labels, table, working
 
 from optimizers import StudyResult, load_config, study
-from optimizers.cli import parse_settings
-from optimizers.jobs.progress import ProgressDisplay
+from optimizers.jobs.progress import Progress
+
+PRUNERS = ("none", "both")
 
 
 def main() -> None:
     """Make the studies that are missing, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="runs/study_pruning")
-    parser.add_argument("--seeds", type=whole_numbers, default=[0, 1, 2])
+    arguments = _arguments()
+    recipe, settings = recipe_and_settings(arguments.settings, "study")
+    settings["study.trials"] = arguments.trials
+    with working(arguments.out, "study_pruning") as show:
+        rows = [row(seed, both(arguments.out, recipe, settings, seed, show)) for seed in arguments.seeds]
+    publish(arguments.out / "pruning.md", markdown(rows))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = Arguments(__doc__)
+    parser.add_out("runs/study_pruning")
+    parser.add_seeds()
     parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("settings", nargs="*")
-    arguments = parser.parse_args()
-    recipe, overrides = parse_settings(arguments.settings)
-    rows = []
-    given = {**overrides, "study.trials": arguments.trials}
-    with ProgressDisplay() as display:
-        for seed in arguments.seeds:
-            found = {
-                pruner: made(Path(arguments.out), recipe or "study", {**given, "study.pruner": pruner}, seed, display)
-                for pruner in ("none", "both")
-            }
-            rows.append(row(seed, found))
-    text = markdown(rows)
-    (Path(arguments.out) / "pruning.md").write_text(text)
-    print(text)
+    parser.add_words()
+    return parser.parse_args()
 
 
-def made(out: Path, recipe: str, given: dict[str, Any], seed: int, display: ProgressDisplay) -> StudyResult:
+def both(out: Path, recipe: str, settings: dict[str, Any], seed: int, show: Progress) -> dict[str, StudyResult]:
+    """The two studies of a seed, by their pruner."""
+    return {pruner: made(out, recipe, {**settings, "study.pruner": pruner}, seed, show) for pruner in PRUNERS}
+
+
+def made(out: Path, recipe: str, settings: dict[str, Any], seed: int, show: Progress) -> StudyResult:
     """A finished study; all take the labels of the first."""
-    name = f"{given['study.pruner']}-{seed}"
-    folder = out / name
-    labels = out / "labels"
-    if labels.exists() and not (folder / "labels").exists():
-        shutil.copytree(labels, folder / "labels")
-    settings = {**given, "out": str(folder), "study.seed": seed, "training.seed": seed}
-    result = study(load_config(recipe, settings), lambda stage, *rest: display.update(f"{name}: {stage}", *rest))
-    if not labels.exists():
-        shutil.copytree(folder / "labels", labels)
-    return result
+    name = f"{settings['study.pruner']}-{seed}"
+    config = load_config(recipe, {**settings, "out": str(out / name), "study.seed": seed, "training.seed": seed})
+    with shared_labels(out, out / name):
+        return study(config, part_of(show, name))
 
 
 def row(seed: int, found: dict[str, StudyResult]) -> dict[str, Any]:
@@ -73,12 +69,12 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = []
     for found in rows:
         seconds, best = found["seconds"], found["best"]
-        scores = [f"{best[pruner]:.1%}" if best[pruner] is not None else "" for pruner in ("none", "both")]
-        times = [f"{seconds[pruner]:.0f}" for pruner in ("none", "both")]
+        scores = [f"{best[pruner]:.1%}" if best[pruner] is not None else "" for pruner in PRUNERS]
+        times = [f"{seconds[pruner]:.0f}" for pruner in PRUNERS]
         lines.append([str(found["seed"]), *times, f"{found['saved']:.0%}", str(found["pruned"]), *scores])
     mean = ["mean", "", "", f"{fmean(found['saved'] for found in rows):.0%}", "", "", ""]
-    return table(head, [*lines, mean]) + "\n"
+    return table(head, [*lines, mean])
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -1,21 +1,20 @@
-"""What median pruning would have saved of studies that ran without it, by the dev losses that their trials reported.
+"""What would median pruning have saved of studies that ran without it? By the dev losses that their trials reported.
 
     python benchmarks/study_replay.py runs/pruning/none-0 runs/pruning/none-1 --startup 1,2,4 --percentile 50,33
 
 Each trial is shown to the pruner loss by loss, after the trials before it. A real study with pruning also draws other trials
-afterwards, which this cannot know; `study_pruning.py` makes both studies, at twice the time.
+afterwards, which this cannot know; `study_pruning.py` makes both studies, at twice the time. Prints a table, writes nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import itertools
 from pathlib import Path
 
 import optuna
+from frame import Arguments, table, whole_numbers
 from optuna.trial import FrozenTrial, TrialState
-from over_seeds import table, whole_numbers
 
 from optimizers import StudyResult
 from optimizers.settings.run import RunConfig
@@ -25,7 +24,7 @@ from optimizers.studies.trial import QUESTION_STEPS
 
 def main() -> None:
     """Print a table with a row a study and a setting."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(__doc__)
     parser.add_argument("studies", nargs="+", type=Path)
     parser.add_argument("--startup", type=whole_numbers, default=[1, 2, 4], help="values of study.pruner_startup_trials")
     parser.add_argument("--percentile", type=whole_numbers, default=[50, 33], help="values of study.pruner_percentile")

@@ -12,7 +12,8 @@ from optuna.storages.journal import JournalFileBackend
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from over_seeds import compared, difference_cells, setting, table
+from frame import setting, table
+from over_seeds import compared, difference_cells
 from study_replay import replayed
 
 

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from carry_over import Arm, Study, builtin_arms, drawn, read_arms  # noqa: E402
+from carry_over_arms import Arm, builtin_arms, read_arms  # noqa: E402
+from carry_over_study import Study, drawn  # noqa: E402
 
 from optimizers.settings.load import load_config  # noqa: E402
 from programs.tasks import load_task  # noqa: E402

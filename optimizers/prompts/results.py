@@ -42,7 +42,7 @@ def _figures(compiled: Compiled) -> dict[str, Any]:
         "dev": {
             "uncompiled": _scored(base, DEV),
             "compiled": _scored(compiled.best, DEV),
-            "comparison": dev and {"n": dev.n, "delta": dev.delta, "ci95": [dev.low, dev.high], "p": dev.p},
+            "comparison": dev and dev.to_dict(),
         },
         "paid": compiled.paid.to_dict(),
     }

@@ -96,12 +96,7 @@ def write_experiment_report(folder: Path) -> list[Path]:
         ValueError: A file in it is not what it should be, or `metrics.json` is of a single run; names the file.
     """
     folder = Path(folder)
-    written = write_sections(folder, sections(read_experiment(folder)))
-    kept = {path.name for path in written}
-    for path in [path for pattern in _FIGURES for path in (folder / "figures").glob(pattern)]:
-        if path.name not in kept:
-            path.unlink(missing_ok=True)
-    return written
+    return write_sections(folder, sections(read_experiment(folder)), earlier=_FIGURES)
 
 
 def read_experiment(folder: Path) -> RunFiles:

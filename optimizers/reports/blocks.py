@@ -168,6 +168,11 @@ def percent_interval(record: Mapping[str, Any]) -> str:
     return f"{percent(low)} to {percent(high)}" if is_number(low) and is_number(high) else "n/a"
 
 
+def points_difference(record: Mapping[str, Any]) -> str:
+    """`delta` of a comparison of scores, in percentage points."""
+    return f"{100 * record['delta']:+.1f}" if is_number(record.get("delta")) else "n/a"
+
+
 def points_interval(record: Mapping[str, Any]) -> str:
     """`ci95` of a difference of scores, in percentage points."""
     low, high = interval_of(record)

@@ -11,11 +11,11 @@ from optimizers.reports.blocks import (
     Table,
     Text,
     count_text,
-    is_number,
     missing_text,
     p_text,
     percent,
     percent_interval,
+    points_difference,
     points_interval,
 )
 from optimizers.reports.read import RunFiles
@@ -50,6 +50,12 @@ def _retention(run: RunFiles) -> list[Block]:
 
 
 def _comparison_row(record: Mapping[str, Any]) -> list[str]:
-    delta = f"{100 * record['delta']:+.1f}" if is_number(record.get("delta")) else "n/a"
     tail = [p_text(record.get("p")), p_text(record.get("p_holm")), count_text(record.get("wins")), count_text(record.get("losses"))]
-    return [str(record.get("a")), str(record.get("b")), count_text(record.get("n")), delta, points_interval(record), *tail]
+    return [
+        str(record.get("a")),
+        str(record.get("b")),
+        count_text(record.get("n")),
+        points_difference(record),
+        points_interval(record),
+        *tail,
+    ]

@@ -149,8 +149,9 @@ def experiment(
         raise ValueError(f"Unknown stage {unknown[0]!r}; expected some of {list(GRID_STAGES)}, joined by commas.")
     result = _continuable(lambda show: run_experiment(config, show, chosen))
     if "report" in chosen:
-        out.print((result.folder / "report.md").read_text().split("\n## ")[1], markup=False, highlight=False, soft_wrap=True)
-        out.print(f"Report: {result.folder / 'report.html'}", soft_wrap=True)
+        from optimizers.reports.experiment_report import read_experiment, what_it_says
+
+        _show_report(str(result.folder), [what_it_says(read_experiment(result.folder))], result.folder / "report.html")
 
 
 @app.command(name="compile", context_settings=_OPEN, epilog=_SETTINGS_HELP)

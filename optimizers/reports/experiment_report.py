@@ -119,7 +119,7 @@ def read_experiment(folder: Path) -> RunFiles:
 def sections(run: RunFiles) -> list[Section]:
     """The report of an experiment, in reading order."""
     return [
-        Section("What it says", _headlines(run)),
+        what_it_says(run),
         Section("Setting", _setting(run)),
         Section("Labels and students", _students(run)),
         *screening_sections(run),
@@ -145,6 +145,11 @@ def sections(run: RunFiles) -> list[Section]:
 
 
 # What it says
+def what_it_says(run: RunFiles) -> Section:
+    """Which part distils, by training task: the first section."""
+    return Section("What it says", _headlines(run))
+
+
 def _headlines(run: RunFiles) -> list[Block]:
     blocks: list[Block] = []
     if run.metrics.get("incomplete"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from optimizers.reports.blocks import Section
     from optimizers.settings.run import RunConfig
 
 T = TypeVar("T")
@@ -111,6 +112,13 @@ def _show(result: Any) -> None:
     out.print(f"Report: {result.folder / 'report.html'}", soft_wrap=True)
 
 
+def _show_report(title: str, sections: Sequence[Section], report: Path) -> None:
+    from optimizers.reports.terminal import show
+
+    show(out, title, sections)
+    out.print(f"Report: {report}", highlight=False, soft_wrap=True)
+
+
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved plan with calls, tokens, dollars and minutes; do nothing.")]
 
 
@@ -141,8 +149,9 @@ def experiment(
         raise ValueError(f"Unknown stage {unknown[0]!r}; expected some of {list(GRID_STAGES)}, joined by commas.")
     result = _continuable(lambda show: run_experiment(config, show, chosen))
     if "report" in chosen:
-        out.print((result.folder / "report.md").read_text().split("\n## ")[1], markup=False, highlight=False, soft_wrap=True)
-        out.print(f"Report: {result.folder / 'report.html'}", soft_wrap=True)
+        from optimizers.reports.experiment_report import read_experiment, what_it_says
+
+        _show_report(str(result.folder), [what_it_says(read_experiment(result.folder))], result.folder / "report.html")
 
 
 @app.command(name="compile", context_settings=_OPEN, epilog=_SETTINGS_HELP)
@@ -157,12 +166,12 @@ def compile_(context: typer.Context, dry_run: DryRun = False) -> None:
 
         out.print(compile_plan(Compilation(config)))
         return
-    from optimizers.prompts.results import summary, table
+    from optimizers.jobs.jsonlines import read_json
+    from optimizers.reports.compilation import candidates, in_short, title
 
     compiled = _continuable(lambda show: compile_prompts(config, show))
-    out.print(table(compiled))
-    for line in summary(compiled):
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    found = read_json(compiled.folder / "compiled.json")
+    _show_report(title(found), [candidates(found), in_short(found)], compiled.folder / "compiled.html")
     out.print(f"For labelling: --teacher.program {compiled.folder / 'program.json'}", highlight=False, soft_wrap=True)
     raise typer.Exit(1 if compiled.failed else 0)
 
@@ -182,7 +191,9 @@ def study(
     from optimizers.studies.study import study as run_study
 
     result = _continuable(lambda show: run_study(config, show))
-    out.print((result.folder / "study.md").read_text(), markup=False, highlight=False, soft_wrap=True)
+    from optimizers.reports.study import sections, title
+
+    _show_report(title(result.found), sections(result.found), result.folder / "study.html")
     out.print(f"Best configuration: {result.best_config}" if result.best else "No trial has a score.", soft_wrap=True)
 
 
@@ -198,7 +209,9 @@ def improve(context: typer.Context, dry_run: DryRun = False) -> None:
     from optimizers.improvement.improve import improve as improve_student
 
     result = _continuable(lambda show: improve_student(config, show))
-    out.print((result.folder / "improve.md").read_text(), markup=False, highlight=False, soft_wrap=True)
+    from optimizers.reports.improvement import sections, title
+
+    _show_report(title(result.metrics), sections(result.metrics), result.folder / "improve.html")
 
 
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)

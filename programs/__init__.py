@@ -8,15 +8,18 @@ dspy.configure(lm=lm("openai/gpt-4.1-mini"))
 TwoStage()(question="Was Hugo's mother born before his father?", context="...").answer
 """
 
-from programs.adapter import LineAdapter, TerseLineAdapter
-from programs.baselines.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
-from programs.baselines.hidden_question import HiddenQuestion
-from programs.baselines.interactive import Interactive
-from programs.compiled.frozen import Frozen
-from programs.compiled.state import load_program
-from programs.feedback import FeedbackTwoStage
-from programs.modules import SingleStage, TwoStage
-from programs.signatures import Answer, Decompose, DecomposeWithAttempt, FollowUp, ShortAnswer, Solve
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from programs.adapter import LineAdapter, TerseLineAdapter
+    from programs.baselines.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
+    from programs.baselines.hidden_question import HiddenQuestion
+    from programs.baselines.interactive import Interactive
+    from programs.compiled.frozen import Frozen
+    from programs.compiled.state import load_program
+    from programs.feedback import FeedbackTwoStage
+    from programs.modules import SingleStage, TwoStage
+    from programs.signatures import Answer, Decompose, DecomposeWithAttempt, FollowUp, ShortAnswer, Solve
 
 __all__ = [
     "Answer",
@@ -40,3 +43,35 @@ __all__ = [
     "TwoStage",
     "load_program",
 ]
+
+_HOMES = {
+    "Answer": "programs.signatures",
+    "Decompose": "programs.signatures",
+    "DecomposeWithAttempt": "programs.signatures",
+    "FeedbackTwoStage": "programs.feedback",
+    "FollowUp": "programs.signatures",
+    "Frozen": "programs.compiled.frozen",
+    "Generic": "programs.baselines.controls",
+    "HiddenQuestion": "programs.baselines.hidden_question",
+    "Interactive": "programs.baselines.interactive",
+    "LineAdapter": "programs.adapter",
+    "NoDecomposition": "programs.baselines.controls",
+    "OtherQuestion": "programs.baselines.controls",
+    "Reference": "programs.baselines.controls",
+    "ShortAnswer": "programs.signatures",
+    "Shuffled": "programs.baselines.controls",
+    "SingleStage": "programs.modules",
+    "Solve": "programs.signatures",
+    "TerseLineAdapter": "programs.adapter",
+    "TwoStage": "programs.modules",
+    "load_program": "programs.compiled.state",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use: registries and reports need no DSPy."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'programs' has no attribute {name!r}; it has {__all__}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -40,7 +40,7 @@ def test_killed_in_the_tries_and_in_the_training_it_repeats_nothing(tmp_path):
     student = (folder / "student" / "S_D-R" / "manifest.json").read_text()
     kill_when(lambda: lines_in(folder / "rounds" / "1" / "student.work" / "progress.jsonl", 2), words)
     output = finish(command(*words))
-    assert "## Against round 0" in output
+    assert "\nAgainst round 0\n" in output
     asked = Counter(line["key"] for line in read_lines(folder / "rounds" / "traces.jsonl"))
     assert set(asked.values()) == {1} and first.items() <= asked.items()
     assert (folder / "student" / "S_D-R" / "manifest.json").read_text() == student

@@ -60,6 +60,11 @@ class Comparison(NamedTuple):
     losses: int
     ties: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """What a file of results says of it: the bounds as `ci95`, all else under its own name."""
+        counts = {"wins": self.wins, "losses": self.losses, "ties": self.ties}
+        return {"n": self.n, "delta": self.delta, "ci95": [self.low, self.high], "p": self.p, **counts}
+
 
 def mean_interval(scores: Sequence[float | None], level: float = 0.95, *, seed: int = 0) -> Interval:
     """Mean of `scores` with its interval: Wilson's where all are 0 or 1, else a BCa bootstrap.

@@ -194,10 +194,8 @@ def _comparisons(measured: list[Measured], table: Table) -> list[dict[str, Any]]
     rows: list[dict[str, Any]] = []
     for one in measured:
         for other in _references(one, table):
-            found = paired_comparison(one.scores, other.scores)
             place = {key: value for key, value in one.identity().items() if key != "condition"}
-            rows.append({**place, "a": one.name, "b": other.name, "n": found.n, "delta": found.delta, "ci95": [found.low, found.high],
-                         "p": found.p, "wins": found.wins, "losses": found.losses, "ties": found.ties})  # fmt: skip
+            rows.append({**place, "a": one.name, "b": other.name, **paired_comparison(one.scores, other.scores).to_dict()})
     for row, adjusted in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):
         row["p_holm"] = adjusted
     return rows

@@ -109,9 +109,7 @@ def _comparisons(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, An
     """Every pair of conditions on the questions that both were scored on, Holm-adjusted over all pairs."""
     rows: list[dict[str, Any]] = []
     for a, b in combinations(scores, 2):
-        found = paired_comparison(scores[a], scores[b])
-        rows.append({"a": a, "b": b, "n": found.n, "delta": found.delta, "ci95": [found.low, found.high], "p": found.p,
-                     "wins": found.wins, "losses": found.losses, "ties": found.ties})  # fmt: skip
+        rows.append({"a": a, "b": b, **paired_comparison(scores[a], scores[b]).to_dict()})
     for row, adjusted in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):
         row["p_holm"] = adjusted
     return rows

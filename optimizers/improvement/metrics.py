@@ -71,16 +71,4 @@ def _compared(rounds: Mapping[int, list[dict[str, Any]]], best: int) -> dict[str
     if 0 not in scores or best not in scores:
         return summary
     found = paired_comparison(scores[best], scores[0])
-    return {
-        **summary,
-        "comparison": {
-            "a": f"round {best}",
-            "b": "round 0",
-            "n": found.n,
-            "delta": found.delta,
-            "ci95": [found.low, found.high],
-            "p": found.p,
-            "wins": found.wins,
-            "losses": found.losses,
-        },
-    }
+    return {**summary, "comparison": {"a": f"round {best}", "b": "round 0", **found.to_dict()}}

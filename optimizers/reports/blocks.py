@@ -1,4 +1,4 @@
-"""TODO optimizers.reports.blocks."""
+"""What sections are made of: text, tables, figures and questions, and numbers as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from optimizers.reports import figures
-from optimizers.reports.read import REFERENCE, RunFiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,11 +28,6 @@ def interval_of(record: Mapping[str, Any]) -> tuple[Any, Any]:
     """The bounds in `ci95`, or two Nones."""
     low, high = record.get("ci95") or (None, None)
     return low, high
-
-
-UNTRAINED = "student0+teacher"
-
-STUDENTS = ("S_D-R+teacher", "S_D-T+teacher")
 
 
 @dataclass(frozen=True)
@@ -124,32 +118,12 @@ class Section:
     blocks: list[Block] = field(default_factory=list)
 
 
+CONTINUE = "The same command again does what is missing."
+
+
 def missing_text(text: str) -> Text:
     """What a file does not hold, said as such."""
     return Text(text, "missing")
-
-
-def _student(conditions: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The condition that headlines speak of: a trained student that decomposes for the teacher."""
-    others = (name for name in conditions if name.endswith("+teacher") and name not in (REFERENCE, UNTRAINED))
-    known = (name for name in STUDENTS if name in conditions)
-    return next((name for name in (*known, *others) if is_number(conditions[name].get("score"))), None)
-
-
-def _comparison(run: RunFiles, a: str, b: str) -> Mapping[str, Any] | None:
-    """The comparison of `a` with `b`, turned round if the run holds the reverse."""
-    return next((found for record in run.records("comparisons") if (found := oriented(record, a, b))), None)
-
-
-def oriented(record: Mapping[str, Any], a: str, b: str) -> Mapping[str, Any] | None:
-    """The comparison `record` as one of `a` with `b`, turned round if it is the reverse; None if it is of others."""
-    if (record.get("a"), record.get("b")) == (a, b):
-        return record
-    if (record.get("a"), record.get("b")) != (b, a) or not is_number(record.get("delta")):
-        return None
-    low, high = interval_of(record)
-    bounds = [-high, -low] if is_number(low) and is_number(high) else None
-    return {**record, "a": a, "b": b, "delta": -record["delta"], "ci95": bounds}
 
 
 def machine_text(machine: Mapping[str, Any]) -> str | None:
@@ -192,6 +166,11 @@ def percent_interval(record: Mapping[str, Any]) -> str:
     """`ci95` of a score."""
     low, high = interval_of(record)
     return f"{percent(low)} to {percent(high)}" if is_number(low) and is_number(high) else "n/a"
+
+
+def points_difference(record: Mapping[str, Any]) -> str:
+    """`delta` of a comparison of scores, in percentage points."""
+    return f"{100 * record['delta']:+.1f}" if is_number(record.get("delta")) else "n/a"
 
 
 def points_interval(record: Mapping[str, Any]) -> str:

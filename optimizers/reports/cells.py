@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optimizers.reports.blocks import interval_of, is_number, number, oriented, points_interval
+from optimizers.reports.blocks import interval_of, is_number, number, points_interval
+from optimizers.reports.conditions import oriented
 from optimizers.reports.read import RunFiles
 
 Cell = Mapping[str, Any]

@@ -16,9 +16,10 @@ from optimizers.reports.blocks import (
     p_text,
     percent,
     percent_interval,
+    points_difference,
     points_interval,
 )
-from optimizers.reports.cells import Cell, comparison, gap, in_domain, is_student, label, outcome, points_text, roles, tests_of, words_of
+from optimizers.reports.cells import Cell, comparison, gap, in_domain, is_student, label, outcome, roles, tests_of, words_of
 from optimizers.reports.read import RunFiles
 
 
@@ -38,13 +39,12 @@ def comparisons(run: RunFiles) -> list[Block]:
 
 
 def _comparison_row(record: Mapping[str, Any]) -> list[str]:
-    delta = points_text(100 * record["delta"] if is_number(record.get("delta")) else None)
     words = words_of(record, "a", "b", "train", "test", "ablation")
     counts = [count_text(record.get(key)) for key in ("wins", "losses", "ties", "seed")]
     return [
         *words,
         count_text(record.get("n")),
-        delta,
+        points_difference(record),
         points_interval(record),
         p_text(record.get("p")),
         p_text(record.get("p_holm")),

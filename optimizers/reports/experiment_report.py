@@ -96,12 +96,7 @@ def write_experiment_report(folder: Path) -> list[Path]:
         ValueError: A file in it is not what it should be, or `metrics.json` is of a single run; names the file.
     """
     folder = Path(folder)
-    written = write_sections(folder, sections(read_experiment(folder)))
-    kept = {path.name for path in written}
-    for path in [path for pattern in _FIGURES for path in (folder / "figures").glob(pattern)]:
-        if path.name not in kept:
-            path.unlink(missing_ok=True)
-    return written
+    return write_sections(folder, sections(read_experiment(folder)), earlier=_FIGURES)
 
 
 def read_experiment(folder: Path) -> RunFiles:
@@ -124,7 +119,7 @@ def read_experiment(folder: Path) -> RunFiles:
 def sections(run: RunFiles) -> list[Section]:
     """The report of an experiment, in reading order."""
     return [
-        Section("What it says", _headlines(run)),
+        what_it_says(run),
         Section("Setting", _setting(run)),
         Section("Labels and students", _students(run)),
         *screening_sections(run),
@@ -150,6 +145,11 @@ def sections(run: RunFiles) -> list[Section]:
 
 
 # What it says
+def what_it_says(run: RunFiles) -> Section:
+    """Which part distils, by training task: the first section."""
+    return Section("What it says", _headlines(run))
+
+
 def _headlines(run: RunFiles) -> list[Block]:
     blocks: list[Block] = []
     if run.metrics.get("incomplete"):

@@ -1,4 +1,4 @@
-"""Figures of a run, each from what `metrics.json` and `progress.jsonl` hold; None where there is nothing to draw.
+"""What the figures of all reports share: size, style, colours, and bars and axes that several of them draw.
 
 Figures are made without pyplot, so a notebook's backend and open figures stay as they are, and matplotlib is loaded only
 while one is drawn. Widths are in inches and small enough that labels can be read on a phone.
@@ -61,12 +61,26 @@ def png(figure: Figure) -> bytes:
 
 def canvas(height: float) -> tuple[Figure, Axes]:
     """An empty figure of the reports' width with one plot; `height` in inches."""
+    figure, (axes,) = canvases([height])
+    return figure, axes
+
+
+def canvases(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """An empty figure of the reports' width with plots below each other; `heights` in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    plots = list(figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0])
+    for axes in plots:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, plots
+
+
+def upright_intervals(axes: Axes, places: Sequence[float], bounds: Sequence[Sequence[float | None]], colour: str) -> None:
+    """Intervals of shares as upright lines in percent; none is drawn where a bound is not known."""
+    for place, (low, high) in zip(places, bounds, strict=True):
+        if low is not None and high is not None:
+            axes.plot([place, place], [100 * low, 100 * high], color=colour, linewidth=2.0, alpha=0.5)
 
 
 def rows_axis(axes: Axes, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What came of the rounds: `improve.json`, `improve.md` and a figure."""
+"""The report of an improvement: `improve.md`, `improve.html` and a figure, from `improve.json`."""
 
 from __future__ import annotations
 
@@ -7,84 +7,114 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizers.jobs.jsonlines import read_json
-from optimizers.reports.blocks import is_number
-from optimizers.reports.figures import COLOURS, FAINT, canvas, legend_below, png, styled
+from optimizers.reports.blocks import (
+    Block,
+    Bullets,
+    Section,
+    Table,
+    Text,
+    count_text,
+    is_number,
+    missing_text,
+    p_text,
+    percent,
+    percent_interval,
+    picture_or_text,
+    points_difference,
+    points_interval,
+    usd_text,
+)
+from optimizers.reports.figures import COLOURS, FAINT, canvas, legend_below, styled, upright_intervals
+from optimizers.reports.write import write_sections
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SETS = {"test": "the test questions", "own": "the test questions of the run's own task"}
 
+_METHODS = {"expert": "expert iteration", "dpo": "DPO", "grpo": "GRPO"}
 
-def write_report(folder: Path) -> None:
-    """`improve.md` and `figures/improve.png` from `improve.json`."""
-    metrics = read_json(folder / "improve.json")
-    figure = rounds_figure(metrics["rounds"], metrics["best"])
-    if figure is not None:
-        (folder / "figures").mkdir(exist_ok=True)
-        (folder / "figures" / "improve.png").write_bytes(png(figure))
-    (folder / "improve.md").write_text(_markdown(metrics, figure is not None))
+_COLUMNS = ("round", "decompositions", "right", "new rows", "rows", "dev score", "95 % interval", "tokens", "seconds", "dollars")
+
+_FIGURE = "improve.png"
 
 
-def _markdown(metrics: Mapping[str, Any], drawn: bool) -> str:
-    settings = metrics["settings"]
+def write_report(folder: Path) -> list[Path]:
+    """Write `improve.md`, `improve.html` and `figures/improve.png` from `improve.json`; returns these files."""
+    found = read_json(folder / "improve.json")
+    return write_sections(folder, sections(found), title=title(found), stem="improve", earlier=[_FIGURE])
+
+
+def title(found: Mapping[str, Any]) -> str:
+    """Which student was improved, and by which method."""
+    method = found["settings"]["method"]
+    return f"{found['student']}, improved by {_METHODS.get(method, method)}"
+
+
+def sections(found: Mapping[str, Any]) -> list[Section]:
+    """The report of an improvement, in reading order.
+
+    Args:
+        found: `improve.json`.
+    """
+    tests = [_against(name, tested) for name, tested in found["tests"].items()]
+    against: Block = Bullets(tests) if tests else missing_text("No test question was asked.")
+    return [Section("In short", _in_short(found)), Section("Rounds", _rounds(found)), Section("Against round 0", [against])]
+
+
+def _in_short(found: Mapping[str, Any]) -> list[Block]:
+    settings = found["settings"]
     hidden = ", who is not told the question" if settings.get("hide_question") else ""
-    name = {"expert": "expert iteration", "dpo": "DPO", "grpo": "GRPO"}[settings["method"]]
-    parts = [
-        f"# {metrics['student']}, improved by {name}",
-        f"Reward: {settings['reward']}, by {metrics['solver']}{hidden}. It ended because {metrics['ended']}; "
-        f"round {metrics['best']} is the best.",
-        *([f"**Incomplete:** {metrics['incomplete']}. The same command continues."] if "incomplete" in metrics else []),
-        "## Rounds",
-        _table(metrics["rounds"], metrics["best"]),
-        *(["![Dev score by round](figures/improve.png)"] if drawn else []),
+    text = f"Reward: {settings['reward']}, by {found['solver']}{hidden}. It ended because {found['ended']}; "
+    blocks: list[Block] = [Text(f"{text}round {found['best']} is the best.")]
+    if "incomplete" in found:
+        blocks.append(Text(f"Incomplete: {found['incomplete']}. The same command continues.", "warning"))
+    return blocks
+
+
+def _rounds(found: Mapping[str, Any]) -> list[Block]:
+    rounds, best = found["rounds"], found["best"]
+    text = (
         "Right: share of the judged decompositions that reached the reward. Tokens, seconds and dollars: of the tries and the dev "
-        "questions; a round's training stands by itself. A local model without a price an hour has no dollars.",
-        "## Against round 0",
-        *[_against(name, found) for name, found in metrics["tests"].items()],
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _table(rounds: Sequence[Mapping[str, Any]], best: int) -> str:
-    head = "| round | decompositions | right | new rows | rows | dev score | 95 % interval | tokens | seconds | dollars | training, s |"
-    lines = [head, "|" + "---|" * 11]
-    for one in rounds:
-        judged = one.get("right", 0) + one.get("wrong", 0)
-        right = f"{one['right'] / judged:.0%}" if judged else ""
-        cells = [
-            f"**{one['round']}**" if one["round"] == best else str(one["round"]),
-            str(one.get("decompositions", "")),
-            right,
-            str(one["new_rows"]),
-            str(one["rows"]),
-            _percent(one["dev"]) + ("" if one["complete"] else " (not all asked)"),
-            f"{_percent(one['ci95'][0])} to {_percent(one['ci95'][1])}",
-            f"{one['tokens']:,}",
-            f"{one['seconds']:.0f}",
-            "no price" if one["usd"] is None else f"{one['usd']:.4f}",
-            f"{one['training_seconds']:.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _against(name: str, found: Mapping[str, Any]) -> str:
-    scores = ", ".join(f"{key} {_percent(value['score'])}" for key, value in found.items() if key.startswith("round"))
-    compared = found.get("comparison")
-    if compared is None:
-        return f"On {_SETS[name]}: {scores or 'not asked'}."
-    if compared["a"] == compared["b"]:
-        return f"On {_SETS[name]} ({compared['n']}): {scores}. No round was better than round 0 on the dev questions."
-    low, high = compared["ci95"]
-    return (
-        f"On {_SETS[name]} ({compared['n']}, paired): {scores}; difference {100 * compared['delta']:+.1f} points "
-        f"({100 * low:+.1f} to {100 * high:+.1f}), p = {compared['p']:.3f}."
+        "questions; a round's training stands by itself. A local model without a price an hour has no dollars."
     )
+    table = Table([*_COLUMNS, "training, s"], [_round_row(one, best) for one in rounds], frozenset({0}))
+    picture = picture_or_text(_FIGURE, rounds_figure(rounds, best), "Dev score by round", "No round has a dev score to draw.")
+    return [table, picture, Text(text)]
 
 
-def _percent(value: Any) -> str:
-    return f"{value:.1%}" if is_number(value) else "none"
+def _round_row(one: Mapping[str, Any], best: int) -> list[str]:
+    share = _right_share(one)
+    return [
+        f"{one['round']} (best)" if one["round"] == best else str(one["round"]),
+        count_text(one["decompositions"]) if "decompositions" in one else "",
+        "" if share is None else f"{share:.0%}",
+        count_text(one["new_rows"]),
+        count_text(one["rows"]),
+        percent(one["dev"]) + ("" if one["complete"] else " (not all asked)"),
+        percent_interval(one),
+        count_text(one["tokens"]),
+        count_text(one["seconds"]),
+        usd_text(one["usd"]),
+        count_text(one["training_seconds"]),
+    ]
+
+
+def _right_share(one: Mapping[str, Any]) -> float | None:
+    """Of the judged tries of a round; None where there were none."""
+    judged = one.get("right", 0) + one.get("wrong", 0)
+    return one["right"] / judged if judged else None
+
+
+def _against(name: str, tested: Mapping[str, Any]) -> str:
+    scores = ", ".join(f"{key} {percent(value['score'])}" for key, value in tested.items() if key.startswith("round"))
+    compared, questions = tested.get("comparison"), _SETS.get(name, name)
+    if compared is None:
+        return f"On {questions}: {scores or 'not asked'}."
+    if compared["a"] == compared["b"]:
+        return f"On {questions} ({compared['n']}): {scores}. No round was better than round 0 on the dev questions."
+    text = f"On {questions} ({compared['n']}, paired): {scores}; difference {points_difference(compared)} points"
+    return f"{text} ({points_interval(compared)}), p = {p_text(compared['p'])}."
 
 
 @styled
@@ -96,13 +126,8 @@ def rounds_figure(rounds: Sequence[Mapping[str, Any]], best: int) -> Figure | No
     figure, axes = canvas(3.4)
     numbers = [one["round"] for one in scored]
     axes.plot(numbers, [100 * one["dev"] for one in scored], "-o", color=COLOURS[0], label="dev score, 95% interval")
-    for one in scored:
-        low, high = one["ci95"]
-        if is_number(low) and is_number(high):
-            axes.plot([one["round"]] * 2, [100 * low, 100 * high], color=COLOURS[0], linewidth=2.0, alpha=0.5)
-    tried = [
-        (one["round"], 100 * one["right"] / (one["right"] + one["wrong"])) for one in scored if one.get("right", 0) + one.get("wrong", 0)
-    ]
+    upright_intervals(axes, numbers, [one["ci95"] for one in scored], COLOURS[0])
+    tried = [(one["round"], 100 * share) for one in scored if (share := _right_share(one)) is not None]
     if tried:
         axes.plot(*zip(*tried, strict=True), "--s", color=COLOURS[1], markersize=5, label="right tries")
     chosen = next((one for one in scored if one["round"] == best), scored[0])

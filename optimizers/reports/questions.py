@@ -1,4 +1,4 @@
-"""Texts in an experiment's report: replies without the answer format, and questions side by side."""
+"""Texts of models: an experiment's replies without the answer format, and questions side by side."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from itertools import zip_longest
 from typing import Any
 
 from optimizers.reports.blocks import (
-    UNTRAINED,
     Block,
     Code,
     Question,
     Reply,
     Table,
     Text,
-    _student,
     count_text,
     missing_text,
     number,
     verdict,
 )
 from optimizers.reports.cells import Cell, best_student, cells_of, in_domain, label, named, tests_of, words_of
+from optimizers.reports.conditions import UNTRAINED
 from optimizers.reports.read import REFERENCE, RunFiles
 
 _REPLIES_SHOWN = 5
@@ -83,14 +82,7 @@ def questions(run: RunFiles) -> list[Block]:
 
 QUESTIONS_SHOWN = 12
 
-_STATES = ("ok", "none_needed", "unparseable", "over_limit")
-
 _LONGEST = 3000
-
-
-# Questions side by side
-def _questions(run: RunFiles) -> list[Block]:
-    return question_blocks({name: run.predictions[name] for name in _shown_conditions(run)})
 
 
 def question_blocks(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Block]:
@@ -110,13 +102,6 @@ def question_blocks(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> l
             f" These conditions disagree on {disagreeing} of those shown; such questions are picked on purpose, so read no rates off them."
         )
     return [Text(text), *(question_block([(name, answered[name][key]) for name in answered]) for key in chosen)]
-
-
-def _shown_conditions(run: RunFiles) -> list[str]:
-    """Up to three: teacher, trained student, untrained student where they are, else the first ones that there are."""
-    there = [name for name in (*run.conditions, *run.predictions) if run.predictions.get(name)]
-    wanted = [REFERENCE, _student(run.conditions), UNTRAINED, *there]
-    return [name for name in dict.fromkeys(wanted) if name in there][:3]
 
 
 def _choose(common: Sequence[str], answered: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[list[str], int]:

@@ -1,4 +1,4 @@
-"""TODO optimizers.reports.read."""
+"""The files of a run folder, read for its report."""
 
 from __future__ import annotations
 

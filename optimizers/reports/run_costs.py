@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from optimizers.evaluation.stages import stages_of
-from optimizers.reports.blocks import Block, Table, Text, count_text, is_number, missing_text, picture_or_text, usd_text
+from optimizers.reports.blocks import Block, Section, Table, Text, count_text, is_number, missing_text, picture_or_text, usd_text
 from optimizers.reports.read import RunFiles
 from optimizers.reports.run_figures import token_figure
 
 
-def _costs(run: RunFiles) -> list[Block]:
+def costs(run: RunFiles) -> list[Section]:
+    """A line a stage of each condition, and of labelling; and the figure of tokens."""
+    return [Section("Tokens, seconds and dollars", _usage(run))]
+
+
+def _usage(run: RunFiles) -> list[Block]:
     lines = [[name, stage, *_usage_row(usage)] for name, c in run.conditions.items() for stage, usage in stages_of(c).items()]
     if labelling := run.part("labelling"):
         lines.insert(0, ["(labelling)", "teacher", *_usage_row(labelling)])

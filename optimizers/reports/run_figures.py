@@ -1,4 +1,4 @@
-"""TODO optimizers.reports.run_figures."""
+"""Figures of a run: scores, tokens, training rows and losses; each None where there is nothing to draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO optimizers.reports.training."""
+"""Training rows of a run, and the trainings on them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from optimizers.reports.blocks import (
     Block,
+    Section,
     Table,
     Text,
     count_text,
@@ -22,7 +23,11 @@ from optimizers.reports.read import RunFiles
 from optimizers.reports.run_figures import rows_figure, training_figure
 
 
-# Rows and training
+def rows(run: RunFiles) -> list[Section]:
+    """What each screening policy kept of the labelled questions, and why it dropped the others."""
+    return [Section("Training rows", _rows(run))]
+
+
 def _rows(run: RunFiles) -> list[Block]:
     policies = policies_of(run)
     if not policies:
@@ -60,6 +65,11 @@ def policies_of(run: RunFiles) -> dict[str, dict[str, float]]:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in values.items() if is_number(value)}
+
+
+def training(run: RunFiles) -> list[Section]:
+    """A line a trained student, and the curves of the losses."""
+    return [Section("Training", _training(run))]
 
 
 def _training(run: RunFiles) -> list[Block]:

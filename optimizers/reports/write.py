@@ -1,6 +1,5 @@
-"""The report of a run: `report.md`, a self-contained `report.html`, and the figures as PNG.
+"""Writes sections as markdown, as a self-contained HTML file, and their figures as PNG, whatever they report on.
 
-What stands in it is decided in `optimizers.reports.run_report`; here the run folder is read and the sections are written.
 The HTML loads nothing from outside and runs no script; every text from questions and models is escaped.
 """
 
@@ -11,26 +10,46 @@ import html
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from optimizers.reports.blocks import Block, Bullets, Code, Picture, Question, Reply, Section, Table, Text
 
 _TEMPLATE = Path(__file__).with_name("template.html.j2")
 
 
-def write_sections(run_dir: Path, contents: Sequence[Section]) -> list[Path]:
-    """Write `contents` as `report.md`, `report.html` and `figures/*.png` into `run_dir`; returns these files.
+def write_sections(
+    folder: Path,
+    contents: Sequence[Section],
+    *,
+    title: str = "",
+    stem: str = "report",
+    figures: str = "figures",
+    earlier: Sequence[str] = (),
+) -> list[Path]:
+    """Write `contents` as `<stem>.md`, `<stem>.html` and PNG files; returns these files.
 
     Files are replaced whole, so a reader never sees half of one.
+
+    Args:
+        folder: Where to write.
+        contents: In reading order.
+        title: Of the report; "Report of" the folder if it is empty.
+        stem: Name of both files.
+        figures: Folder of the PNG files, inside `folder`; "." for `folder` itself.
+        earlier: Names or patterns of figures that an earlier report may have left; those not drawn this time are removed.
     """
-    pictures = {block.name: block.data for section in contents for block in section.blocks if isinstance(block, Picture)}
-    title = f"Report of {run_dir.resolve().name}"
-    written = [run_dir / "report.md", run_dir / "report.html", *(run_dir / "figures" / name for name in pictures)]
-    _write(written[0], markdown(title, contents).encode("utf-8", "replace"))
-    _write(written[1], page(title, contents).encode("utf-8", "replace"))
-    for name, data in pictures.items():
-        _write(run_dir / "figures" / name, data)
-    return written
+    title = title or f"Report of {folder.resolve().name}"
+    drawn = {folder / figures / block.name: block.data for section in contents for block in section.blocks if isinstance(block, Picture)}
+    made = {
+        folder / f"{stem}.md": markdown(title, contents, figures).encode("utf-8", "replace"),
+        folder / f"{stem}.html": page(title, contents).encode("utf-8", "replace"),
+        **drawn,
+    }
+    for path, data in made.items():
+        _write(path, data)
+    for path in [path for pattern in earlier for path in (folder / figures).glob(pattern) if path not in made]:
+        path.unlink(missing_ok=True)
+    return list(made)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -50,15 +69,15 @@ def page(title: str, contents: Iterable[Section]) -> str:
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(title=title, sections=list(contents))
 
 
-def markdown(title: str, contents: Iterable[Section]) -> str:
-    """The report as GitHub-flavoured markdown; figures by relative path."""
+def markdown(title: str, contents: Iterable[Section], figures: str = "figures") -> str:
+    """The report as GitHub-flavoured markdown; figures by their path below its folder."""
     parts = [f"# {_escape(title)}"]
     for section in contents:
-        parts += [f"## {section.title}", *map(_block, section.blocks)]
+        parts += [f"## {section.title}", *(_block(block, figures) for block in section.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
-def _block(block: Block) -> str:
+def _block(block: Block, figures: str) -> str:
     match block:
         case Text(text, tone):
             return {"plain": "{}", "missing": "*{}*"}.get(tone, "> {}").format(_escape(text))
@@ -67,7 +86,7 @@ def _block(block: Block) -> str:
         case Table():
             return _table(block)
         case Picture(name, alt):
-            return f"![{_escape(alt)}](figures/{name})"
+            return f"![{_escape(alt)}]({PurePosixPath(figures) / name})"
         case Code(title, text, language):
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
             return f"{title}:\n\n{fence}{language}\n{text.rstrip()}\n{fence}"

@@ -132,8 +132,7 @@ def against_recipe(folder: Path, trials: list[FrozenTrial], best: FrozenTrial) -
     if recipe is None:
         return None
     best_scores, recipe_scores = (read_json(folder / t.user_attrs[FOLDER] / RESULT)["scores"] for t in (best, recipe))
-    found = paired_comparison(best_scores, recipe_scores)
-    return {"recipe": recipe.number, "n": found.n, "delta": found.delta, "ci95": [found.low, found.high], "p": found.p}
+    return {"recipe": recipe.number, **paired_comparison(best_scores, recipe_scores).to_dict()}
 
 
 def _write_best(folder: Path, best: FrozenTrial, space: Space) -> None:

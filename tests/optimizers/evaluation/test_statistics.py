@@ -121,6 +121,15 @@ def test_agreement_everywhere_is_not_certainty():
     assert retention(wrong, right) == pytest.approx((0, 0, bound, 20))
 
 
+def test_a_comparison_in_a_file_has_all_that_was_counted():
+    found = paired_comparison({"1": 1.0, "2": 1.0, "3": 0.0}, {"1": 0.0, "2": 1.0, "3": 0.0})
+    record = found.to_dict()
+    assert record["ci95"] == [found.low, found.high]
+    assert {key: record[key] for key in record if key != "ci95"} == {
+        key: value for key, value in found._asdict().items() if key not in ("low", "high")
+    }
+
+
 def test_comparison_without_pairs_is_nan():
     result = paired_comparison({"x": 1.0}, {"y": 1.0})
     assert (result.n, result.wins, result.ties) == (0, 0, 0)

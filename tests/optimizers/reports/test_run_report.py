@@ -11,8 +11,9 @@ from html.parser import HTMLParser
 import pytest
 
 from optimizers.reports import figures, run_figures
+from optimizers.reports.blocks import Picture, Section, Table, Text
 from optimizers.reports.read import read_run
-from optimizers.reports.run_report import FIGURES, write_report
+from optimizers.reports.run_report import FIGURES, SECTIONS, write_report
 from optimizers.reports.training import policies_of
 
 HOSTILE = '<script>alert("x")</script> | [link](http://example.org) `code`'
@@ -324,6 +325,39 @@ def test_what_is_no_run_folder_is_refused(tmp_path):
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(ValueError, match=r"metrics\.json is not valid JSON"):
         write_report(tmp_path)
+
+
+def test_a_section_of_another_package_stands_behind_the_own_ones(run_dir, monkeypatch):
+    monkeypatch.setattr(SECTIONS, "_added", {})
+    monkeypatch.setattr(SECTIONS, "_points", lambda: [])
+
+    def weather(run):
+        table = Table(["City", "Sky"], [["Oslo", f"{len(run.conditions)} clouds"]])
+        return [Section("Weather", [Text("It rained."), table, Picture("weather.png", "Clouds.", b"drawn")])]
+
+    SECTIONS.add("weather", weather)
+    assert run_dir / "figures" / "weather.png" in write_report(run_dir)
+    page = Page((run_dir / "report.html").read_text())
+    assert page.row("Oslo")[1] == "4 clouds" and "It rained." in page.text
+    text = (run_dir / "report.md").read_text()
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings[0] == "In short" and headings[-2:] == ["Questions side by side", "Weather"]
+    assert "| Oslo | 4 clouds |" in text and "![Clouds.](figures/weather.png)" in text
+    with pytest.raises(ValueError, match="There is a section of a run's report 'scores' already"):
+        SECTIONS.add("scores", weather)
+
+
+def test_reading_a_run_and_saying_what_it_holds_loads_no_model_library(run_dir):
+    code = (
+        "import sys, pathlib\n"
+        "from optimizers.reports.run_report import SECTIONS, write_report\n"
+        "own = [SECTIONS.get(name) for name in SECTIONS.names()]\n"
+        "print(sorted({'dspy', 'torch', 'matplotlib', 'jinja2'} & set(sys.modules)))\n"
+        "write_report(pathlib.Path(sys.argv[1]))\n"
+        "print(sorted({'dspy', 'torch'} & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code, str(run_dir)], capture_output=True, text=True, check=True).stdout
+    assert output == "[]\n[]\n"
 
 
 def test_figures_of_nothing_are_none():

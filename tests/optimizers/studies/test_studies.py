@@ -335,7 +335,7 @@ def test_a_spent_budget_returns_the_best_so_far(prepared, quick):
     result = study(config)
     assert len(result.trials) == 1 and result.best and not result.complete
     assert "study.max_usd=1e-09 is spent" in result.found["incomplete"]
-    assert "**Incomplete**" in (result.folder / "study.md").read_text()
+    assert "\n> Incomplete: " in (result.folder / "study.md").read_text()
     assert load_config(str(result.best_config)).out
     more = study(config.model_copy(update={"study": config.study.model_copy(update={"max_usd": None, "trials": 2})}))
     assert len(more.trials) == 2 and more.complete

@@ -1,0 +1,149 @@
+"""What a run found, in short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optimizers.evaluation.stages import stages_of
+from optimizers.reports.blocks import (
+    CONTINUE,
+    Block,
+    Bullets,
+    Section,
+    Text,
+    count_text,
+    is_number,
+    missing_text,
+    number,
+    p_text,
+    percent,
+    percent_interval,
+    points_interval,
+    usd_text,
+)
+from optimizers.reports.conditions import UNTRAINED, paired_comparison_of, student_condition
+from optimizers.reports.read import REFERENCE, RunFiles
+
+
+def in_short(run: RunFiles) -> list[Section]:
+    """Warnings, then the teacher, one stage alone and the student, with what the student keeps and saves."""
+    return [Section("In short", [*_warnings(run), _results(run), *_setting_note(run)])]
+
+
+def _warnings(run: RunFiles) -> list[Block]:
+    blocks: list[Block] = []
+    if run.metrics.get("incomplete"):
+        blocks.append(Text(f"This run is incomplete: {run.metrics['incomplete']} {CONTINUE}", "warning"))
+    if number(run.metrics.get("overlap")) > 0:
+        shared = f"{count_text(run.metrics['overlap'])} questions stand both in training and in test data"
+        blocks.append(Text(f"{shared}, so scores of trained students are too high.", "warning"))
+    return blocks
+
+
+def _results(run: RunFiles) -> Block:
+    if not run.conditions:
+        return missing_text(f"No condition has been evaluated, so there is no result yet. {CONTINUE}")
+    return Bullets([_teacher_line(run), *_single_stage_line(run), *_student_lines(run)])
+
+
+def _setting_note(run: RunFiles) -> list[Block]:
+    if run.metrics.get("task") != "multihop":
+        return []
+    text = (
+        "This is the embedded setting: it shows the machinery with real models on synthetic questions. It does not reproduce the "
+        "paper's benchmarks, which need a strong LLM: the same command with --teacher openai/... and a task of the paper does that."
+    )
+    return [Text(text, "note")]
+
+
+def _teacher_line(run: RunFiles) -> str:
+    teacher = run.conditions.get(REFERENCE)
+    if teacher is None or not is_number(teacher.get("score")):
+        return f"The teacher in both stages ({REFERENCE}) has no score in this run, so students cannot be held against it."
+    return f"The teacher in both stages ({REFERENCE}) scores {_score_with_interval(teacher)}."
+
+
+def _single_stage_line(run: RunFiles) -> list[str]:
+    """What one call alone reaches: without it, two stages would get the credit for reasoning at all (paper, Table 1)."""
+    asked = {"single-stage": "directly", "single-stage-cot": "by chain of thought"}
+    found = {how: run.conditions[name] for name, how in asked.items() if is_number(run.conditions.get(name, {}).get("score"))}
+    parts = [f"{how} {_score_with_interval(condition)}" for how, condition in found.items()]
+    return [f"Asked in one stage: {'; '.join(parts)}."] if parts else []
+
+
+def _student_lines(run: RunFiles) -> list[str]:
+    name = student_condition(run.conditions)
+    if name is None:
+        lines = ["No trained student was evaluated in the teacher's place."]
+    else:
+        decomposer = name.split("+")[0]
+        line = f"With the trained student {decomposer} as the decomposer ({name}): {_score_with_interval(run.conditions[name])}."
+        lines = [" ".join([line, *_difference_sentence(run, name)]), *_retention_lines(run, name), _saving_line(run, name)]
+    untrained = run.conditions.get(UNTRAINED, {})
+    if is_number(untrained.get("score")):
+        lines.insert(1, f"With the student model before training ({UNTRAINED}): {_score_with_interval(untrained)}.")
+    return lines
+
+
+def _difference_sentence(run: RunFiles, name: str) -> list[str]:
+    found = paired_comparison_of(run, name, REFERENCE)
+    if found is None or not is_number(found.get("delta")):
+        return ["Its difference from the teacher was not tested."]
+    delta, p = found["delta"], found.get("p_holm", found.get("p"))
+    size = f"{abs(100 * delta):.1f} points {'more' if delta > 0 else 'less'} than the teacher" if delta else "the score of the teacher"
+    text = f"That is {size} on the {count_text(found.get('n'))} questions scored in both"
+    text += f" (95% interval of the difference {points_interval(found)}; p = {p_text(p)}{' after Holm' if 'p_holm' in found else ''})"
+    if not is_number(p):
+        return [f"{text}."]
+    meaning = "chance alone hardly explains it" if p < 0.05 else "these questions do not show a difference, which is no proof of equality"
+    return [f"{text}: {meaning}."]
+
+
+def _retention_lines(run: RunFiles, name: str) -> list[str]:
+    for record in run.records("retention"):
+        if (record.get("a"), record.get("b")) == (name, REFERENCE) and is_number(record.get("ratio")):
+            return [f"The student keeps {percent(record['ratio'])} of the teacher's score (95% interval {percent_interval(record)})."]
+    return ["How much of the teacher's score the student keeps was not computed."]
+
+
+def _saving_line(run: RunFiles, name: str) -> str:
+    given = run.part("saving").get("per_1000_questions")
+    saving = given if isinstance(given, Mapping) and given else _saving(run.conditions, name)
+    if isinstance(saving.get(name), Mapping):
+        saving = saving[name]
+    amounts = [_amount(key, value) for key, value in saving.items() if is_number(value)]
+    if not amounts:
+        return "What the student saves could not be computed: the calls of both conditions were not counted, or came from a cache."
+    text = f"Per 1,000 questions the student in the teacher's place saves {', '.join(amounts)}"
+    text += " (negative: it takes more)" if any(number(value) < 0 for value in saving.values()) else ""
+    return text + (". No price is known for dollars." if not is_number(saving.get("usd")) else ".")
+
+
+def _saving(conditions: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Teacher's decomposing and solving less the solving that remains, per 1,000 questions.
+
+    Empty where a stage used the cache: its tokens would then depend on what ran before.
+    """
+    teacher, student = conditions.get(REFERENCE, {}), conditions[name]
+    used = [stages_of(teacher).get("decompose"), stages_of(teacher).get("solve"), stages_of(student).get("solve")]
+    if not (teacher.get("n") and student.get("n")) or any(usage is None or usage.get("cache_hits") for usage in used):
+        return {}
+    before, still, after = (usage or {} for usage in used)
+    saving = {}
+    for key in ("calls", "input_tokens", "output_tokens", "usd"):
+        if all(is_number(usage.get(key)) for usage in (before, still, after)):
+            saving[key] = 1000 * ((before[key] + still[key]) / teacher["n"] - after[key] / student["n"])
+    return saving
+
+
+def _amount(key: str, value: float) -> str:
+    if key == "usd":
+        return usd_text(value)
+    label = "teacher calls" if key == "calls" else key.replace("_", " ")
+    return f"{value:,.0f} {label}"
+
+
+def _score_with_interval(condition: Mapping[str, Any]) -> str:
+    scored = condition.get("scored", condition.get("n"))
+    return f"{percent(condition.get('score'))} (95% interval {percent_interval(condition)}, {count_text(scored)} questions)"

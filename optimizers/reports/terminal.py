@@ -1,0 +1,57 @@
+"""Shows sections in a terminal, made of the same blocks as the files of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich import table, text
+from rich.console import Console, RenderableType
+
+from optimizers.reports.blocks import Block, Bullets, Code, Picture, Question, Reply, Section, Table, Text
+
+_STYLES = {"warning": "yellow", "missing": "dim", "note": "dim"}
+
+
+def show(console: Console, title: str, sections: Iterable[Section]) -> None:
+    """Print sections, each under its heading; only tables are fitted to the width of the terminal."""
+    console.print(text.Text(title, style="bold"), soft_wrap=True)
+    for section in sections:
+        console.print(text.Text(f"\n{section.title}", style="bold"))
+        for block in section.blocks:
+            console.print(rendered(block), soft_wrap=not isinstance(block, Table), highlight=False)
+
+
+def rendered(block: Block) -> RenderableType:
+    """What rich prints for a block; nothing in its texts is read as rich's markup."""
+    match block:
+        case Text(words, tone):
+            return text.Text(words, style=_STYLES.get(tone, ""))
+        case Bullets(items):
+            return text.Text("\n".join(f"- {item}" for item in items))
+        case Table():
+            return _table(block)
+        case Picture(name, alt):
+            return text.Text(f"Figure {name}: {alt}", style="dim")
+        case Code(name, words):
+            return text.Text(f"{name}:\n{words.rstrip()}")
+        case Question():
+            return _question(block)
+
+
+def _table(block: Table) -> table.Table:
+    shown = table.Table(show_header=any(block.columns))
+    for index, name in enumerate(block.columns):
+        shown.add_column(text.Text(name), justify="left" if index in block.words else "right", overflow="fold")
+    for row in block.rows:
+        shown.add_row(*map(text.Text, row))
+    return shown
+
+
+def _question(block: Question) -> text.Text:
+    lines = [*filter(None, [block.question, block.context]), f"Reference answer: {block.gold or 'none'}"]
+    return text.Text("\n".join([*lines, *(line for reply in block.replies for line in _reply(reply))]))
+
+
+def _reply(reply: Reply) -> list[str]:
+    steps = [f"    {i}. {step}{f' → {answer}' if answer else ''}" for i, (step, answer) in enumerate(reply.steps, 1)]
+    return [f"- {reply.condition}: {reply.answer} ({reply.verdict})", *steps, *(f"    - {remark}" for remark in reply.remarks)]

@@ -21,6 +21,7 @@ from optimizers.jobs.jsonlines import write_json
 from programs.adapter import adapter_by_name
 from programs.lms import adapter_name_for, catalog, engine
 from programs.lms.chat import render
+from programs.lms.model_strings import source
 from programs.signatures import Decompose
 from programs.tasks import load_task
 
@@ -65,8 +66,8 @@ def _generate(model_string: str, chats: list[list[dict[str, str]]], options: arg
 
     from programs.lms.devices import device_and_dtype
 
-    source = catalog.source(model_string)
-    folder = getattr(source, "folder", source)
+    found = source(model_string)
+    folder = getattr(found, "folder", found)
     device, dtype = device_and_dtype()
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,10 @@ def main() -> None:
     options = _options()
     model = catalog.lm(options.model)
     chats = _chats(options.n, adapter_name_for(model))
-    rows = {"transformers, one by one": _measure(lambda: _generate(model.model, chats, options, 1))}
-    rows[f"transformers, batches of {options.batch}"] = _measure(lambda: _generate(model.model, chats, options, options.batch))
+    rows = {"transformers, one by one": _measured(_generate(model.model, chats, options, 1))}
+    rows[f"transformers, batches of {options.batch}"] = _measured(_generate(model.model, chats, options, options.batch))
     for backend in options.backends.split(","):
-        rows[f"engine, {backend}, {options.threads} threads"] = _measure(
-            lambda backend=backend: _engine(options.model, backend, chats, options)
-        )
+        rows[f"engine, {backend}, {options.threads} threads"] = _measured(_engine(options.model, backend, chats, options))
     report = _report(rows, options)
     _print(report)
     if options.json:
@@ -97,9 +94,8 @@ def _ask(model: dspy.LM, chat: list[dict[str, str]]) -> str:
     return str(model(messages=chat)[0])
 
 
-def _measure(run: Callable[[], tuple[list[str], float]]) -> dict[str, Any]:
-    texts, seconds = run()
-    return {"texts": texts, "seconds": seconds}
+def _measured(found: tuple[list[str], float]) -> dict[str, Any]:
+    return dict(zip(("texts", "seconds"), found, strict=True))
 
 
 def _report(rows: dict[str, dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:

@@ -74,19 +74,17 @@ def ask(program: Any, example: dspy.Example) -> dict[str, Any]:
 
 def compare(folder: Path, schema: str, stage: str) -> dict[str, Any]:
     """Equal texts, scores with intervals, and the paired difference (openvino less transformers)."""
-    first, second = ({line["id"]: line[stage] for line in read_lines(folder / f"{backend}-{schema}.jsonl")} for backend in BACKENDS)
+    sides = {backend: {line["id"]: line[stage] for line in read_lines(folder / f"{backend}-{schema}.jsonl")} for backend in BACKENDS}
+    first, second = sides.values()
     equal = mean_interval([float(first[key]["text"] == second[key]["text"]) for key in first])
-    difference = paired_comparison(*({key: value["score"] for key, value in side.items()} for side in (first, second)))
-    scores = {
-        name: mean_interval([value["score"] for value in side.values()]).estimate
-        for name, side in zip(BACKENDS, (first, second), strict=True)
-    }
+    scores = {backend: {key: value["score"] for key, value in side.items()} for backend, side in sides.items()}
+    difference = paired_comparison(scores[BACKENDS[0]], scores[BACKENDS[1]])
     return {
         "schema": schema,
         "stage": stage,
         "n": difference.n,
         "equal_texts": [equal.estimate, equal.low, equal.high],
-        **scores,
+        **{backend: mean_interval(list(found.values())).estimate for backend, found in scores.items()},
         "difference": [difference.delta, difference.low, difference.high],
         "p": difference.p,
     }

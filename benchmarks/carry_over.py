@@ -28,10 +28,10 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+import frame  # before the packages, which it makes importable
 from carry_over_arms import Arm, builtin_arms, chosen_arms, read_arms
 from carry_over_report import write_report
 from carry_over_study import Study
-from frame import Arguments, command, origin, recipe_and_settings, working
 
 from optimizers.settings.load import load_config
 from optimizers.settings.run import RunConfig
@@ -47,7 +47,7 @@ def main() -> None:
         return
     study = Study(config, arms, sorted(set(options.seeds)))
     try:
-        with recording(Ledger(Prices(config.cost.local_usd_per_hour))), working(study.folder, "study") as show:
+        with recording(Ledger(Prices(config.cost.local_usd_per_hour))), frame.working(study.folder, "study") as show:
             study.run(show, keep=not options.discard_students)
     except KeyboardInterrupt:
         _report(study)
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _options() -> tuple[argparse.Namespace, list[str]]:
-    parser = Arguments(__doc__, allow_abbrev=False)
+    parser = frame.Arguments(__doc__, allow_abbrev=False)
     parser.add_argument("--arms", type=Path, help="TOML file of arms, in place of the built-in ones")
     parser.add_argument("--arms-only", default="", help="names of arms, joined by commas; plain is always there")
     parser.add_seeds()
@@ -70,7 +70,7 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
 
 def configured(options: argparse.Namespace, words: list[str]) -> RunConfig:
     """The recipe with the sizes of the study."""
-    recipe, settings = recipe_and_settings(words, "embedded")
+    recipe, settings = frame.recipe_and_settings(words, "embedded")
     config = load_config(recipe, {"out": "runs/carry_over", **settings})
     experiment = config.experiment
     sizes: Mapping[str, int | None] = {"train": options.rows or config.data.train, "test": options.test}
@@ -88,8 +88,8 @@ def _list(arms: list[Arm]) -> None:
 
 
 def _report(study: Study) -> None:
-    print(write_report(study, origin(study.folder, study.config)))
+    print(write_report(study, frame.origin(study.folder, study.config)))
 
 
 if __name__ == "__main__":
-    command(main)
+    frame.command(main)

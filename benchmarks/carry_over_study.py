@@ -179,8 +179,8 @@ class Study:
         self._evaluate(arm, seed, journal, show)
         known = trained(distillation)[arm.student]
         unload(known["model"])
-        made = labelling_of(distillation.notes)["by_policy"].values()
-        augmented = next(iter(made), {}).get("augmented", {})
+        policies = list(labelling_of(distillation.notes)["by_policy"].values())
+        augmented = policies[0].get("augmented", {}) if policies else {}
         write_json(self.note(arm, seed), {**known, "augmented": augmented, "labelling": noted_labelling(distillation.notes)})
         if not keep:
             shutil.rmtree(distillation.roles.folder_of(arm.student))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from optimizers.jobs.jsonlines import write_json
 from programs.adapter import adapter_by_name
 from programs.lms import adapter_name_for, catalog, engine
 from programs.lms.chat import render
+from programs.lms.model_strings import source
 from programs.signatures import Decompose
 from programs.tasks import load_task
 
@@ -29,12 +29,10 @@ def main() -> None:
     options = _options()
     model = catalog.lm(options.model)
     chats = _chats(options.n, adapter_name_for(model))
-    rows = {"transformers, one by one": _measure(lambda: _generate(model.model, chats, options, 1))}
-    rows[f"transformers, batches of {options.batch}"] = _measure(lambda: _generate(model.model, chats, options, options.batch))
+    rows = {"transformers, one by one": _measured(_generate(model.model, chats, options, 1))}
+    rows[f"transformers, batches of {options.batch}"] = _measured(_generate(model.model, chats, options, options.batch))
     for backend in options.backends.split(","):
-        rows[f"engine, {backend}, {options.threads} threads"] = _measure(
-            lambda backend=backend: _engine(options.model, backend, chats, options)
-        )
+        rows[f"engine, {backend}, {options.threads} threads"] = _measured(_engine(options.model, backend, chats, options))
     report = _report(rows, options)
     _print(report)
     if options.json:
@@ -65,8 +63,8 @@ def _generate(model_string: str, chats: list[list[dict[str, str]]], options: arg
 
     from programs.lms.devices import device_and_dtype
 
-    source = catalog.source(model_string)
-    folder = getattr(source, "folder", source)
+    found = source(model_string)
+    folder = getattr(found, "folder", found)
     device, dtype = device_and_dtype()
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
@@ -96,9 +94,8 @@ def _ask(model: dspy.LM, chat: list[dict[str, str]]) -> str:
     return str(model(messages=chat)[0])
 
 
-def _measure(run: Callable[[], tuple[list[str], float]]) -> dict[str, Any]:
-    texts, seconds = run()
-    return {"texts": texts, "seconds": seconds}
+def _measured(found: tuple[list[str], float]) -> dict[str, Any]:
+    return dict(zip(("texts", "seconds"), found, strict=True))
 
 
 def _report(rows: dict[str, dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:

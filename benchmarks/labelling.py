@@ -121,7 +121,7 @@ def _sample_stacks() -> None:
         while True:
             time.sleep(0.005)
             for frame in sys._current_frames().values():
-                stack = []
+                stack: list[str] = []
                 while frame is not None and len(stack) < 60:
                     stack.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_name}")
                     frame = frame.f_back  # type: ignore[assignment]
@@ -141,15 +141,12 @@ def scale(count: int) -> None:
                 subprocess.run(command, check=True)
 
 
-def run_phase(phase: str, count: int, folder: str) -> None:
+def scripted_program() -> Any:
+    """The two stages on an engine that answers at once."""
     import dspy
     from dspy import lm15
 
-    from optimizers.labelling.collect import collect
-    from optimizers.labelling.journal import Limits
-    from optimizers.screening.screen import count_drops, screen
     from programs.modules import TwoStage
-    from programs.tasks.base import exact_match
 
     class ScriptedEngine:
         def complete(self, request: lm15.Request) -> lm15.Response:
@@ -159,7 +156,17 @@ def run_phase(phase: str, count: int, folder: str) -> None:
 
     program = TwoStage(adapters={"decompose": "line", "solve": "line"})
     program.set_lm(dspy.LM("local/scripted@0", engine=ScriptedEngine(), cache=False, temperature=0.0))
-    data = examples(count)
+    return program
+
+
+def run_phase(phase: str, count: int, folder: str) -> None:
+    """Collect the samples, or take them up again where they are on file; `screen` also decides on them, and times that alone."""
+    from optimizers.labelling.collect import collect
+    from optimizers.labelling.journal import Limits
+    from optimizers.screening.screen import count_drops, screen
+    from programs.tasks.base import exact_match
+
+    program, data = scripted_program(), examples(count)
     base, started = _peak_mib(), time.monotonic()
     collected = collect(program, data, folder=folder, threads=4, limits=Limits(failure_share=1.0))
     if phase == "screen":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dspy
-from frame import Arguments, command, setting, working
+from frame import Arguments, command, origin, origin_line, setting, working
 
 from optimizers.jobs.jsonlines import write_json
 from optimizers.jobs.progress import Progress
@@ -43,7 +43,7 @@ def main() -> None:
         report = _measured(options, show)
     report["wall_seconds"] = round(time.monotonic() - started, 1)
     write_json(options.folder / "screening_benchmark.json", report)
-    print(_text(report))
+    print(f"{_text(report)}\n{origin_line(origin(options.folder))}")
 
 
 def _options() -> argparse.Namespace:

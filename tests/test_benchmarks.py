@@ -1,9 +1,12 @@
-"""What the benchmarks over seeds compute, on figures that can be checked by hand."""
+"""The frame of the benchmarks, and what those over seeds compute, on figures that can be checked by hand."""
 
 import argparse
+import ast
+import graphlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -12,9 +15,26 @@ from optuna.storages.journal import JournalFileBackend
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from frame import setting, table
+import study_pruning
+from frame import command, setting, table, whole_numbers
 from over_seeds import compared, difference_cells
 from study_replay import replayed
+
+BENCHMARKS = Path(study_pruning.__file__).parent
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def test_no_benchmark_imports_one_that_imports_it():
+    graph = {path.stem: set(imports(path)) for path in BENCHMARKS.glob("*.py")}
+    order = list(graphlib.TopologicalSorter({name: found & set(graph) for name, found in graph.items()}).static_order())
+    assert order.index("carry_over_study") < order.index("carry_over_report") < order.index("carry_over")
 
 
 def test_seeds_with_the_same_question_ids_are_pooled_apart():
@@ -30,6 +50,60 @@ def test_a_setting_without_a_value_is_refused():
     assert [setting(text) for text in ("training.epochs=3", "a=b=c")] == [("training.epochs", "3"), ("a", "b=c")]
     with pytest.raises(argparse.ArgumentTypeError, match=r"'training\.epochs' must be KEY=VALUE"):
         setting("training.epochs")
+
+
+def test_seeds_are_whole_numbers():
+    assert whole_numbers("3, 0,1") == [3, 0, 1]
+    for text in ("", "1,,2", "-1", "x"):
+        with pytest.raises(argparse.ArgumentTypeError, match="must be whole numbers from 0 on"):
+            whole_numbers(text)
+
+
+def stopped():
+    raise KeyboardInterrupt
+
+
+def refused():
+    raise ValueError("no [such] task")
+
+
+@pytest.mark.parametrize(("main", "status", "words"), [(stopped, 130, "the same command continues"), (refused, 2, "Error: no [such] task")])
+def test_a_benchmark_that_ends_early_says_why_in_a_line(main, status, words, capsys, monkeypatch):
+    monkeypatch.delenv("DIVIDE_OR_CONQUER_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        command(main)
+    assert ended.value.code == status
+    assert words in capsys.readouterr().err
+
+
+def test_an_error_is_raised_whole_where_that_is_asked_for(monkeypatch):
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="such"):
+        command(refused)
+
+
+def test_studies_share_labels_and_their_table_says_where_it_comes_from(tmp_path, monkeypatch, capsys):
+    had_labels = {}
+
+    def study(config, show):
+        labels = Path(config.out) / "labels"
+        had_labels[Path(config.out).name] = labels.exists()
+        labels.mkdir(parents=True, exist_ok=True)
+        (labels / "samples.jsonl").touch()
+        show("trials", 1, 1, "")
+        seconds = 10.0 if config.study.pruner == "none" else 6.0
+        return SimpleNamespace(trials=[{"training_seconds": seconds, "state": "complete"}] * config.study.trials, best={"score": 0.5})
+
+    monkeypatch.setattr(study_pruning, "study", study)
+    words = ["study_pruning.py", "--out", str(tmp_path), "--seeds", "0,1", "--trials", "2", "--", "--data.dev", "8"]
+    monkeypatch.setattr(sys, "argv", words)
+    study_pruning.main()
+    assert had_labels == {"none-0": False, "both-0": True, "none-1": True, "both-1": True}
+    written = (tmp_path / "pruning.md").read_text()
+    assert "| 0 | 20 | 12 | 40% | 0 | 50.0% | 50.0% |" in written and written in capsys.readouterr().out
+    assert f"`python benchmarks/study_pruning.py --out {tmp_path}" in written.splitlines()[-1] and "; python 3." in written
+    assert "study_pruning" in json.loads((tmp_path / "timings.json").read_text())
+    assert "study_pruning: start" in (tmp_path / "log.txt").read_text()
 
 
 def test_a_table_has_a_line_below_its_head():

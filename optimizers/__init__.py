@@ -5,7 +5,9 @@ from optimizers import load_config, run
 run(load_config("embedded", {"out": "runs/embedded"}))
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from programs.lazy import loader
 
 if TYPE_CHECKING:
     from optimizers.distill import BootstrapDistill
@@ -63,11 +65,4 @@ _HOMES = {
     "study": "optimizers.studies.study",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name at its first use: the command line's `--help` needs none of them."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'optimizers' has no attribute {name!r}; it has {__all__}")
-    import importlib
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = loader(__name__, _HOMES)

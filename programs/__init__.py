@@ -8,7 +8,9 @@ dspy.configure(lm=lm("openai/gpt-4.1-mini"))
 TwoStage()(question="Was Hugo's mother born before his father?", context="...").answer
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from programs.lazy import loader
 
 if TYPE_CHECKING:
     from programs.adapter import LineAdapter, TerseLineAdapter
@@ -67,11 +69,4 @@ _HOMES = {
     "load_program": "programs.compiled.state",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name at its first use: registries and reports need no DSPy."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'programs' has no attribute {name!r}; it has {__all__}")
-    import importlib
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = loader(__name__, _HOMES)

@@ -13,12 +13,13 @@ _STYLES = {"warning": "yellow", "missing": "dim", "note": "dim"}
 
 
 def show(console: Console, title: str, sections: Iterable[Section]) -> None:
-    """Print sections, each under its heading; only tables are fitted to the width of the terminal."""
+    """Print sections, each under its heading; a table that is wider than the terminal becomes a line a row."""
     console.print(text.Text(title, style="bold"), soft_wrap=True)
     for section in sections:
         console.print(text.Text(f"\n{section.title}", style="bold"))
         for block in section.blocks:
-            console.print(rendered(block), soft_wrap=not isinstance(block, Table), highlight=False)
+            fits = isinstance(block, Table) and _width(block) <= console.width
+            console.print(_lines(block) if isinstance(block, Table) and not fits else rendered(block), soft_wrap=not fits, highlight=False)
 
 
 def rendered(block: Block) -> RenderableType:
@@ -45,6 +46,20 @@ def _table(block: Table) -> table.Table:
     for row in block.rows:
         shown.add_row(*map(text.Text, row))
     return shown
+
+
+def _width(block: Table) -> int:
+    """Columns of a terminal that a table takes with no cell broken."""
+    columns = zip(block.columns, *block.rows, strict=True)
+    return sum(max(map(len, column)) + 3 for column in columns) + 1
+
+
+def _lines(block: Table) -> text.Text:
+    """A table's rows one below the other: the first cell, then each other that is not empty with the name of its column."""
+    rows = (
+        [row[0], *(f"{name} {cell}".strip() for name, cell in zip(block.columns[1:], row[1:], strict=True) if cell)] for row in block.rows
+    )
+    return text.Text("\n".join(f"- {block.columns[0]} {', '.join(row)}" for row in rows))
 
 
 def _question(block: Question) -> text.Text:

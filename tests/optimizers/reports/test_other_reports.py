@@ -209,3 +209,12 @@ def test_a_narrow_terminal_cuts_nothing_off():
     show(console, "", [Section("", [Table(["training.learning_rate", "state"], [["0.001", "complete"]])])])
     text = console.file.getvalue()
     assert "complete" in text and "rate" in text and "…" not in text
+
+
+@pytest.mark.parametrize(("width", "shown"), [(40, "- round 0, right answers 50%\n"), (80, "│ 0     │")])
+def test_a_table_that_does_not_fit_the_terminal_is_a_line_a_row(width, shown):
+    """Cells of three letters a line can be read by nobody."""
+    console = Console(width=width, file=io.StringIO())
+    table = Table(["round", "right answers", "a column of many words"], [["0", "50%", ""]], frozenset({0}))
+    show(console, "Title", [Section("Rounds", [table])])
+    assert shown in console.file.getvalue()

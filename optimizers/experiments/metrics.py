@@ -146,7 +146,7 @@ def _command() -> str | None:
 
 def _commit() -> str | None:
     """The commit of the source tree that runs, where it is a git checkout."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     found = subprocess.run(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)

@@ -344,8 +344,9 @@ def test_a_spent_budget_returns_the_best_so_far(prepared, quick):
 @pytest.mark.slow
 def test_time_that_is_over_in_the_middle_of_a_training_loses_none_of_it(prepared):
     config = prepared(trials=2)
-    slow = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 400})})
-    result = study(slow.model_copy(update={"study": slow.study.model_copy(update={"max_minutes": 0.2})}))
+    # The time has to end after the trainer's start, which takes a busy machine long, and before the training's end.
+    slow = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 4000})})
+    result = study(slow.model_copy(update={"study": slow.study.model_copy(update={"max_minutes": 0.5})}))
     assert states(result) == ["fail"] and not result.complete
     assert result.trials[0]["kind"] == "interrupted"
     work = next((result.folder / "trials").glob("*/student/*.work"))
@@ -459,7 +460,13 @@ def until(condition, process, seconds=400):
 def test_sigkill_of_a_study_loses_no_finished_trial(prepared, tmp_path):
     config = prepared(trials=3)
     process = started(config, tmp_path)
-    until(lambda: [state for state, _ in trial_states(config)][:2] == ["COMPLETE", "RUNNING"], process)
+
+    def at_the_second():
+        found = trial_states(config)
+        # Its folder is noted once its parameters are drawn.
+        return [state for state, _ in found][:2] == ["COMPLETE", "RUNNING"] and "folder" in found[1][1]
+
+    until(at_the_second, process)
     finished = trial_states(config)[0]
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

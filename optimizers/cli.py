@@ -269,13 +269,12 @@ def tasks() -> None:
     """The tasks that `--task` takes, with their options."""
     import inspect
 
-    from programs.tasks.registry import task_class, task_names
+    from programs.tasks.registry import TASKS
 
     table = Table("task", "what it is", "options (--task.NAME VALUE)")
-    for name in task_names():
-        cls = task_class(name)
+    for name, cls in TASKS.usable().items():
         options = [f"{p.name}={p.default!r}" if p.default is not p.empty else p.name for p in inspect.signature(cls).parameters.values()]
-        table.add_row(name, cls.summary, ", ".join(options))
+        table.add_row(name, getattr(cls, "summary", ""), ", ".join(options))
     out.print(table)
 
 

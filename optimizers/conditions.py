@@ -51,7 +51,10 @@ TRAINED = (*STUDENTS, *FEEDBACK_STUDENTS)
 CONTROLS = ("shuffled", "other", "generic")
 """The teacher's subquestions in another order, those of another question, and ones that fit any question."""
 
-DECOMPOSERS = ("none", "reference", "teacher", "student0", "fewshot", *DECOMPOSER_STUDENTS, *CONTROLS, *FEEDBACK_DECOMPOSERS)
+DECOMPOSING_ROLES = ("teacher", "student0", "fewshot", *DECOMPOSER_STUDENTS, *FEEDBACK_DECOMPOSERS)
+"""Decomposers that are models; no control may take their names."""
+
+DECOMPOSERS = ("none", "reference", *DECOMPOSING_ROLES, *CONTROLS)
 
 SOLVERS = ("teacher", "solver", "student0", *SOLVER_STUDENTS, "S_D-T", "S_D-R")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -35,10 +37,14 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """All names: first those of the package, then those of other packages and of `add`."""
-        return list(dict.fromkeys([*self._own, *(point.name for point in self._points()), *self._added]))
+        return list(dict.fromkeys([*self._own, *self._foreign(), *self._added]))
 
     def __contains__(self, name: object) -> bool:
         return name in self.names()
+
+    def is_own(self, name: str) -> bool:
+        """Whether it comes with this package."""
+        return name in self._own
 
     def add(self, name: str, thing: T) -> T:
         """Put something under a name, for this process alone."""
@@ -48,24 +54,44 @@ class Registry(Generic[T]):
         return thing
 
     def get(self, name: str) -> T:
-        """What is registered under a name."""
+        """The thing of a name."""
         if name in self._own:
             return _load(self._own[name])
         if name in self._added:
             return self._added[name]
-        for point in self._points():
-            if point.name == name:
-                return self._from_package(point)
+        foreign = self._foreign()
+        if name in foreign:
+            return self._from_package(foreign[name])
         raise ValueError(f"Unknown {self.kind} {name!r}; expected one of {self.names()}{self.hint}.")
 
-    def _points(self) -> Iterable[importlib.metadata.EntryPoint]:
-        return importlib.metadata.entry_points(group=self.group)
+    def usable(self) -> dict[str, T]:
+        """Everything that can be loaded by its name; of what cannot, a warning says why."""
+        found = {}
+        for name in self.names():
+            try:
+                found[name] = self.get(name)
+            except ValueError as error:
+                warnings.warn(str(error), stacklevel=2)
+        return found
+
+    def _foreign(self) -> dict[str, importlib.metadata.EntryPoint]:
+        """Entry points of other packages; the first to take a name has it, and ours are never replaced."""
+        found: dict[str, importlib.metadata.EntryPoint] = {}
+        for point in importlib.metadata.entry_points(group=self.group):
+            if point.name in self._own or found.setdefault(point.name, point).value != point.value:
+                warnings.warn(f"The {self.kind} {point.name!r} of {point.value!r} is not used: that name is taken.", stacklevel=3)
+        return found
 
     def _from_package(self, point: importlib.metadata.EntryPoint) -> T:
         try:
-            return point.load()
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"The {self.kind} {point.name!r} could not be loaded from {point.value!r}: {error}.") from error
+            thing = point.load()
+        except Exception as error:
+            raise ValueError(
+                f"The {self.kind} {point.name!r} could not be loaded from {point.value!r}: {type(error).__name__}: {error}."
+            ) from error
+        if not callable(thing):
+            raise ValueError(f"The {self.kind} {point.name!r} of {point.value!r} is {thing!r}, and must be a class or function.")
+        return thing
 
 
 def _load(path: str) -> Any:
@@ -75,7 +101,25 @@ def _load(path: str) -> Any:
 
 def accepted(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a function or class has a parameter for; the others are left out."""
-    import inspect
-
     parameters = inspect.signature(function).parameters
     return {name: value for name, value in options.items() if name in parameters}
+
+
+def converted(what: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as their parameters are annotated, also from the text that a command line gives.
+
+    Raises:
+        ValueError: A value that does not fit; names it.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    parameters = inspect.signature(function, eval_str=True).parameters
+    found = dict(options)
+    for name, value in options.items():
+        annotation = parameters[name].annotation
+        if annotation is not inspect.Parameter.empty:
+            try:
+                found[name] = TypeAdapter(annotation).validate_python(value)
+            except ValidationError as error:
+                raise ValueError(f"{name}={value!r} of {what}: {error.errors()[0]['msg']}.") from error
+    return found

@@ -3,17 +3,29 @@
 import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import dspy
 import pytest
+from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 from optimizers import load_config
 from optimizers.cli import app
 from optimizers.conditions import parse_condition
-from optimizers.screening.policy import POLICIES
+from optimizers.evaluation.evaluate import answer_one
+from optimizers.experiments.roles import Roles
+from optimizers.labelling.samples import Sample
+from optimizers.reports.run_report import SECTIONS, write_report
+from optimizers.screening.policy import POLICIES, verdict
+from optimizers.screening.screen import screen
+from optimizers.settings.splits import loaded
+from programs.baselines.controls import NoDecomposition
 from programs.baselines.registry import CONTROLS
 from programs.lms import engine
 from programs.lms.backends import BACKENDS
+from programs.lms.backends.base import GenerateResult
+from programs.lms.catalog import lm
 from programs.registry import Registry
 from programs.tasks import TASKS, load_task
 
@@ -74,6 +86,7 @@ def test_a_whole_run_is_made_of_its_parts(stranger, tiny, home, tmp_path, monkey
     assert metrics["conditions"]["echo+teacher"]["score"] == 1.0
     assert metrics["labelling"]["by_policy"]["short"]["kept"] == 4
     asked = [json.loads(line)["subquestions"] for line in (out / "predictions" / "echo+teacher.jsonl").open()]
+    assert "A word of the stranger's" in (out / "report.md").read_text()
     assert sorted(asked) == [["Where does test number 0 live?"], ["Where does test number 1 live?"]]
 
 
@@ -94,5 +107,90 @@ def test_a_part_that_cannot_be_loaded_is_named(stranger, monkeypatch, tmp_path):
     (broken / "entry_points.txt").write_text("[divide_or_conquer.tasks]\nbroken = nowhere.at_all:Task\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
-    with pytest.raises(ValueError, match=r"The task 'broken' could not be loaded from 'nowhere.at_all:Task': No module named 'nowhere'"):
+    said = r"The task 'broken' could not be loaded from 'nowhere.at_all:Task': ModuleNotFoundError: No module named 'nowhere'"
+    with pytest.raises(ValueError, match=said):
         load_task("broken")
+    with pytest.warns(UserWarning, match=said):
+        assert "riddles" in TASKS.usable()
+
+
+def test_a_name_of_ours_is_never_replaced(stranger, monkeypatch, tmp_path):
+    taker = tmp_path / "taker-1.0.dist-info"
+    taker.mkdir()
+    (taker / "METADATA").write_text("Metadata-Version: 2.1\nName: taker\nVersion: 1.0\n")
+    (taker / "entry_points.txt").write_text("[divide_or_conquer.tasks]\njsonl = stranger.riddles:Riddles\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    with pytest.warns(UserWarning, match="The task 'jsonl' of 'stranger.riddles:Riddles' is not used: that name is taken"):
+        assert TASKS.usable()["jsonl"].__name__ == "JsonlTask"
+
+
+def test_a_control_with_the_name_of_a_role_does_not_take_its_place(monkeypatch, tmp_path):
+    monkeypatch.setitem(CONTROLS._added, "teacher", lambda teacher, examples, seed: NoDecomposition())
+    monkeypatch.setitem(CONTROLS._added, "nothing", lambda teacher, examples, seed: None)
+    roles = Roles(load_config(), tmp_path)
+    program = roles.program(parse_condition("teacher+teacher"), load_task("multihop"), [])
+    assert not isinstance(program.decompose, NoDecomposition)
+    with pytest.raises(ValueError, match=r"The decomposer 'nothing' was built as None; `build` must give a dspy\.Module"):
+        roles.program(parse_condition("nothing+teacher"), load_task("multihop"), [])
+
+
+class Quiet:
+    """A backend that returns its results and tells nobody."""
+
+    name = "quiet"
+
+    def __init__(self, folder, results):
+        self.tokenizer, self.results = AutoTokenizer.from_pretrained(folder), results
+
+    def generate(self, requests, on_result=None, more=None):
+        return self.results and [GenerateResult("Rome", 1, 1) for _ in requests]
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("results", [True, None])
+def test_a_backend_that_only_returns_its_results_is_heard_and_one_without_results_fails(tiny, home, monkeypatch, results):
+    monkeypatch.setitem(BACKENDS._added, "quiet", lambda model, device: Quiet(model.folder, results))
+    model = lm(f"local/{tiny.folder}", backend="quiet")
+    if results:
+        assert model("Where?")[0] == "Rome"
+    else:
+        with pytest.raises(Exception, match="gave no result for a request"):
+            model("Where?")
+    engine.unload_all()
+
+
+def test_what_a_policy_of_theirs_says_is_checked():
+    sample = Sample("a", 0, [], {"subquestions": ["Who?"], "state": "ok"}, {})
+    for wrong in (None, True, "too_long", (True, None), ("", None), ("a", None, 1)):
+        policy = SimpleNamespace(name="mine", judge=lambda *_, wrong=wrong: wrong)
+        with pytest.raises(ValueError, match=r"The policy 'mine' gave .* for a sample; `judge` must give"):
+            verdict(policy, None, sample, lambda: None)
+    with pytest.raises(ValueError, match="The policy class SimpleNamespace has no `name`"):
+        screen([], [], SimpleNamespace(judge=None), score=None)
+
+
+def test_what_a_task_of_theirs_says_is_checked():
+    question = dspy.Example(id="a", question="Where?", answer="Rome").with_inputs("question")
+    program = lambda **_: dspy.Prediction(answer="Rome")  # noqa: E731 - a program in a line
+    for given, score, error in ((0.5, 0.5, None), (True, 1.0, None), (2.0, None, "score: ValueError"), ("right", None, "score: TypeError")):
+        line = answer_one(program, SimpleNamespace(name="mine", score=lambda *_, given=given: given), question)
+        assert line["score"] == score and (line["error"] or "").startswith(error or "")
+    lost = SimpleNamespace(name="mine", load=lambda split, count: [question])
+    with pytest.raises(ValueError, match="Task 'mine' gave 1 questions of test, and 2 were asked for"):
+        loaded(lost, "test", 2)
+    nameless = SimpleNamespace(name="mine", load=lambda split, count: (dspy.Example(question="Where?") for _ in range(count)))
+    with pytest.raises(ValueError, match="A test question of task 'mine' has no 'id'"):
+        loaded(nameless, "test", 2)
+
+
+def test_a_section_that_fails_is_said_to_and_the_others_are_written(monkeypatch, tmp_path):
+    monkeypatch.setitem(SECTIONS._added, "raises", lambda run: 1 / 0)
+    monkeypatch.setitem(SECTIONS._added, "gives nothing", lambda run: None)
+    (tmp_path / "config.toml").write_text("seed = 0\n")
+    write_report(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "This section could not be made: ZeroDivisionError: division by zero" in text
+    assert "it gave None in place of a list of sections" in text and "## What was run" in text

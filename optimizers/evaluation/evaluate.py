@@ -17,7 +17,7 @@ from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import append_line, read_lines
 from programs.decomposition import STATES
 from programs.lms.ledger import Usage
-from programs.tasks.base import Task
+from programs.tasks.base import Task, score_of
 
 Progress = Callable[[int, int, str], None]
 
@@ -92,7 +92,10 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
         return _failed(example, f"unparseable: {str(error.lm_response)[:500]!r}", 0.0, started)
     except Exception as error:
         return _failed(example, f"{type(error).__name__}: {error}"[:500], None, started)
-    score = task.score(example, prediction)
+    try:
+        score = score_of(task, example, prediction)
+    except Exception as error:
+        return _failed(example, f"score: {type(error).__name__}: {error}"[:500], None, started)
     return {
         **_question(example),
         "subquestions": prediction.get("subquestions"),

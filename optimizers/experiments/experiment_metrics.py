@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from optimizers.conditions import DECOMPOSER_STUDENTS, FEEDBACK, PLAIN_STUDENT, stages_in
+from optimizers.conditions import DECOMPOSER_STUDENTS, DECOMPOSING_ROLES, FEEDBACK, PLAIN_STUDENT, stages_in
 from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
 from optimizers.evaluation.evaluate import summarise
 from optimizers.evaluation.statistics import holm, paired_comparison
@@ -19,7 +19,6 @@ from optimizers.experiments.metrics import labelling_of, provenance, trained
 from optimizers.experiments.students import RECIPES
 from optimizers.jobs.jsonlines import read_json, read_lines
 from optimizers.screening.precision import read_measures, screening_cost
-from programs.baselines.registry import CONTROLS
 from programs.lms.ledger import Usage
 
 REFERENCE = "teacher+teacher"
@@ -182,7 +181,7 @@ def _models(grid: Grid, cell: Cell) -> dict[str, str]:
     if condition.decomposer in ("none", "reference", "generic"):
         return {"solve": solver}
     # The other controls spoil what the teacher writes.
-    asked = "teacher" if condition.decomposer in CONTROLS else condition.decomposer.removesuffix(FEEDBACK)
+    asked = "teacher" if condition.decomposer not in DECOMPOSING_ROLES else condition.decomposer.removesuffix(FEEDBACK)
     return {"decompose": roles.model(asked).model, "solve": solver}
 
 

@@ -23,7 +23,7 @@ from optimizers.experiments.variants import Variant, variants
 from optimizers.finetune.augment import check_augment
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.settings.run import RunConfig, configured_for
-from optimizers.settings.splits import configured_task
+from optimizers.settings.splits import configured_task, loaded
 from programs.lms.ledger import Prices
 from programs.tasks.base import Task
 
@@ -107,7 +107,7 @@ class Grid:
         if name in self.train:
             check_augment(config.augment, task)
         wanted = {split: count for split, count in config.data.model_dump().items() if count and self._is_used(name, split)}
-        return NamedTask(name, config, task, {split: task.load(split, count) for split, count in wanted.items()}, {})
+        return NamedTask(name, config, task, {split: loaded(task, split, count) for split, count in wanted.items()}, {})
 
     def _is_used(self, name: str, split: str) -> bool:
         return name in (self.test if split == "test" else self.train)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dspy
 
-from optimizers.conditions import FEEDBACK, INTERACTIVE, STUDENTS, TRAINED, Condition
+from optimizers.conditions import DECOMPOSING_ROLES, FEEDBACK, INTERACTIVE, STUDENTS, TRAINED, Condition
 from optimizers.experiments.students import StudentRecipe
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
@@ -147,7 +147,12 @@ class Roles:
         """The module of the decompose stage; `plain` asks the role's LM."""
         if name == "fewshot":
             plain.demos = self._demos()
-        return CONTROLS.get(name)(plain, examples, self.config.seed) if name in CONTROLS else plain
+        if name in DECOMPOSING_ROLES or name not in CONTROLS:
+            return plain
+        made = CONTROLS.get(name)(plain, examples, self.config.seed)
+        if not isinstance(made, dspy.Module):
+            raise ValueError(f"The decomposer {name!r} was built as {made!r}; `build` must give a dspy.Module.")
+        return made
 
 
 def roles_of(config: RunConfig) -> dict[str, ModelConfig]:

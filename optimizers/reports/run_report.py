@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from optimizers.reports.blocks import Section
+from optimizers.reports.blocks import Section, missing_text
 from optimizers.reports.read import RunFiles, read_run
 from optimizers.reports.write import write_sections
 from programs.registry import Registry
@@ -58,4 +58,17 @@ def write_report(run_dir: Path) -> list[Path]:
 
 def sections(run: RunFiles) -> list[Section]:
     """The report of `run`: the sections of `SECTIONS`, those of other packages behind the own ones."""
-    return [section for name in SECTIONS.names() for section in SECTIONS.get(name)(run)]
+    return [section for name in SECTIONS.names() for section in _made(name, run)]
+
+
+def _made(name: str, run: RunFiles) -> list[Section]:
+    """The sections of a name; one of another package that fails is said to have failed, as the others are worth reading."""
+    if SECTIONS.is_own(name):
+        return SECTIONS.get(name)(run)
+    try:
+        found = SECTIONS.get(name)(run)
+        if not isinstance(found, list) or not all(isinstance(section, Section) for section in found):
+            raise TypeError(f"it gave {found!r:.200} in place of a list of sections")
+    except Exception as error:
+        return [Section(name, [missing_text(f"This section could not be made: {type(error).__name__}: {error}")])]
+    return found

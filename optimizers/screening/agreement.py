@@ -45,7 +45,6 @@ class Agreement(AskedPolicy):
         single_stage: dspy.Module | None = None,
         abstentions: Sequence[str] = ABSTENTIONS,
     ) -> None:
-        super().__init__()
         check_votes(votes, temperature)
         self.samples, self.temperature, self.single_stage, self.abstentions = votes, temperature, single_stage, abstentions
 

@@ -59,7 +59,6 @@ class Judge(AskedPolicy):
     def __init__(
         self, lm: dspy.LM | None = None, *, adapter: str = "line", rubric: str | None = None, temperature: float | None = None
     ) -> None:
-        super().__init__()
         if adapter == "line-terse":
             raise ValueError("adapter='line-terse' leaves the rubric out of the judge's prompt; use 'line' or 'chat'.")
         self.lm, self.adapter, self.temperature = lm, adapter_by_name(adapter), temperature

@@ -108,14 +108,13 @@ class AskedPolicy(ABC):
         abstentions: Answers that say that there is none; samples that end so are dropped without asking.
     """
 
-    name: str
+    name: str = ""
     samples: int = 1
     temperature: float | None = None
     abstentions: Sequence[str] = ()
 
-    def __init__(self) -> None:
-        self.asked: Collected | None = None
-        self.score: Scorer | None = None
+    asked: Collected | None = None
+    score: Scorer | None = None
 
     @abstractmethod
     def program(self, teacher: dspy.Module) -> dspy.Module:

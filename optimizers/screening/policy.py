@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import dspy
 
 from optimizers.labelling.samples import Sample
-from programs.registry import Registry, accepted
+from programs.registry import Registry, accepted, converted
 from programs.tasks.base import Score
 
 WRONG_ANSWER, UNSCORED = "wrong_answer", "unscored"
@@ -142,7 +142,7 @@ def configured_policy(name: str, settings: Any, models: PolicyModels) -> Policy:
         raise ValueError(f"screening.options: policy {name!r} has no option {unknown[0]!r}; it has {parameters or 'none'}.")
     if hasattr(cls, "configured"):
         return cls.configured(settings, models)
-    return cls(**{**accepted(cls, {"min_score": settings.min_score}), **options})
+    return cls(**{**accepted(cls, {"min_score": settings.min_score}), **converted(f"policy {name!r}", cls, options)})
 
 
 def planned_calls(name: str, settings: Any, questions: int, samples: int) -> list[PlannedCalls]:
@@ -153,4 +153,19 @@ def planned_calls(name: str, settings: Any, questions: int, samples: int) -> lis
 
 def answer_free() -> list[str]:
     """Names of the policies that see no reference answer, and so can be measured against those that there are."""
-    return [name for name in POLICIES.names() if getattr(POLICIES.get(name), "answer_free", False)]
+    return [name for name, policy in POLICIES.usable().items() if getattr(policy, "answer_free", False)]
+
+
+def verdict(policy: Policy, example: dspy.Example, sample: Sample, score: Callable[[], Score]) -> tuple[str | None, float | None]:
+    """What a policy judges of a sample, checked.
+
+    Raises:
+        ValueError: Anything else than a reason or None, and a score or None.
+    """
+    found = policy.judge(example, sample, score)
+    fits = isinstance(found, tuple) and len(found) == 2 and (found[0] is None or (isinstance(found[0], str) and found[0] != ""))
+    if not fits:
+        raise ValueError(
+            f"The policy {policy.name!r} gave {found!r} for a sample; `judge` must give (reason to drop it or None, score or None)."
+        )
+    return found

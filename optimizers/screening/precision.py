@@ -14,7 +14,7 @@ from optimizers.evaluation.statistics import Interval, mean_interval, retention
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.labelling.samples import Collected, example_key
 from optimizers.screening.lm_policy import AskingPolicy
-from optimizers.screening.policy import Policy
+from optimizers.screening.policy import Policy, verdict
 from optimizers.screening.screen import readable
 from optimizers.screening.votes import Scorer
 from programs.lms.ledger import Usage
@@ -45,7 +45,7 @@ def measure(
     scored = 0
     for example, sample in readable(collected, examples):
         given = score(example, dspy.Prediction(**sample.prediction))
-        reason = policy.judge(example, sample, lambda given=given: given)[0]  # type: ignore[misc]
+        reason = verdict(policy, example, sample, lambda given=given: given)[0]  # type: ignore[misc]
         reasons[reason] += 1
         if given.is_unscored:
             continue

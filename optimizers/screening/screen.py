@@ -12,7 +12,7 @@ import dspy
 
 from optimizers.labelling.samples import UNPARSEABLE, Sample, example_key
 from optimizers.screening.lm_policy import Asking, AskingPolicy
-from optimizers.screening.policy import Decision, Policy, Scorer, policy_by_name
+from optimizers.screening.policy import Decision, Policy, Scorer, policy_by_name, verdict
 
 KEEP = ("first", "all", "fewest")
 DUPLICATE, NOT_FIRST, NOT_FEWEST = "duplicate", "not_first", "not_fewest"
@@ -71,6 +71,8 @@ def screen(
     if not 0 <= min_score <= 1:
         raise ValueError(f"min_score={min_score} must be between 0 and 1, as scores are.")
     judge = policy_by_name(policy, min_score) if isinstance(policy, str) else policy
+    if not getattr(judge, "name", ""):
+        raise ValueError(f"The policy class {type(judge).__name__} has no `name`, by which its rows are counted; give it one.")
     by_example = samples_by_example if isinstance(samples_by_example, Mapping) else _grouped(samples_by_example)
     examples = list(examples)
     decisions: list[Decision] = []
@@ -132,7 +134,7 @@ def _reason(
         return TEACHER_ERROR + sample.error.removeprefix("error:"), None
     if not usable(sample):
         return UNPARSEABLE, None
-    return policy.judge(example, sample, lambda: score(example, dspy.Prediction(**sample.prediction)))
+    return verdict(policy, example, sample, lambda: score(example, dspy.Prediction(**sample.prediction)))
 
 
 def count_drops(decisions: Iterable[Decision]) -> dict[str, int]:

@@ -40,7 +40,6 @@ class SelfConsistency(AskedPolicy):
     answer_free = True
 
     def __init__(self, votes: int = 5, share: float = 0.6, temperature: float = 0.7, abstentions: Sequence[str] = ABSTENTIONS) -> None:
-        super().__init__()
         check_votes(votes, temperature)
         if not 0 < share <= 1:
             raise ValueError(f"share={share} must be above 0 and at most 1: the part of the votes that has to agree.")

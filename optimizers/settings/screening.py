@@ -54,6 +54,12 @@ class ScreeningConfig(Section):
         POLICIES.get(name)
         return name
 
+    @field_validator("options")
+    @classmethod
+    def _without_none(cls, options: dict[str, Any]) -> dict[str, Any]:
+        # TOML has no null: an option that is not given has its default.
+        return {name: value for name, value in options.items() if value is not None}
+
     @field_validator("measure")
     @classmethod
     def _measurable(cls, names: list[str]) -> list[str]:

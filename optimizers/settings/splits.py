@@ -28,13 +28,29 @@ def configured_task(task: TaskConfig, seed: int) -> Task:
     return load_task(task.name, **task_options(task, seed))
 
 
+def loaded(task: Task, split: str, count: int) -> list[dspy.Example]:
+    """Questions of a split, as many as are asked for.
+
+    Raises:
+        ValueError: Fewer, or one without `id` or `question`.
+    """
+    examples = list(task.load(split, count) or ())
+    if len(examples) != count:
+        raise ValueError(f"Task {task.name!r} gave {len(examples)} questions of {split}, and {count} were asked for.")
+    for example in examples:
+        lacking = [field for field in ("id", "question") if not example.get(field)]
+        if lacking:
+            raise ValueError(f"A {split} question of task {task.name!r} has no {lacking[0]!r}: {example.toDict()!r:.200}.")
+    return examples
+
+
 def load_splits(task: Task, sizes: DataConfig) -> dict[str, list[dspy.Example]]:
     """The questions of every split that has any.
 
     Raises:
         ValueError: Questions that stand in two splits.
     """
-    splits = {split: task.load(split, count) for split, count in sizes.model_dump().items() if count}
+    splits = {split: loaded(task, split, count) for split, count in sizes.model_dump().items() if count}
     refuse_overlap(splits)
     return splits
 

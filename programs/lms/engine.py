@@ -296,7 +296,10 @@ class _Worker:
 
         try:
             with self._turns.hold():
-                backend.generate(prepare(jobs), give, more)
+                results = backend.generate(prepare(jobs), give, more)
+            for index in set(range(len(running))) - done:
+                # A backend of another package may return its results in place of telling them.
+                give(index, _returned(results, index, backend.name))
         except Exception as error:
             logger.exception("%s failed on a batch of %d", self.key.model, len(running))
             failure = lm15.ServerError(f"{self.key.model} failed: {error!r}")
@@ -358,6 +361,12 @@ def _load(key: Key) -> tuple[Backend, Any]:
     backend = backends.choose_backend(source(key.model), key.backend, key.device)
     logger.info("Loaded %s with %s in %.1f s", key.model, backend.name, time.monotonic() - started)
     return backend, backend.tokenizer
+
+
+def _returned(results: Any, index: int, backend: str) -> GenerateResult:
+    if isinstance(results, list) and index < len(results) and isinstance(results[index], GenerateResult):
+        return results[index]
+    raise TypeError(f"backend {backend!r} gave no result for a request: `generate` calls on_result(index, result), or returns all results")
 
 
 def _refuse_unsupported(request: lm15.Request) -> None:

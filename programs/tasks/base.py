@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import dspy
 
 SPLITS = ("train", "dev", "test")
+_ROUNDING = 1e-9
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -30,6 +31,13 @@ class Score:
     value: float
     detail: str = ""
     measures: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.value, int | float)
+        if not number or not (math.isnan(self.value) or -_ROUNDING <= self.value <= 1 + _ROUNDING):
+            raise ValueError(
+                f"A score is a number from 0 to 1, not {self.value!r}; an answer that cannot be judged is Score.unscored(why)."
+            )
 
     @classmethod
     def unscored(cls, why: str) -> Score:
@@ -114,7 +122,7 @@ class Task(ABC):
 
     def metric(self, example: dspy.Example, prediction: Any, trace: Any = None) -> float:
         """`score` in the form that DSPy's optimizers call; an unscored answer counts 0."""
-        score = self.score(example, prediction)
+        score = score_of(self, example, prediction)
         return 0.0 if score.is_unscored else score.value
 
     def check_split(self, split: str) -> None:
@@ -143,6 +151,20 @@ def identity(example: dspy.Example) -> tuple[str, ...]:
     if example.get("chain"):
         return tuple(example.chain)
     return normalize_answer(example.get("context") or ""), normalize_answer(example.question)
+
+
+def score_of(task: Task, example: dspy.Example, prediction: Any) -> Score:
+    """`task.score`, which may also give a bare number, as DSPy's metrics do.
+
+    Raises:
+        TypeError: It gave anything else.
+    """
+    found: Any = task.score(example, prediction)
+    if isinstance(found, int | float):
+        return Score(float(found))
+    if not isinstance(found, Score):
+        raise TypeError(f"`score` of task {task.name!r} gave {found!r}; it must give a Score, or a number from 0 to 1.")
+    return found
 
 
 def scorer_of(metric: Any) -> Callable[[dspy.Example, Any], Score] | None:

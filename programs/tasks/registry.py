@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from programs.registry import Registry
+from programs.registry import Registry, converted
 from programs.tasks.base import Task
 
 TASKS: Registry[type[Task]] = Registry(
@@ -55,12 +53,4 @@ def load_task(name: str, **options: Any) -> Task:
     unknown = sorted(set(options) - set(parameters))
     if unknown:
         raise ValueError(f"Task {name!r} has no option {unknown[0]!r}; it has {list(parameters)}.")
-    return cls(**{key: _coerce(name, key, value, parameters[key].annotation) for key, value in options.items()})
-
-
-def _coerce(task: str, key: str, value: Any, annotation: Any) -> Any:
-    """A value of the option's type, also from the text that a command line gives."""
-    try:
-        return TypeAdapter(annotation).validate_python(value)
-    except ValidationError as error:
-        raise ValueError(f"{key}={value!r} of task {task!r}: {error.errors()[0]['msg']}.") from error
+    return cls(**converted(f"task {name!r}", cls, options))

@@ -329,7 +329,7 @@ def test_what_is_no_run_folder_is_refused(tmp_path):
 
 def test_a_section_of_another_package_stands_behind_the_own_ones(run_dir, monkeypatch):
     monkeypatch.setattr(SECTIONS, "_added", {})
-    monkeypatch.setattr(SECTIONS, "_points", lambda: [])
+    monkeypatch.setattr(SECTIONS, "_foreign", dict)
 
     def weather(run):
         table = Table(["City", "Sky"], [["Oslo", f"{len(run.conditions)} clouds"]])

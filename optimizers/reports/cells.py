@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optimizers.conditions import stages_in
 from optimizers.reports.blocks import interval_of, is_number, number, points_interval
 from optimizers.reports.conditions import oriented
 from optimizers.reports.read import RunFiles
@@ -62,8 +63,7 @@ def has_student(cell: Cell) -> bool:
 
 def roles(condition: Any) -> tuple[str, str]:
     """Decomposer (empty with a single stage) and solver of a condition's name."""
-    decomposer, plus, solver = str(condition).partition("+")
-    return (decomposer, solver) if plus else ("", decomposer.partition("@")[2] or "solver")
+    return stages_in(str(condition)) or ("", str(condition).partition("@")[2] or "solver")
 
 
 def is_student(role: str) -> bool:

@@ -100,13 +100,18 @@ def test_a_name_is_given_once_and_for_this_process():
     assert registry.get("own") is Registry
 
 
-def test_a_part_that_cannot_be_loaded_is_named(stranger, monkeypatch, tmp_path):
-    broken = tmp_path / "broken-1.0.dist-info"
-    broken.mkdir()
-    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (broken / "entry_points.txt").write_text("[divide_or_conquer.tasks]\nbroken = nowhere.at_all:Task\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+def install(monkeypatch, folder, task):
+    """Another package beside the stranger's, with one task."""
+    about = folder / "other-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[divide_or_conquer.tasks]\n{task}\n")
+    monkeypatch.syspath_prepend(str(folder))
     importlib.invalidate_caches()
+
+
+def test_a_part_that_cannot_be_loaded_is_named(stranger, monkeypatch, tmp_path):
+    install(monkeypatch, tmp_path, "broken = nowhere.at_all:Task")
     said = r"The task 'broken' could not be loaded from 'nowhere.at_all:Task': ModuleNotFoundError: No module named 'nowhere'"
     with pytest.raises(ValueError, match=said):
         load_task("broken")
@@ -115,12 +120,7 @@ def test_a_part_that_cannot_be_loaded_is_named(stranger, monkeypatch, tmp_path):
 
 
 def test_a_name_of_ours_is_never_replaced(stranger, monkeypatch, tmp_path):
-    taker = tmp_path / "taker-1.0.dist-info"
-    taker.mkdir()
-    (taker / "METADATA").write_text("Metadata-Version: 2.1\nName: taker\nVersion: 1.0\n")
-    (taker / "entry_points.txt").write_text("[divide_or_conquer.tasks]\njsonl = stranger.riddles:Riddles\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    importlib.invalidate_caches()
+    install(monkeypatch, tmp_path, "jsonl = stranger.riddles:Riddles")
     with pytest.warns(UserWarning, match="The task 'jsonl' of 'stranger.riddles:Riddles' is not used: that name is taken"):
         assert TASKS.usable()["jsonl"].__name__ == "JsonlTask"
 

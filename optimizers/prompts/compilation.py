@@ -16,7 +16,7 @@ from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION, Candidate, Wat
 from optimizers.prompts.dspy_optimizers import PromptOptimizer, check_questions, optimizer_by_name
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
-from optimizers.settings.splits import configured_task, refuse_overlap
+from optimizers.settings.splits import configured_task, loaded, refuse_overlap
 from optimizers.settings.views import compile_settings, filled_in
 from programs.adapter import TerseLineAdapter
 from programs.compiled.few_shot import FewShot
@@ -77,8 +77,8 @@ class Compilation:
 
     def _splits(self) -> dict[str, list[dspy.Example]]:
         sizes = self.config.compile
-        asked = [self._prepared(example) for example in self.task.load("train", sizes.train + sizes.validation)]
-        dev = [self._prepared(example) for example in self.task.load("dev", sizes.dev)] if sizes.dev else []
+        asked = [self._prepared(example) for example in loaded(self.task, "train", sizes.train + sizes.validation)]
+        dev = [self._prepared(example) for example in loaded(self.task, "dev", sizes.dev)] if sizes.dev else []
         refuse_overlap({"train": asked, "dev": dev})
         # The seed's only say in optimizers that have none of their own.
         random.Random(self.config.seed).shuffle(asked)

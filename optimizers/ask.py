@@ -7,30 +7,28 @@ from pathlib import Path
 import dspy
 
 from programs.lms.catalog import lm
-from programs.lms.model_strings import is_local
-from programs.modules import TwoStage
+from programs.modules import TRAINED, TwoStage
 
 
 def ask_once(question: str, context: str = "", decomposer: str = "embedded/teacher", solver: str = "embedded/teacher",
-             max_subquestions: int = 4) -> dspy.Prediction:  # fmt: skip
+             max_subquestions: int | None = None) -> dspy.Prediction:  # fmt: skip
     """Decompose and solve one question.
 
     Args:
         question: The question.
-        context: A passage that the answer stands in; may be empty. A decomposer of this process sees the question alone,
-            as the embedded models were trained; others see the passage too.
+        context: A passage that the answer stands in; may be empty. A decomposer that was trained without passages sees the
+            question alone.
         decomposer: Model string, or the folder of a student artifact.
         solver: Model string.
-        max_subquestions: The limit that the decomposer is told.
+        max_subquestions: The limit that the decomposer is told; by default the one that it was trained under, and 3 otherwise.
 
     Raises:
         ValueError: An empty question or an unknown model.
     """
     if not question.strip():
         raise ValueError("The question is empty; give one as the first argument.")
-    decomposer = _model(decomposer)
-    program = TwoStage(max_subquestions=max_subquestions, decomposer_sees_context=not is_local(decomposer))
-    program.decompose.set_lm(lm(decomposer))
+    program = TwoStage(max_subquestions=max_subquestions or TRAINED)
+    program.decompose.set_lm(lm(_model(decomposer)))
     program.solve.set_lm(lm(_model(solver)))
     return program(question=question, context=context)
 

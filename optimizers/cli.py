@@ -250,7 +250,7 @@ def ask(
     context: Annotated[str, typer.Option(help="A passage that the answer stands in.")] = "",
     decomposer: Annotated[str, typer.Option(help="Model string, or the folder of a student.")] = "embedded/teacher",
     solver: Annotated[str, typer.Option(help="Model string.")] = "embedded/teacher",
-    max_subquestions: int = 4,
+    max_subquestions: Annotated[int | None, typer.Option(help="By default what the decomposer was trained under, or 3.")] = None,
 ) -> None:
     """Answer one question in two stages, showing the subquestions."""
     from optimizers.ask import ask_once
@@ -319,12 +319,10 @@ def export(
 ) -> None:
     """Write a student as a GGUF file for llama.cpp and Ollama."""
     from programs.lms.artifacts import open_artifact
-    from programs.lms.gguf import write_gguf
+    from programs.lms.gguf import export as export_model
 
-    if target.exists():
-        raise ValueError(f"{target} exists already; choose another name.")
-    write_gguf(open_artifact(folder).folder, target)
-    out.print(f"Wrote {target}", soft_wrap=True)
+    written = export_model(open_artifact(folder), target)
+    out.print(f"Wrote {' and '.join(map(str, written))}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

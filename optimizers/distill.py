@@ -25,6 +25,7 @@ from optimizers.screening.screen import count_drops, screen
 from programs.adapter import adapter_name
 from programs.lms.artifacts import Artifact, home
 from programs.lms.catalog import lm as make_lm
+from programs.lms.trained_prompts import TrainedPrompt, trained_prompt
 from programs.tasks.base import Score, scorer_of
 
 
@@ -169,7 +170,8 @@ class BootstrapDistill(FinetuneTeleprompter):
         bases, dev_rows = self._bases(student, targets), dev.rows if dev else {}
         for group in [list(targets)] if self.joint else [[name] for name in targets]:
             rows, held_out = ([row for name in group for row in source.get(name, [])] for source in (distilled.rows, dev_rows))
-            artifact = self._train(group[0], bases[group[0]], rows, held_out, student)
+            prompts = {name: self._prompt(student, name, targets[name], distilled) for name in group}
+            artifact = self._train(group[0], bases[group[0]], rows, held_out, student, prompts)
             distilled.artifacts |= dict.fromkeys(group, artifact)
         return self._compiled(student, distilled)
 
@@ -271,7 +273,20 @@ class BootstrapDistill(FinetuneTeleprompter):
                     "lower screening.min_rows."
                 )
 
-    def _train(self, name: str, base: str, rows: list[dict[str, Any]], dev: list[dict[str, Any]], student: dspy.Module) -> Artifact:
+    def _prompt(self, student: dspy.Module, name: str, predictor: dspy.Predict, distilled: Distilled) -> TrainedPrompt:
+        collected = distilled.collected
+        asked = [call.inputs for sample in (collected.samples if collected else []) for call in sample.calls if call.predictor == name]
+        return trained_prompt(predictor, self._adapter_name(student), asked)
+
+    def _train(
+        self,
+        name: str,
+        base: str,
+        rows: list[dict[str, Any]],
+        dev: list[dict[str, Any]],
+        student: dspy.Module,
+        prompts: dict[str, TrainedPrompt],
+    ) -> Artifact:
         folder_name = self.artifact_names.get(name, name)
         return train(
             rows,
@@ -281,6 +296,7 @@ class BootstrapDistill(FinetuneTeleprompter):
             adapter=self._adapter_name(student),
             base=base,
             dev_rows=dev,
+            prompts=prompts,
             progress=self._training_progress(folder_name),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
@@ -13,6 +13,7 @@ from programs.adapter import adapter_by_name, adapter_name
 from programs.decomposition import Decomposition, read_decomposition
 from programs.lms.ledger import Usage, metered
 from programs.lms.model_strings import adapter_name_for
+from programs.lms.trained_prompts import UNTOLD, TrainedPrompt, trained_to_decompose
 from programs.signatures import Answer, Decompose, ShortAnswer, Solve
 from programs.tasks.base import Task
 
@@ -20,12 +21,21 @@ from programs.tasks.base import Task
 def two_stage(
     task: Task, decomposer: dspy.LM | None, solver: dspy.LM | None, adapters: dict[str, dspy.Adapter | str] | None = None
 ) -> TwoStage:
-    """`TwoStage` with a task's limits and one LM a stage (None: DSPy's configured one)."""
+    """`TwoStage` with a task's limit and one LM a stage (None: DSPy's configured one).
+
+    A decomposer that was trained here is given the passage if its rows had it, unless the task says which.
+    """
     program = TwoStage(max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context, adapters=adapters)
     for stage, model in (("decompose", decomposer), ("solve", solver)):
         getattr(program, stage).set_lm(model)
     return program
 
+
+TRAINED: Literal["trained"] = "trained"
+"""In place of a limit: the one that the decomposer's model was trained under."""
+
+DEFAULT_LIMIT = 3
+"""Of the paper, section 3; told to models that were trained under no limit of their own."""
 
 STAGES = ("decompose", "follow_up", "solve", "answer")
 
@@ -157,9 +167,11 @@ class TwoStage(Staged):
     Args:
         decompose: Any module that maps (context, question, max_subquestions) to `subquestions`.
         solve: Any module that maps (context, question, subquestions) to `answer` (and `sub_answers`).
-        max_subquestions: The limit that the decomposer is told (default 3); further ones are cut off and counted as
-            `over_limit`. None sets no limit and tells none (the paper's Table 10, "none").
-        decomposer_sees_context: Whether the decomposer is given the passage, or the question alone.
+        max_subquestions: The limit that the decomposer is told; further ones are cut off and counted as `over_limit`. By
+            default the one that its model was trained under, and 3 for models that were trained under none. None sets no
+            limit and tells none (the paper's Table 10, "none").
+        decomposer_sees_context: Whether the decomposer is given the passage, or the question alone. None gives its model what
+            it was trained to see, and the passage to a model that was not trained here.
         adapters: {"decompose": ..., "solve": ...}, adapter or its name; by default the one that the LM was trained on.
 
     Raises:
@@ -173,25 +185,54 @@ class TwoStage(Staged):
         decompose: dspy.Module | None = None,
         solve: dspy.Module | None = None,
         *,
-        max_subquestions: int | None = 3,
-        decomposer_sees_context: bool = True,
+        max_subquestions: int | Literal["trained"] | None = TRAINED,
+        decomposer_sees_context: bool | None = None,
         adapters: dict[str, dspy.Adapter | str] | None = None,
     ) -> None:
         super().__init__(adapters)
-        if max_subquestions is not None and max_subquestions < 1:
-            raise ValueError(
-                f"max_subquestions={max_subquestions} must be at least 1, or None for no limit; for no decomposition use SingleStage."
-            )
         self.decompose = decompose or dspy.Predict(Decompose)
         self.solve = solve or dspy.Predict(Solve)
         self.max_subquestions = max_subquestions
         self.decomposer_sees_context = decomposer_sees_context
 
+    @property
+    def max_subquestions(self) -> int | None:
+        """The limit that the decomposer is told, with its present LM."""
+        if self._max_subquestions != TRAINED:
+            return self._max_subquestions
+        trained = self._trained()
+        limit = trained.max_subquestions if trained else UNTOLD
+        return DEFAULT_LIMIT if isinstance(limit, str) else limit
+
+    @max_subquestions.setter
+    def max_subquestions(self, limit: int | Literal["trained"] | None) -> None:
+        if limit not in (None, TRAINED) and (not isinstance(limit, int) or limit < 1):
+            raise ValueError(
+                f"max_subquestions={limit!r} must be at least 1, None for no limit, or {TRAINED!r}; for no decomposition use SingleStage."
+            )
+        self._max_subquestions: Any = limit
+
+    @property
+    def decomposer_sees_context(self) -> bool:
+        """Whether the decomposer is given the passage, with its present LM."""
+        if self._sees_context is not None:
+            return self._sees_context
+        trained = self._trained()
+        return trained is None or trained.sees_context is not False
+
+    @decomposer_sees_context.setter
+    def decomposer_sees_context(self, sees: bool | None) -> None:
+        self._sees_context = sees
+
+    def _trained(self) -> TrainedPrompt | None:
+        return trained_to_decompose(module_lm(self.decompose))
+
     def decompose_inputs(self, question: str, context: str = "") -> dict[str, Any]:
         """What the decompose stage is given; no `max_subquestions` where there is no limit."""
         inputs = {"context": context if self.decomposer_sees_context else "", "question": question}
+        limit = self.max_subquestions
         # Left out, as an adapter that writes every input would tell a limit of "None".
-        return inputs if self.max_subquestions is None else {**inputs, "max_subquestions": self.max_subquestions}
+        return inputs if limit is None else {**inputs, "max_subquestions": limit}
 
     def run_decompose(self, question: str, context: str = "") -> tuple[Decomposition, Usage]:
         """The first stage alone; a reply that cannot be read is a decomposition in state `unparseable`."""

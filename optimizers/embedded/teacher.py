@@ -25,7 +25,7 @@ from optimizers.jobs.progress import ProgressDisplay
 from programs.adapter import TerseLineAdapter
 from programs.lms.artifacts import Artifact
 from programs.lms.catalog import lm
-from programs.lms.embedded import BASE_MODEL, adapter_folder, base_artifact
+from programs.lms.embedded import BASE_MODEL, MAX_SUBQUESTIONS, adapter_folder, base_artifact
 from programs.modules import SingleStage, two_stage
 from programs.signatures import NO_DECOMPOSITION, Answer, Decompose, Solve
 from programs.tasks.base import Task, exact_match
@@ -44,7 +44,6 @@ _KINDS = ("decompose", "solve", "solve", "answer", "solve", "decompose", "reason
 
 _HOPS = "2,3,1,2,3,4,2,3"
 
-_MAX_SUBQUESTIONS = 4
 
 _CELLS = 200
 
@@ -63,7 +62,7 @@ def row(kind: str, example: dspy.Example) -> dict[str, Any]:
     """One chat of a kind: `decompose`, `solve`, `answer` or `reason`."""
     given = {"context": example.context, "question": example.question}
     if kind == "decompose":
-        inputs = {"context": "", "question": example.question, "max_subquestions": _MAX_SUBQUESTIONS}
+        inputs = {"context": "", "question": example.question, "max_subquestions": MAX_SUBQUESTIONS}
         signature, outputs = Decompose, {"subquestions": example.subquestions or [NO_DECOMPOSITION]}
     elif kind == "solve":
         inputs = {**given, "subquestions": example.subquestions}

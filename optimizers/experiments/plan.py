@@ -154,7 +154,7 @@ class _Planner:
         self.roles = {**roles_of(config), "judge": config.screening.judge or config.teacher}
         self.prices = Prices(config.cost.local_usd_per_hour)
         task = load_task(config.task.name, **config.task.options())
-        self.sees_context = task.decomposer_sees_context
+        self.sees_context = task.decomposer_sees_context is not False
         # A plan downloads nothing.
         self.at_hand = task.typical_characters is None or task.path is not None
         split, count = ("train", config.data.train) if config.data.train and not prefix else ("test", config.data.test)

@@ -57,7 +57,7 @@ def check_augment(spec: AugmentSpec, task: Task) -> None:
     Raises:
         ValueError: Chains are to be composed, but the decomposer sees a passage, which says nothing about the other question.
     """
-    if spec.compose and task.decomposer_sees_context:
+    if spec.compose and task.decomposer_sees_context is not False:
         raise ValueError(
             f"augment.compose={spec.compose:g} joins two questions, and the decomposer of task {task.name!r} sees the passage of one. "
             "Set it to 0, or decomposer_sees_context of the task to false."

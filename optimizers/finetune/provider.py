@@ -115,7 +115,15 @@ class TRLProvider(Provider):
         target = (self.folder or home() / "artifacts") / name
         with _one_training:
             artifact = train(
-                train_data, spec, target, name=name, adapter=self.adapter, base=model, progress=self.progress, cancelled=cancelled
+                train_data,
+                spec,
+                target,
+                name=name,
+                adapter=self.adapter,
+                base=model,
+                prompts={},
+                progress=self.progress,
+                cancelled=cancelled,
             )
         return artifact.model_string
 

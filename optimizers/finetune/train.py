@@ -21,6 +21,7 @@ from optimizers.finetune.spec import TrainingSpec
 from optimizers.jobs.jsonlines import read_json
 from optimizers.labelling.journal import LimitReached
 from programs.lms.artifacts import Artifact, open_artifact, publish, register
+from programs.lms.trained_prompts import TrainedPrompt, manifest_entry, prompts_of_model
 
 Progress = Callable[[int, int, float | None], None]
 """Called with (steps done, steps in all, last loss)."""
@@ -64,6 +65,7 @@ def train(
     adapter: str,
     base: str,
     dev_rows: Sequence[dict[str, Any]] = (),
+    prompts: Mapping[str, TrainedPrompt] | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Artifact:
@@ -80,6 +82,7 @@ def train(
         adapter: Name of the prompt format that the rows were rendered with.
         base: Model string of what is trained, for the manifest.
         dev_rows: Chats whose loss picks the best checkpoint; none keeps the last.
+        prompts: Predictor name -> what its rows look like, for the manifest; by default what the base was trained on.
         progress: See `Progress`.
         cancelled: Asked twice a second; True stops as Ctrl-C does.
 
@@ -98,7 +101,7 @@ def train(
     with FileLock(lock_of(work)):
         _prepare(work, identity, known, rows, dev_rows, spec)
     _run(work, progress, cancelled)
-    return _registered(_publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec))
+    return _registered(_publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec, prompts=prompts))
 
 
 def _registered(artifact: Artifact) -> Artifact:
@@ -218,7 +221,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _publish(work: Path, target: Path, identity: str, *, name: str, adapter: str, base: str, spec: TrainingSpec) -> Artifact:
+def _publish(
+    work: Path,
+    target: Path,
+    identity: str,
+    *,
+    name: str,
+    adapter: str,
+    base: str,
+    spec: TrainingSpec,
+    prompts: Mapping[str, TrainedPrompt] | None,
+) -> Artifact:
     metrics = json.loads((work / "done.json").read_text())
     model = work / "model"
     for extra in ("adapter", "progress.jsonl", "rows.jsonl"):
@@ -234,6 +247,8 @@ def _publish(work: Path, target: Path, identity: str, *, name: str, adapter: str
         training_identity=identity,
         rows_sha256=hashlib.sha256((model / "rows.jsonl").read_bytes()).hexdigest(),
         metrics=metrics,
+        # Preference pairs and rewards keep to the prompts of their base.
+        **manifest_entry(prompts_of_model(base) if prompts is None else prompts),
     )
     shutil.rmtree(work, ignore_errors=True)
     lock_of(work).unlink(missing_ok=True)

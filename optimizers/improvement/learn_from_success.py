@@ -38,6 +38,7 @@ from optimizers.settings.task import TaskConfig
 from programs.lms.artifacts import Artifact
 from programs.lms.engine import unload_all
 from programs.lms.ledger import Usage
+from programs.lms.trained_prompts import prompts_of_model
 from programs.modules import TwoStage
 from programs.tasks.base import Task
 
@@ -174,6 +175,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
             name=f"{self.settings.method}-{number}",
             adapter=format_of(before.program),
             base=base,
+            prompts=prompts_of_model(before.model),
             progress=functools.partial(self._report_training, number),
         )
 

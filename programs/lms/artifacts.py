@@ -184,6 +184,8 @@ def _content_hash(manifest: dict[str, Any]) -> str:
     content = {
         "files": {name: entry["sha256"] for name, entry in manifest["files"].items() if _decides_answers(name)},
         **{key: manifest.get(key) for key in ("adapter", "template", "dtype")},
+        # Models from before manifests had it keep their names.
+        **({"prompts": manifest["prompts"]} if "prompts" in manifest else {}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 

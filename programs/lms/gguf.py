@@ -10,6 +10,8 @@ from typing import Any
 
 from programs.lms import artifacts, embedded
 from programs.lms.artifacts import Artifact
+from programs.lms.chat import render
+from programs.lms.trained_prompts import PLACE, TrainedPrompt, plain_prompt, prompts_of
 
 _LAYER = {
     "input_layernorm": "attn_norm",
@@ -49,12 +51,63 @@ def gguf_of(artifact: Artifact) -> Path:
     return target
 
 
-def write_gguf(model_folder: Path, target: Path) -> Path:
+def export(artifact: Artifact, target: Path) -> list[Path]:
+    """Write a model for llama.cpp and Ollama, so that both take a bare question where the model was trained on one.
+
+    llama.cpp reads how from the GGUF's chat template; Ollama from the Modelfile beside it
+    (`ollama create NAME -f NAME.Modelfile`), as it does not run templates in Jinja.
+
+    Args:
+        artifact: The model.
+        target: The GGUF file to write.
+
+    Returns:
+        The files written: the GGUF, and `<target>.Modelfile` where the model takes a bare question.
+
+    Raises:
+        ValueError: One of the files exists, or see `write_gguf`.
+    """
+    target = Path(target)
+    modelfile = target.with_suffix(".Modelfile")
+    if there := next((path for path in (target, modelfile) if path.exists()), None):
+        raise ValueError(f"{there} exists already; choose another name.")
+    prompt = plain_prompt(prompts_of(artifact))
+    if prompt is None:
+        return [write_gguf(artifact.folder, target)]
+    template = bare_template((artifact.folder / "chat_template.jinja").read_text(), prompt)
+    write_gguf(artifact.folder, target, template)
+    modelfile.write_text(_modelfile(artifact.folder, target.name, prompt))
+    return [target, modelfile]
+
+
+def bare_template(template: str, prompt: TrainedPrompt) -> str:
+    """A chat template that puts a lone user turn into the form of `prompt`, and leaves other chats alone."""
+    turns = ", ".join(f"{{'role': {json.dumps(m['role'])}, 'content': {_with_question(m['content'])}}}" for m in prompt.messages)
+    lone = "messages | length == 1 and messages[0]['role'] == 'user'"
+    return f"{{%- if {lone} -%}}{{%- set messages = [{turns}] -%}}{{%- endif -%}}{template}"
+
+
+def _with_question(content: str) -> str:
+    parts = [json.dumps(part, ensure_ascii=False) for part in content.split(PLACE)]
+    return " + messages[0]['content'] + ".join(parts)
+
+
+def _modelfile(folder: Path, gguf_name: str, prompt: TrainedPrompt) -> str:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text = render(tokenizer, prompt.chat("{{ .Prompt }}"))
+    end = f'PARAMETER stop "{tokenizer.eos_token}"\n'
+    return f'FROM ./{gguf_name}\nTEMPLATE """{text}{{{{ .Response }}}}"""\nPARAMETER temperature 0\n{end}'
+
+
+def write_gguf(model_folder: Path, target: Path, template: str | None = None) -> Path:
     """Write the merged model in `model_folder` as a GGUF in 16-bit floats.
 
     Args:
         model_folder: config.json, tokenizer.json and safetensors of a Llama-shaped model.
         target: The file to write; appears whole or not at all.
+        template: Chat template; by default the model's.
 
     Raises:
         ValueError: Another architecture, or a tokenizer that is not the embedded model's.
@@ -65,6 +118,11 @@ def write_gguf(model_folder: Path, target: Path) -> Path:
     base = embedded.base_gguf()
     metadata = _metadata(base)
     _check_tokenizer(model_folder, metadata)
+    written = model_folder / "chat_template.jinja"
+    if template is None and written.exists():
+        template = written.read_text()
+    if template is not None:
+        metadata["tokenizer.chat_template"] = (template, *metadata["tokenizer.chat_template"][1:])
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -138,10 +196,7 @@ def _write_header(writer: Any, folder: Path, config: dict[str, Any], metadata: d
     writer.add_uint32("general.file_type", _F16)
     writer.add_uint32("general.quantization_version", gguf.GGML_QUANT_VERSION)
     writer.add_string("general.name", folder.name)
-    template = folder / "chat_template.jinja"
     for key, (value, kind, item) in metadata.items():
-        if key == "tokenizer.chat_template" and template.exists():
-            value = template.read_text()
         if key.startswith("tokenizer.") or key == "general.license":
             writer.add_key_value(key, value, kind, item if kind == gguf.GGUFValueType.ARRAY else None)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from programs.lms.engine import AsyncLocalEngine
 from programs.lms.model_strings import LOCAL_PREFIXES, is_local, pinned
+from programs.lms.trained_prompts import plain_prompt, prompts_of_model
 
 _ROLES = {"user": "user", "assistant": "assistant", "system": "developer", "developer": "developer"}
 _DEFAULT_TOKENS = 256
@@ -128,7 +129,7 @@ def _pinned(model: str) -> str:
 
 
 def _request(model: str, body: ChatRequest) -> lm15.Request:
-    turns = list(body.messages)
+    turns = _as_trained(model, body.messages)
     system = turns.pop(0).text() if len(turns) > 1 and turns[0].role in ("system", "developer") else None
     config = lm15.Config(
         max_tokens=body.max_completion_tokens or body.max_tokens or _DEFAULT_TOKENS,
@@ -139,6 +140,13 @@ def _request(model: str, body: ChatRequest) -> lm15.Request:
     )
     messages = [lm15.Message(role=_ROLES[turn.role], parts=(lm15.TextPart(turn.text()),)) for turn in turns]
     return lm15.Request(model=model, messages=tuple(messages), system=system, config=config)
+
+
+def _as_trained(model: str, turns: list[ChatMessage]) -> list[ChatMessage]:
+    """A bare question in the form that the model was trained on; any other chat as it is."""
+    bare = len(turns) == 1 and turns[0].role == "user"
+    prompt = plain_prompt(prompts_of_model(model)) if bare else None
+    return [ChatMessage.model_validate(turn) for turn in prompt.chat(turns[0].text())] if prompt else list(turns)
 
 
 def _error(message: str, code: str) -> dict[str, Any]:

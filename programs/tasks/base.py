@@ -93,7 +93,8 @@ class Task(ABC):
             load questions, as that costs nothing.
         path: The file or folder that the questions come from, where there is one.
         max_subquestions: The limit that `Decompose` is told.
-        decomposer_sees_context: Whether the decomposer is given the passage, or the question alone.
+        decomposer_sees_context: Whether the decomposer is given the passage, or the question alone; None gives a model what it
+            was trained to see, and the passage to all others.
         scoring: The rule that `score` follows: `strict`, or `lenient` where a task also has the paper authors' rule.
     """
 
@@ -104,7 +105,7 @@ class Task(ABC):
     path: Any = None
     scoring: str = "strict"
     max_subquestions: int | None = 3
-    decomposer_sees_context: bool = True
+    decomposer_sees_context: bool | None = None
 
     @abstractmethod
     def load(self, split: str, limit: int | None = None) -> list[dspy.Example]:

@@ -70,7 +70,6 @@ class Drop(PublishedTask):
     typical_characters = 1500
     measure = "F1"
     readers = {**READERS, ".json": _json_rows}  # noqa: RUF012
-    decomposer_sees_context = True
 
     source: Literal["ucinlp/drop", "EleutherAI/drop"] = "ucinlp/drop"
 

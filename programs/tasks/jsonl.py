@@ -28,7 +28,8 @@ class JsonlTask(Task):
         seed: Another seed splits a single file differently.
         fractions: Shares of train, dev and test of a single file: "0.7,0.1,0.2", a sequence or a dict.
         max_subquestions: The limit that the decomposer is told.
-        decomposer_sees_context: Whether the decomposer is given the passage, or the question alone.
+        decomposer_sees_context: Whether the decomposer is given the passage, or the question alone; None gives a model what it
+            was trained to see, and the passage to all others.
 
     Raises:
         ValueError: Nothing at `path`, unknown columns, or fractions that do not add up to 1.
@@ -44,7 +45,7 @@ class JsonlTask(Task):
         seed: int = 0,
         fractions: Fractions = (0.7, 0.1, 0.2),
         max_subquestions: int | None = 3,
-        decomposer_sees_context: bool = True,
+        decomposer_sees_context: bool | None = None,
     ) -> None:
         self.path = Path(path)
         if not self.path.exists():

@@ -14,7 +14,7 @@ from optimizers.labelling.journal import Budget, Journal, digest
 from optimizers.labelling.journaled_lm import calls_of, journaled
 from optimizers.labelling.program_copy import all_predictors, copy_program, own_lms
 from optimizers.labelling.samples import UNPARSEABLE, shortened
-from optimizers.labelling.values import Types, is_plain, written
+from optimizers.labelling.values import Types, is_plain, shape_of, written
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 
 TIMEOUT = "timeout"
@@ -164,9 +164,14 @@ def _fingerprint(teacher: Teacher) -> str:
     ]
     lms = [(used.model, used.kwargs) for used in teacher.lms]
     shape = [modules, predictors, lms, type(dspy.settings.adapter).__qualname__]
-    typed = any(not is_plain(annotation) for _, predictor in all_predictors(teacher.program) for annotation in _annotations(predictor))
-    # Earlier versions left out what JSON does not have; such lines are made again, from the calls on file.
-    return digest([*shape, "typed"] if typed else shape)[:16]
+    typed = [shape_of(annotation) for _, predictor in all_predictors(teacher.program) for annotation in _typed(predictor)]
+    return digest([*shape, typed] if typed else shape)[:16]
+
+
+def _typed(predictor: dspy.Predict) -> Iterator[Any]:
+    """Annotations that DSPy's state of a signature leaves out, and that decide what its values are."""
+    yield from (field.annotation for field in predictor.signature.input_fields.values() if not is_plain(field.annotation))
+    yield from (field.annotation for field in predictor.signature.output_fields.values() if field.annotation not in (str, list[str]))
 
 
 def _settings_of(module: dspy.Module) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, RootModel, TypeAdapter
 
 TYPE, VALUE = "$type", "value"
 _JSON = (bool, int, float, str)
+_BARE: tuple[Any, ...] = (int, float, str, list, dict)
 _CONTAINERS = (list, tuple, set, frozenset)
 
 
@@ -85,6 +86,14 @@ def is_plain(annotation: Any) -> bool:
     return all(part in (*_JSON, list, dict, type(None)) for part in classes_of(annotation))
 
 
+def shape_of(annotation: Any) -> Any:
+    """What tells two annotations apart: names, and the members and fields of classes."""
+    try:
+        return [str(annotation), TypeAdapter(annotation).json_schema()]
+    except Exception:
+        return str(annotation)
+
+
 def encoded(value: Any, types: Types) -> Any:
     """A value as JSON.
 
@@ -107,7 +116,7 @@ def _bare(value: Any) -> Any:
     """A number of NumPy, or an instance of a class under `str` and its like, as Python's own."""
     if isinstance(value, Enum):
         return value
-    for cls in (*_JSON[1:], list, dict):
+    for cls in _BARE:
         if isinstance(value, cls) and type(value) is not cls:
             return cls(value)
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():

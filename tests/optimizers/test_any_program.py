@@ -85,6 +85,13 @@ def test_typed_outputs_are_learned_and_judged_as_what_they_are(tmp_path, annotat
     assert isinstance(seen[-1], type(value))
 
 
+def test_answers_of_another_type_on_file_are_read_anew_without_a_call(tmp_path):
+    for annotation, value in ((str, "3"), (int, 3), (float, 3.0), (Literal["3", "4"], "3")):
+        program = dspy.Predict(dspy.Signature("question -> answer").with_updated_fields("answer", type_=annotation))
+        sample = prepared(tmp_path, program, lambda p: chat(answer="3"), targets=["self"]).collected.get_sample("e0")
+        assert sample.prediction["answer"] == value and type(sample.prediction["answer"]) is type(value)
+
+
 def test_types_of_a_function_are_read_back(tmp_path):
     class Size(enum.Enum):
         BIG = "big"

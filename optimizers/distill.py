@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,21 +16,29 @@ from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
 from optimizers.finetune.augment import AugmentSpec
 from optimizers.finetune.provider import TRLProvider, base_folder
-from optimizers.finetune.rows import Rewrite, RowMaker, decomposes, teachers_own
+from optimizers.finetune.rows import LeftOut, Rewrite, RowMaker, decomposes, teachers_own
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.finetune.targets import check_adapter, check_chat_template, check_target
 from optimizers.finetune.train import Progress, train
-from optimizers.labelling.collect import collect
+from optimizers.labelling.collect import check_examples, check_keys, collect
 from optimizers.labelling.journal import Limits
+from optimizers.labelling.program_copy import all_predictors, copy_program
 from optimizers.labelling.samples import Collected, Examples, example_key
 from optimizers.screening import Asking
-from optimizers.screening.lm_policy import check_asking
+from optimizers.screening.lm_policy import AskingPolicy, check_asking
+from optimizers.screening.metric import MetricScorer, check_metric, score_by
 from optimizers.screening.policy import Decision, Policy, policy_by_name
-from optimizers.screening.screen import count_drops, screen
+from optimizers.screening.screen import KEEP, count_drops, screen
 from programs.adapter import adapter_name
 from programs.lms.artifacts import Artifact, home
 from programs.lms.catalog import lm as make_lm
 from programs.lms.trained_prompts import TrainedPrompt, trained_prompt
+from programs.modules import Staged
 from programs.tasks.base import Score, scorer_of
+
+_log = logging.getLogger(__name__)
+
+_ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class TooFewRowsError(ValueError):
@@ -44,6 +56,8 @@ class Distilled:
         decisions: One per (example, sample): kept, or the reason why not.
         collected: The teacher's samples and what they cost.
         policy: What judged them; one that asks has its replies and their cost in `.asked`.
+        left_out: Kept calls that no row could be made of, with the reason.
+        unscored: What went wrong in the metric, in words; empty if nothing did.
     """
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
@@ -51,6 +65,8 @@ class Distilled:
     decisions: list[Decision] = field(default_factory=list)
     collected: Collected | None = None
     policy: Policy | None = None
+    left_out: list[LeftOut] = field(default_factory=list)
+    unscored: str = ""
 
 
 class BootstrapDistill(FinetuneTeleprompter):
@@ -63,8 +79,11 @@ class BootstrapDistill(FinetuneTeleprompter):
         student = optimizer.compile(TwoStage(), trainset=task.load("train", 200), teacher=teacher_program)
 
     Args:
-        metric: `metric(example, prediction) -> float`; needed by the policy `oracle`.
-        targets: Names of predictors to train (as in `named_predictors()`); by default those of the decomposer.
+        metric: Needed by the policy `oracle`. `metric(example, prediction)`, with `trace` or GEPA's further arguments or without,
+            gives a bool, a number from 0 to 1, a `Score`, or a `dspy.Prediction` with `score`. Where it gives None or raises, the
+            answer is unscored, which is counted.
+        targets: Names of predictors to train (as in `named_predictors()`, and those of compiled submodules too); by default
+            those of the decomposer.
         policy: `none` (S_D-T), `oracle` (S_D-R); without reference answers `self_consistency`, `agreement` or `judge`; or a
             `Policy`, such as `optimizers.screening.SelfConsistency(votes=9)`.
         samples: Teacher samples a question.
@@ -84,11 +103,14 @@ class BootstrapDistill(FinetuneTeleprompter):
         limits: Where labelling and screening stop.
         artifact_names: Predictor name -> folder name of its artifact; that of the first target, where `joint`.
         progress: Called with (stage, done, total, note) while labelling and training.
+
+    Raises:
+        ValueError: A setting that cannot work.
     """
 
     def __init__(
         self,
-        metric: Callable[..., float] | None = None,
+        metric: Callable[..., Any] | None = None,
         *,
         targets: Sequence[str] | None = None,
         policy: str | Policy = "none",
@@ -116,6 +138,9 @@ class BootstrapDistill(FinetuneTeleprompter):
             raise ValueError("policy='oracle' keeps what the metric calls right: pass metric=, for example task.metric.")
         if isinstance(policy, str):
             policy_by_name(policy, min_score)
+        if metric is not None:
+            check_metric(metric)
+        _check_numbers(keep, min_score, samples=samples, threads=threads, min_rows=min_rows, max_rows=max_rows)
         self.metric, self.policy, self.keep, self.min_score = metric, policy, keep, min_score
         self.targets = list(targets) if targets is not None else None
         self.samples, self.temperature, self.threads = samples, temperature, threads
@@ -142,16 +167,48 @@ class BootstrapDistill(FinetuneTeleprompter):
             valset: Questions whose teacher calls give the dev loss that picks the best checkpoint.
 
         Raises:
-            ValueError: Unknown target, or a target whose LM cannot be trained.
+            ValueError: Unknown target, a target that cannot be trained or that the teacher has with other fields, a prompt format
+                that cannot be trained, or bad examples; all before the first call.
             TooFewRowsError: Fewer than `min_rows` rows for a target.
             TrainingError: Training failed.
         """
         teacher = teacher or student
-        self._bases(student, self._targets(student, teacher))
+        self._check_training(student, self._targets(student, teacher), [trainset, *([valset] if valset else [])])
         distilled = self.prepare(student, trainset=trainset, teacher=teacher)
         self.check_rows(distilled)
         dev = self.prepare(student, trainset=valset, teacher=teacher, split="dev") if valset else None
         return self.fit(student, distilled, dev)
+
+    def _check_training(self, student: dspy.Module, targets: dict[str, dspy.Predict], examples: Sequence[Examples]) -> None:
+        """Refuse what could not be trained before anything is paid."""
+        bases = self._bases(student, targets)
+        for model in set(bases.values()):
+            check_chat_template(model, base_folder(model))
+        if self.joint and len(set(bases.values())) > 1:
+            raise ValueError(f"joint=True trains one model for all targets, and they are on {bases}; give all the same LM, or joint=False.")
+        fixed = self._fixed_adapters(student, list(targets))
+        if fixed - {self._adapter_name(student, list(targets))}:
+            raise ValueError(f"The student asks in the format {sorted(fixed)}, and adapter={self.adapter!r} would train another; give one.")
+        names = [self._folder_name(group[0]) for group in self._groups(list(targets))]
+        wrong = [name for name in names if not _ARTIFACT_NAME.fullmatch(name) or names.count(name) > 1]
+        if wrong:
+            raise ValueError(
+                f"Artifact name {wrong[0]!r}: give each target a name of its own of letters, digits, . _ and - in artifact_names=."
+            )
+        for split in examples:
+            check_examples(split)
+        self._check_number_of_rows(student, len(examples[0]))
+
+    def _check_number_of_rows(self, student: dspy.Module, questions: int) -> None:
+        if self.max_rows is not None and self.max_rows < self.min_rows:
+            raise ValueError(f"max_rows={self.max_rows} is below min_rows={self.min_rows}, so that nothing could be trained; change one.")
+        # Other programs may call a target several times.
+        most = questions * (self.samples if self.keep == "all" else 1)
+        if isinstance(student, Staged) and most < self.min_rows:
+            raise TooFewRowsError(
+                f"{questions} questions give {most} rows at most, and at least {self.min_rows} are needed; nothing was asked. Add "
+                "questions, or lower min_rows (in a run: screening.min_rows)."
+            )
 
     def fit(self, student: dspy.Module, distilled: Distilled, dev: Distilled | None = None) -> dspy.Module:
         """Train on rows that `prepare` made, and return what `compile` returns.
@@ -168,12 +225,20 @@ class BootstrapDistill(FinetuneTeleprompter):
         self.check_rows(distilled)
         targets = self._targets(student, student)
         bases, dev_rows = self._bases(student, targets), dev.rows if dev else {}
-        for group in [list(targets)] if self.joint else [[name] for name in targets]:
+        for group in self._groups(list(targets)):
             rows, held_out = ([row for name in group for row in source.get(name, [])] for source in (distilled.rows, dev_rows))
             prompts = {name: self._prompt(student, name, targets[name], distilled) for name in group}
             artifact = self._train(group[0], bases[group[0]], rows, held_out, student, prompts)
             distilled.artifacts |= dict.fromkeys(group, artifact)
         return self._compiled(student, distilled)
+
+    def _groups(self, targets: list[str]) -> list[list[str]]:
+        """Targets that are one model."""
+        return [targets] if self.joint else [[name] for name in targets]
+
+    def _folder_name(self, target: str) -> str:
+        """The name of a target's artifact: its own, or the predictor's in the letters that a name may have (`subs-0-.p`)."""
+        return self.artifact_names.get(target) or re.sub(r"[^A-Za-z0-9._-]+", "-", target).strip("-._")
 
     def _bases(self, student: dspy.Module, targets: dict[str, dspy.Predict]) -> dict[str, str]:
         return {name: _trainable(name, predictor.lm or dspy.settings.lm) for name, predictor in targets.items()}
@@ -191,26 +256,40 @@ class BootstrapDistill(FinetuneTeleprompter):
         """
         teacher = teacher or student
         targets = self._targets(student, teacher)
+        adapter = self._adapter_name(student, list(targets))
+        for name, predictor in targets.items():
+            check_target(name, predictor, dict(all_predictors(teacher))[name], adapter, rewritten=self.rewrite is not None)
         policy = policy_by_name(self.policy, self.min_score) if isinstance(self.policy, str) else self.policy
         check_asking(policy, teacher, self.limits)
+        if isinstance(policy, AskingPolicy):
+            check_keys(used for _, asked in all_predictors(policy.program(teacher)) if (used := asked.lm or dspy.settings.lm))
         collected = self._collect(teacher, trainset, split)
-        decisions = self._screen(collected, trainset, policy, teacher, split)
-        maker = RowMaker(targets, self._adapter_name(student), self.rewrite, self.max_rows, self.row_seed, self.augment)
+        scorer = MetricScorer(self.metric)
+        decisions = self._screen(collected, trainset, policy, teacher, split, scorer)
+        maker = RowMaker(targets, adapter, self.rewrite, self.max_rows, self.row_seed, self.augment)
         kept = {(decision.example_id, decision.sample) for decision in decisions if decision.kept}
         rows = maker.of(collected, kept, {example_key(example): example for example in trainset})
         if split == "train":
             rows = maker.chosen(rows, collected)
-        return Distilled(rows=rows, decisions=decisions, collected=collected, policy=policy)
+        if maker.left_out:
+            _log.warning("%s", _left_out(maker.left_out))
+        return Distilled({}, rows, decisions, collected, policy, maker.left_out, scorer.summary())
 
     def _targets(self, student: dspy.Module, teacher: dspy.Module) -> dict[str, dspy.Predict]:
-        named = dict(student.named_predictors())
+        named = dict(all_predictors(student))
         chosen = self.targets if self.targets is not None else [name for name in named if name.split(".")[0] == "decompose"]
         unknown = [name for name in chosen if name not in named] or ([] if chosen else ["decompose"])
         if unknown:
-            raise ValueError(f"The student has no predictor {unknown[0]!r}; it has {list(named)}. Name the ones to train in targets=.")
-        missing = [name for name in chosen if name not in dict(teacher.named_predictors())]
+            raise ValueError(
+                f"The student has no predictor {unknown[0]!r}; it has {list(named)}. Name the ones to train in targets=; a predictor that "
+                "is made in `forward`, or held by an object that is no dspy.Module, has no name: make it an attribute of a module."
+            )
+        there = dict(all_predictors(teacher))
+        missing = [name for name in chosen if name not in there]
         if missing:
-            raise ValueError(f"The teacher has no predictor {missing[0]!r}; its predictors must bear the student's names.")
+            raise ValueError(
+                f"The teacher has no predictor {missing[0]!r}, only {list(there)}; its predictors must bear the student's names."
+            )
         if self.augment.is_on and not any(decomposes(named[name]) for name in chosen):
             raise ValueError(f"augment= is for predictors of question -> subquestions, and none of {chosen} is one; leave it out.")
         return {name: named[name] for name in chosen}
@@ -235,27 +314,52 @@ class BootstrapDistill(FinetuneTeleprompter):
         )
 
     def _screen(
-        self, collected: Collected, examples: list[dspy.Example], policy: Policy, teacher: dspy.Module, split: str
+        self,
+        collected: Collected,
+        examples: list[dspy.Example],
+        policy: Policy,
+        teacher: dspy.Module,
+        split: str,
+        scorer: MetricScorer,
     ) -> list[Decision]:
+        metric = self.metric
         asking = Asking(
             teacher,
             self.folder,
             threads=self.threads,
             limits=self.limits,
-            score=scorer_of(self.metric) or self._score,
+            # How two answers compare: what fails there is no failure of the metric, which sees no reference.
+            score=(scorer_of(metric) or functools.partial(score_by, metric)) if metric else scorer,
             progress=self._calls_progress(f"screen {split}"),
         )
-        return screen(collected, examples, policy, score=self._score, keep=self.keep, min_score=self.min_score, asking=asking)
 
-    def _score(self, example: dspy.Example, prediction: Any) -> Score:
-        return Score(float(self.metric(example, prediction))) if self.metric else Score.unscored("no metric")
+        def score(example: dspy.Example, prediction: Any) -> Score:
+            return scorer(example, prediction, example_key(example))
 
-    def _adapter_name(self, student: dspy.Module) -> str:
+        return screen(collected, examples, policy, score=score, keep=self.keep, min_score=self.min_score, asking=asking)
+
+    def _adapter_name(self, student: dspy.Module, targets: Sequence[str]) -> str:
+        """The prompt format that the student will be asked in, and so has to learn.
+
+        Raises:
+            ValueError: One that cannot be trained, or several.
+        """
+        fixed = self._fixed_adapters(student, targets)
         if self.adapter:
-            return self.adapter
-        if hasattr(student, "adapter_of"):
-            return "line-terse"
-        return adapter_name(dspy.settings.adapter) if dspy.settings.adapter else "chat"
+            name = self.adapter
+        elif hasattr(student, "adapter_of"):
+            if len(fixed) > 1:
+                raise ValueError(f"The student's targets {list(targets)} ask in different formats, {sorted(fixed)}; fix the same for all.")
+            name = next(iter(fixed), "line-terse")
+        else:
+            name = adapter_name(dspy.settings.adapter) if dspy.settings.adapter else "chat"
+        check_adapter(name)
+        return name
+
+    def _fixed_adapters(self, student: dspy.Module, targets: Sequence[str]) -> set[str]:
+        """Formats that the program itself sets for the stages of the targets."""
+        stages = {target.split(".")[0] for target in targets}
+        return {adapter_name(adapter) for stage, adapter in getattr(student, "fixed_adapters", {}).items() if stage in stages}
 
     def check_rows(self, distilled: Distilled) -> None:
         """Refuse to train a target on too few of the teacher's rows.
@@ -269,14 +373,14 @@ class BootstrapDistill(FinetuneTeleprompter):
                 dropped = ", ".join(f"{count} {reason}" for reason, count in drops) or "none dropped"
                 raise TooFewRowsError(
                     f"Only {len(own)} rows for {name!r}, at least {self.min_rows} are needed; nothing was trained. Of "
-                    f"{len(distilled.decisions)} teacher samples: {dropped}. Add questions, look at {self.folder / 'samples.jsonl'}, or "
-                    "lower screening.min_rows."
+                    f"{len(distilled.decisions)} teacher samples: {dropped}.{_why(name, distilled)} Add questions, look at "
+                    f"{self.folder / 'samples.jsonl'}, or lower screening.min_rows."
                 )
 
     def _prompt(self, student: dspy.Module, name: str, predictor: dspy.Predict, distilled: Distilled) -> TrainedPrompt:
         collected = distilled.collected
         asked = [call.inputs for sample in (collected.samples if collected else []) for call in sample.calls if call.predictor == name]
-        return trained_prompt(predictor, self._adapter_name(student), asked)
+        return trained_prompt(predictor, self._adapter_name(student, [name]), asked)
 
     def _train(
         self,
@@ -287,13 +391,13 @@ class BootstrapDistill(FinetuneTeleprompter):
         student: dspy.Module,
         prompts: dict[str, TrainedPrompt],
     ) -> Artifact:
-        folder_name = self.artifact_names.get(name, name)
+        folder_name = self._folder_name(name)
         return train(
             rows,
             self.training.model_copy(update={"base": base_folder(base)}),
             self.student_folder / folder_name,
             name=folder_name,
-            adapter=self._adapter_name(student),
+            adapter=self._adapter_name(student, list(self._targets(student, student))),
             base=base,
             dev_rows=dev,
             prompts=prompts,
@@ -308,10 +412,10 @@ class BootstrapDistill(FinetuneTeleprompter):
         return report
 
     def _compiled(self, student: dspy.Module, distilled: Distilled) -> dspy.Module:
-        compiled = student.deepcopy()
-        originals = dict(student.named_predictors())
-        provider = TRLProvider(self.student_folder, adapter=self._adapter_name(student))
-        for name, predictor in compiled.named_predictors():
+        compiled = copy_program(student)
+        originals = dict(all_predictors(student))
+        provider = TRLProvider(self.student_folder, adapter=self._adapter_name(student, list(distilled.artifacts)))
+        for name, predictor in all_predictors(compiled):
             predictor.lm = originals[name].lm
             if name in distilled.artifacts:
                 predictor.lm = make_lm(distilled.artifacts[name].model_string)
@@ -325,3 +429,38 @@ def _trainable(name: str, model: dspy.LM | None) -> str:
         raise ValueError(f"Predictor {name!r} of the student has no LM; set one that can be trained, for example lm('embedded/base').")
     base_folder(model.model)
     return model.model
+
+
+def _check_numbers(keep: str, min_score: float, **least_one: int | None) -> None:
+    if keep not in KEEP:
+        raise ValueError(f"Unknown keep={keep!r}; expected one of {list(KEEP)}.")
+    if not 0 <= min_score <= 1:
+        raise ValueError(f"min_score={min_score} must be between 0 and 1, as scores are.")
+    for name, value in least_one.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value} must be at least 1" + ("; None takes all rows." if name == "max_rows" else "."))
+
+
+def _left_out(calls: Sequence[LeftOut]) -> str:
+    """Kept calls without a row, in words: how many, why, and the first of each kind."""
+    first: dict[tuple[str, str], LeftOut] = {}
+    for call in calls:
+        first.setdefault((call.predictor, call.reason), call)
+    counts = Counter((call.predictor, call.reason) for call in calls)
+    shown = [
+        f"{count} of {name!r}, as {reason} (first: example {first[name, reason].example_id!r})"
+        for (name, reason), count in counts.most_common(3)
+    ]
+    return f"{len(calls)} calls give no row: {'; '.join(shown)}."
+
+
+def _why(name: str, distilled: Distilled) -> str:
+    """What else is known of rows that are missing: failed runs, metrics, calls that give no row, and a predictor never called."""
+    said = [f"{reason} first at {first}." for reason, first in (distilled.collected.first_failures if distilled.collected else {}).items()]
+    said += [f"Unscored: {distilled.unscored}."] if distilled.unscored else []
+    mine = [call for call in distilled.left_out if call.predictor == name]
+    said += [_left_out(mine)] if mine else []
+    called = {call.predictor for sample in (distilled.collected.samples if distilled.collected else []) for call in sample.calls}
+    if called and name not in called:
+        said.append(f"The teacher never called {name!r}, only {sorted(called)} ('?' is made in `forward`, and has no name).")
+    return "".join(f" {one}" for one in said)

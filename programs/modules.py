@@ -70,6 +70,11 @@ class Staged(dspy.Module):
             raise ValueError(f"Unknown stage {unknown[0]!r} in adapters; expected {list(self.stages)}.")
         self._adapters = {k: adapter_by_name(v) if isinstance(v, str) else v for k, v in (adapters or {}).items()}
 
+    @property
+    def fixed_adapters(self) -> dict[str, dspy.Adapter]:
+        """Stage -> the format that it is asked in whatever its LM is."""
+        return dict(self._adapters)
+
     def adapter_of(self, stage: str) -> dspy.Adapter:
         """The adapter that `stage` will use with its present LM; training rows must be rendered with the same."""
         return stage_adapter(getattr(self, stage), self._adapters.get(stage))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import dspy
 
 from optimizers.finetune.augment import AugmentSpec, augment
 from optimizers.finetune.entity_slots import Labelled
+from optimizers.finetune.targets import RowError, chat
 from optimizers.labelling.journal import digest
 from optimizers.labelling.samples import Call, Collected, Sample
 from programs.adapter import adapter_by_name
@@ -19,6 +21,23 @@ from programs.tasks.base import normalize_answer
 Row = dict[str, Any]
 Rewrite = Callable[[dict[str, Any], dspy.Example], dict[str, Any]]
 """`rewrite(outputs, example) -> outputs`: what a student learns to write in place of the teacher's outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A kept call of the teacher that no row could be made of.
+
+    Attributes:
+        predictor: Its name.
+        example_id: The example's `id`.
+        sample: Number of the teacher's run on it.
+        reason: Why not, in words.
+    """
+
+    predictor: str
+    example_id: str
+    sample: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,7 @@ class RowMaker:
         max_rows: How many rows of a target to take, at most; None takes all.
         row_seed: Seed of that draw.
         augment: Which further rows are made of those of a predictor that decomposes.
+        left_out: The calls that `of` could make no row of.
     """
 
     targets: Mapping[str, dspy.Predict]
@@ -40,9 +60,10 @@ class RowMaker:
     max_rows: int | None = None
     row_seed: int = 0
     augment: AugmentSpec = field(default_factory=AugmentSpec)
+    left_out: list[LeftOut] = field(default_factory=list)
 
     def of(self, collected: Collected, kept: set[tuple[str, int]], examples: Mapping[str, dspy.Example]) -> dict[str, list[Row]]:
-        """Predictor name -> rows (`id`, `sample`, `messages`) of the teacher's kept samples, in their order.
+        """Predictor name -> rows (`id`, `sample`, `messages`) of the teacher's kept samples, in their order; one a call.
 
         Args:
             collected: The teacher's samples.
@@ -53,7 +74,10 @@ class RowMaker:
         for sample in collected.samples:
             if (sample.example_id, sample.sample) in kept:
                 for call in (call for call in sample.calls if call.predictor in self.targets):
-                    rows[call.predictor].append(self._row(call, sample, examples[sample.example_id]))
+                    try:
+                        rows[call.predictor].append(self._row(call, sample, examples[sample.example_id]))
+                    except RowError as error:
+                        self.left_out.append(LeftOut(call.predictor, sample.example_id, sample.sample, str(error)))
         return rows
 
     def chosen(self, rows: Mapping[str, list[Row]], collected: Collected) -> dict[str, list[Row]]:
@@ -62,31 +86,48 @@ class RowMaker:
         return {name: [*found, *self._further(name, found, collected)] for name, found in drawn.items()}
 
     def _row(self, call: Call, sample: Sample, example: dspy.Example) -> Row:
-        outputs = _clean_outputs(call.outputs, sample)
-        target = self.rewrite(outputs, example) if self.rewrite else outputs
+        outputs = _clean_outputs(call, sample)
+        target = self._rewritten(outputs, example)
         row = {"id": sample.example_id, "sample": sample.sample, "messages": self._messages(call.predictor, call.inputs, target)}
         # Another answer above a chain that leads elsewhere (the paper's S_E-A): marked, for the reader to judge.
-        changed = "answer" in outputs and normalize_answer(str(outputs["answer"])) != normalize_answer(str(target["answer"]))
+        both = "answer" in outputs and "answer" in target
+        changed = both and normalize_answer(str(outputs["answer"])) != normalize_answer(str(target["answer"]))
         return {**row, "overwritten": True} if changed else row
 
-    def _messages(self, name: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> list[dict[str, str]]:
+    def _rewritten(self, outputs: dict[str, Any], example: dspy.Example) -> Mapping[str, Any]:
+        if self.rewrite is None:
+            return outputs
+        try:
+            target = self.rewrite(outputs, example)
+        except Exception as error:
+            raise RowError(f"rewrite raised {type(error).__name__}: {error}") from error
+        if not isinstance(target, Mapping):
+            raise RowError(f"rewrite returned {type(target).__name__}, where a dict of outputs is expected")
+        return target
+
+    def _messages(self, name: str, inputs: dict[str, Any], outputs: Mapping[str, Any]) -> list[dict[str, str]]:
         predictor = self.targets[name]
-        adapter = adapter_by_name(self.adapter)
-        return adapter.format_finetune_data(predictor.signature, predictor.demos, inputs, outputs)["messages"]
+        return chat(adapter_by_name(self.adapter), predictor.signature, predictor.demos, inputs, outputs)
 
     def _drawn(self, rows: list[Row]) -> list[Row]:
         """`max_rows` of the rows, in their order; fewer rows of the same seed are a part of more."""
         if self.max_rows is None or len(rows) <= self.max_rows:
             return rows
-        lots = {(row["id"], row["sample"]): digest([self.row_seed, row["id"], row["sample"]]) for row in rows}
-        last = sorted(lots.values())[self.max_rows - 1]
-        return [row for row in rows if lots[row["id"], row["sample"]] <= last]
+        turns: Counter[tuple[str, int]] = Counter()
+        lots = []
+        for place, row in enumerate(rows):
+            run = row["id"], row["sample"]
+            # The calls that a run makes of one predictor have a lot each.
+            lots.append((digest([self.row_seed, *run, *([turns[run]] if turns[run] else [])]), place))
+            turns[run] += 1
+        return [rows[place] for place in sorted(place for _, place in sorted(lots)[: self.max_rows])]
 
     def _further(self, name: str, rows: list[Row], collected: Collected) -> list[Row]:
         """Rows that `augment` makes of these, marked with `origin`, `question` and `sources`."""
         if not (self.augment.is_on and decomposes(self.targets[name])):
             return []
-        samples = [collected.get_sample(row["id"], row["sample"]) for row in rows]
+        runs = dict.fromkeys((row["id"], row["sample"]) for row in rows)
+        samples = [collected.get_sample(*run) for run in runs]
         calls = {(sample.example_id, sample.sample): _call_of(sample, name) for sample in samples}
         limits = {call.inputs.get("max_subquestions") for call in calls.values()}
         further = []
@@ -108,11 +149,14 @@ def decomposes(predictor: dspy.Predict) -> bool:
     return "question" in predictor.signature.input_fields and "subquestions" in predictor.signature.output_fields
 
 
-def _clean_outputs(outputs: dict[str, Any], sample: Sample) -> dict[str, Any]:
+def _clean_outputs(call: Call, sample: Sample) -> dict[str, Any]:
     """A decomposition as the program read it: questions alone, each once, within the limit."""
-    if "subquestions" not in outputs or "state" not in sample.prediction:
-        return outputs
-    return {**outputs, "subquestions": sample.prediction["subquestions"] or [NO_DECOMPOSITION]}
+    read = {"subquestions", "state"} <= sample.prediction.keys() and isinstance(sample.prediction["subquestions"], list)
+    # A program that decomposes several times has read the last one there.
+    alone = sum(other.predictor == call.predictor for other in sample.calls) == 1
+    if "subquestions" not in call.outputs or not (read and alone):
+        return call.outputs
+    return {**call.outputs, "subquestions": sample.prediction["subquestions"] or [NO_DECOMPOSITION]}
 
 
 def _call_of(sample: Sample, predictor: str) -> Call:
@@ -122,7 +166,7 @@ def _call_of(sample: Sample, predictor: str) -> Call:
 def _labelled(sample: Sample, predictor: str) -> Labelled:
     """What `augment` sees of a teacher's run."""
     call = _call_of(sample, predictor)
-    lines = _clean_outputs(call.outputs, sample)["subquestions"]
+    lines = _clean_outputs(call, sample)["subquestions"]
     subquestions = () if lines == [NO_DECOMPOSITION] else tuple(lines)
     answers = tuple(map(str, sample.prediction.get("sub_answers") or ()))
     context = call.inputs.get("context") or ""

@@ -13,12 +13,13 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import os
 import sys
 import threading
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from dspy.clients import costs
 
 from optimizers.jobs.jsonlines import Lines
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
-from optimizers.labelling.samples import SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash
+from optimizers.labelling.samples import SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash, shortened
 from optimizers.labelling.teacher import Teacher
+from optimizers.labelling.values import Types
 from programs.lms.ledger import Usage, current_ledger
 
 Progress = Callable[[int, int, int, float | None], None]
@@ -40,6 +42,10 @@ TRACES = "traces.jsonl"
 _TICK_SECONDS = 0.2
 
 _SWITCH_SECONDS = 0.0005
+
+_SAID = 400
+
+_FAILURES = "too many failures"
 
 
 def collect(
@@ -74,22 +80,23 @@ def collect(
         All that is on file for these examples, this program and these LMs.
 
     Raises:
-        ValueError: Duplicate ids, examples without inputs, no LM, samples that would all be the same, a limit in
-            dollars on a model without a price, a garbled file.
+        ValueError: Duplicate ids, examples without inputs, no LM or no key for it, samples that would all be the same, a
+            limit in dollars on a model without a price, a garbled file.
         RuntimeError: Another job is working in the folder.
         OSError: The files cannot be written.
         KeyboardInterrupt: Passed on, once the runs under way are finished and written.
     """
     if samples < 1 or threads < 1:
         raise ValueError(f"samples={samples} and threads={threads} must be at least 1.")
-    ids = _ids(examples)
-    folder, limits = Path(folder), limits or Limits()
+    ids = check_examples(examples)
+    folder, limits, types = Path(folder), limits or Limits(), Types()
     with Journal(folder / TRACES) as journal:
         budget = Budget(limits, journal)
-        teachers = [Teacher(program, lm, journal, number, temperature, budget) for number in range(samples)]
+        teachers = [Teacher(program, lm, journal, number, temperature, budget, types) for number in range(samples)]
+        check_keys(teachers[0].asked)
         _check_sampling(teachers, samples)
         _check_prices(teachers, limits)
-        job = _Job(teachers, examples, ids, folder, budget, progress)
+        job = _Job(teachers, examples, ids, folder, budget, progress, types)
         try:
             with _quick_switches(), _cheap_price_lookups():
                 return job.run(threads)
@@ -127,7 +134,12 @@ def _cheap_price_lookups() -> Iterator[None]:
         costs.model_info = usual
 
 
-def _ids(examples: Sequence[dspy.Example]) -> list[str]:
+def check_examples(examples: Sequence[dspy.Example]) -> list[str]:
+    """The ids of some examples.
+
+    Raises:
+        ValueError: One has no inputs, or two have the same id.
+    """
     for place, example in enumerate(examples):
         if not getattr(example, "_input_keys", None):
             raise ValueError(f"Example {place} has no inputs; say which fields are inputs: example.with_inputs('context', 'question').")
@@ -136,6 +148,21 @@ def _ids(examples: Sequence[dspy.Example]) -> list[str]:
         twice = next(name for name, count in Counter(ids).items() if count > 1)
         raise ValueError(f"Two examples have the id {twice!r}; give each its own, or leave out one of them.")
     return ids
+
+
+def check_keys(lms: Iterable[dspy.LM]) -> None:
+    """Refuse an LM of which DSPy says at the first call that it has no key: by then others may have been paid.
+
+    Raises:
+        ValueError: The variable that is missing.
+    """
+    for used in lms:
+        # An engine of one's own asks for whatever it needs.
+        stock = getattr(used, "_engine_spec", None) == "auto" and type(used) is dspy.LM
+        if stock and used.model.startswith("openai/") and not (used.kwargs.get("api_key") or os.environ.get("OPENAI_API_KEY")):
+            address = used.kwargs.get("api_base") or used.kwargs.get("base_url")
+            own = " (a server of your own that wants no key takes any word, or is asked as hosted_vllm/NAME)" if address else ""
+            raise ValueError(f"{used.model!r} needs a key: set OPENAI_API_KEY, or give api_key= to the LM{own}.")
 
 
 def _check_sampling(teachers: Sequence[Teacher], samples: int) -> None:
@@ -164,7 +191,9 @@ class _Job:
         folder: Path,
         budget: Budget,
         progress: Progress | None,
+        types: Types,
     ) -> None:
+        self._types = types
         self._teachers, self._examples, self._ids, self._budget, self._progress = teachers, examples, ids, budget, progress
         self._total = len(ids) * len(teachers)
         self._offsets = array("q", [-1]) * self._total
@@ -173,6 +202,7 @@ class _Job:
         self._retry: dict[int, dict[str, Any]] = {}
         self._usage: dict[tuple[str, str], Usage] = {}
         self._failed: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
         self._done = 0
         self._stopped: str | None = None
         self._lock = threading.Lock()
@@ -191,6 +221,9 @@ class _Job:
             return
         if (record["program"], record["inputs"]) != (self._teachers[number].fingerprint, self._hashes[example]):
             return
+        if not self._types.knows_all([record["calls"], record["prediction"]]):
+            # Made again from the calls on file, in a process that has the classes.
+            return
         place = example * len(self._teachers) + number
         self._offsets[place] = offset
         # An unreadable reply would be unreadable again, from the journal; whatever else failed may work now.
@@ -205,6 +238,7 @@ class _Job:
         reason = failure(record["error"], record["prediction"])
         if reason:
             self._failed[reason] += 1
+            self._first.setdefault(reason, f"example {record['example']!r}: {_said(record)}")
         for stage, models in record["usage"].items():
             for model, usage in models.items():
                 self._usage[stage, model] = self._usage.get((stage, model), Usage()) + Usage.from_dict(usage)
@@ -231,6 +265,9 @@ class _Job:
                 raise
         for worker in workers:
             worker.result()
+        # Failures of an earlier run that were not made again: counted before the last report, which then agrees with the result.
+        for record in self._retry.values():
+            self._count(record)
         self._report(started)
         return self._collected()
 
@@ -259,10 +296,19 @@ class _Job:
             self._watch_failures()
 
     def _watch_failures(self) -> None:
+        if self._too_many_failed():
+            self._stopped = self._stopped or _FAILURES
+
+    def _too_many_failed(self) -> bool:
         failures, limits = self._failed.total(), self._budget.limits
-        if failures >= limits.min_failures and failures > limits.failure_share * self._done and limits.failure_share < 1:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self._failed.most_common())
-            self._stopped = self._stopped or f"{failures} of {self._done} runs failed ({reasons})"
+        return failures >= limits.min_failures and failures > limits.failure_share * self._done and limits.failure_share < 1
+
+    def _why_stopped(self) -> str | None:
+        """Why the job ended; the failures are counted at the end, as other runs were under way when there were too many."""
+        if self._stopped != _FAILURES:
+            return self._stopped
+        reasons = "; ".join(f"{count} {reason}, the first at {self._first[reason]}" for reason, count in self._failed.most_common())
+        return f"{self._failed.total()} of {self._done} runs failed ({reasons})"
 
     def _stop(self, reason: str) -> None:
         with self._lock:
@@ -278,10 +324,18 @@ class _Job:
         self._progress(done, self._total, failed, left)
 
     def _collected(self) -> Collected:
-        for record in self._retry.values():
-            self._count(record)
-        collected = Collected(self._folder, self._ids, len(self._teachers), self._offsets)
-        collected.stopped, collected.done, collected.failed = self._stopped, self._done, self._failed
+        collected = Collected(self._folder, self._ids, len(self._teachers), self._offsets, self._types)
+        collected.stopped, collected.done = self._why_stopped(), self._done
+        collected.failed, collected.first_failures = self._failed, self._first
         for (stage, _), usage in self._usage.items():
             collected.usage[stage] = collected.usage.get(stage, Usage()) + usage
         return collected
+
+
+def _said(record: Mapping[str, Any]) -> str:
+    """What the failed run of a line says, shortened: its error, or the reply that the program went on with."""
+    prediction = record["prediction"]
+    if record["error"]:
+        return shortened(record.get("message") or record["error"], _SAID)
+    lines = prediction.get("lines") if prediction.get("state") == UNPARSEABLE else None
+    return f"the reply {shortened(chr(10).join(lines) if lines is not None else str(prediction.get('answer')))!r} cannot be read"

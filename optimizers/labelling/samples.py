@@ -6,18 +6,20 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dspy
 
 from optimizers.labelling.journal import digest
+from optimizers.labelling.values import Types, decoded
 from programs.lms.ledger import Usage
 
 SAMPLES = "samples.jsonl"
 
 UNPARSEABLE = "unparseable"
+_SHOWN = 200
 Examples = list[dspy.Example]
 
 
@@ -44,9 +46,11 @@ class Sample:
         example_id: The example's `id`.
         sample: Number of the run on this example, from 0.
         calls: What each predictor was given and gave, in order.
-        prediction: The program's prediction, without `usage` and what JSON cannot hold; empty if it failed.
+        prediction: The program's prediction, its values of the types that they had, without `usage`; empty if it failed.
         usage: Stage -> model string -> `Usage` as dict.
         error: None, `unparseable`, `timeout` or `error:<type>`.
+        message: What the error said, or the reply that could not be read, shortened; empty without an error.
+        left_out: Fields that cannot be written to a file, as `prediction.table (DataFrame)`, and are missing above.
     """
 
     example_id: str
@@ -55,6 +59,8 @@ class Sample:
     prediction: dict[str, Any]
     usage: dict[str, dict[str, dict[str, Any]]]
     error: str | None = None
+    message: str = ""
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def failure(self) -> str | None:
@@ -62,15 +68,29 @@ class Sample:
         return failure(self.error, self.prediction)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Sample:
-        """A sample from its line in `samples.jsonl`."""
-        calls = [Call(*call) for call in record["calls"]]
-        return cls(record["example"], record["sample"], calls, record["prediction"], record["usage"], record["error"])
+    def from_record(cls, record: Mapping[str, Any], types: Types | None = None) -> Sample:
+        """A sample from its line in `samples.jsonl`; `types` knows the classes of its values, where they are not module-level ones."""
+        types = types or Types()
+        return cls(
+            example_id=record["example"],
+            sample=record["sample"],
+            calls=[Call(name, decoded(inputs, types), decoded(outputs, types)) for name, inputs, outputs in record["calls"]],
+            prediction=decoded(record["prediction"], types),
+            usage=record["usage"],
+            error=record["error"],
+            message=record.get("message", ""),
+            left_out=record.get("left_out", []),
+        )
 
 
 def failure(error: str | None, prediction: Mapping[str, Any]) -> str | None:
     """Why a run with this error and this prediction cannot be used; None if it can."""
     return error or (UNPARSEABLE if prediction.get("state") == UNPARSEABLE or prediction.get("unparsed") else None)
+
+
+def shortened(text: str, length: int = _SHOWN) -> str:
+    """The beginning of a text, at most `length` characters."""
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 class Collected(Mapping[str, list[Sample]]):
@@ -81,18 +101,21 @@ class Collected(Mapping[str, list[Sample]]):
         stopped: Why the job ended before its time; None if it is complete.
         done: Runs of the teacher that are on file, failed ones included.
         failed: Reason -> how many runs.
+        first_failures: Reason -> the first such failure: its example, and what was said or replied.
         usage: Stage -> `Usage` over all samples on file, of this and of earlier runs. (The ledger has this run's calls.)
     """
 
-    def __init__(self, folder: Path, ids: Sequence[str], samples: int, offsets: array[int]) -> None:
+    def __init__(self, folder: Path, ids: Sequence[str], samples: int, offsets: array[int], types: Types | None = None) -> None:
         self.folder = folder
         self.stopped: str | None = None
         self.done = 0
         self.failed: Counter[str] = Counter()
+        self.first_failures: dict[str, str] = {}
         self.usage: dict[str, Usage] = {}
         self._places = {example_id: place for place, example_id in enumerate(ids)}
         self._count = samples
         self._offsets = offsets
+        self._types = types or Types()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -102,12 +125,12 @@ class Collected(Mapping[str, list[Sample]]):
 
     def __getitem__(self, example_id: str) -> list[Sample]:
         place = self._places[example_id]
-        return list(SamplesOnFile(self.folder / SAMPLES, self._offsets[place * self._count : (place + 1) * self._count]))
+        return list(SamplesOnFile(self.folder / SAMPLES, self._offsets[place * self._count : (place + 1) * self._count], self._types))
 
     @property
     def samples(self) -> SamplesOnFile:
         """All samples, by example in the given order and then by number; can be iterated any number of times."""
-        return SamplesOnFile(self.folder / SAMPLES, self._offsets)
+        return SamplesOnFile(self.folder / SAMPLES, self._offsets, self._types)
 
     def get_sample(self, example_id: str, sample: int = 0) -> Sample:
         """One sample.
@@ -124,8 +147,8 @@ class Collected(Mapping[str, list[Sample]]):
 class SamplesOnFile:
     """Samples at some offsets of a file; one at a time is in memory."""
 
-    def __init__(self, path: Path, offsets: array[int]) -> None:
-        self._path, self._offsets = path, offsets
+    def __init__(self, path: Path, offsets: array[int], types: Types) -> None:
+        self._path, self._offsets, self._types = path, offsets, types
 
     def __len__(self) -> int:
         return sum(offset >= 0 for offset in self._offsets)
@@ -137,7 +160,7 @@ class SamplesOnFile:
             for offset in self._offsets:
                 if offset >= 0:
                     file.seek(offset)
-                    yield Sample.from_record(json.loads(file.readline()))
+                    yield Sample.from_record(json.loads(file.readline()), self._types)
 
 
 def example_key(example: dspy.Example) -> str:

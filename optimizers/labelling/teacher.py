@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import json
-from collections.abc import Mapping
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dspy
-from dspy.utils.exceptions import AdapterParseError, LMTimeoutError
+from dspy.utils.exceptions import AdapterParseError, LMError, LMTimeoutError
 
 from optimizers.labelling.journal import Budget, Journal, digest
 from optimizers.labelling.journaled_lm import calls_of, journaled
-from optimizers.labelling.samples import UNPARSEABLE
+from optimizers.labelling.program_copy import all_predictors, copy_program, own_lms
+from optimizers.labelling.samples import UNPARSEABLE, shortened
+from optimizers.labelling.values import Types, is_plain, shape_of, written
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 
 TIMEOUT = "timeout"
+
+# An attribute, as programs copy their predictors while they work (`BestOfN`, `Refine`), and copies keep it.
+_NAME = "divide_or_conquer_name"
+
+_LOGIN = re.compile(r"[^\s/@:]+:[^\s/@]+@")
 
 
 class Teacher:
@@ -30,20 +36,25 @@ class Teacher:
         sample: int,
         temperature: float | Mapping[str, float] | None,
         budget: Budget,
+        types: Types,
     ) -> None:
-        self.sample = sample
+        self.sample, self.types = sample, types
         self._journal, self._budget = journal, budget
         self._flat = None if isinstance(temperature, Mapping) else temperature
         fallback = lm or dspy.settings.lm
         self.lm = self._journaled(fallback, self._flat) if fallback else None
         # Each LM maps to its journaled twin, so that LMs which predictors share stay shared in the copy.
-        twins = {id(own): self._journaled(own, self._flat) for own in _own_lms(program)}
-        self.program: dspy.Module = copy.deepcopy(program, twins)
+        twins = {id(own): self._journaled(own, self._flat) for own in own_lms(program)}
+        self.program: dspy.Module = copy_program(program, twins)
         if isinstance(temperature, Mapping):
             self._set_temperatures(program, fallback, temperature)
-        self.names = {id(predictor): name for name, predictor in _predictors(self.program)}
+        self.asked = [own for _, predictor in all_predictors(program) if (own := predictor.lm or fallback)]
         self.lms = self._used()
         self.fingerprint = _fingerprint(self)
+        for name, predictor in all_predictors(self.program):
+            setattr(predictor, _NAME, name)
+            for annotation in _annotations(predictor):
+                self.types.learn(annotation)
 
     def _journaled(self, lm: dspy.LM, temperature: float | None) -> dspy.LM:
         wrapped = journaled(lm, self._journal, sample=self.sample, limits=self._budget)
@@ -52,21 +63,23 @@ class Teacher:
         return wrapped
 
     def _set_temperatures(self, program: dspy.Module, fallback: dspy.LM | None, temperatures: Mapping[str, float]) -> None:
-        names = [name for name, _ in _predictors(program)]
+        names = [name for name, _ in all_predictors(program)]
         unknown = sorted(set(temperatures) - set(names))
         if unknown:
             raise ValueError(f"Unknown predictor {unknown[0]!r} in temperature; the program has {names}.")
-        for (name, original), (_, predictor) in zip(_predictors(program), _predictors(self.program), strict=True):
+        for (name, original), (_, predictor) in zip(all_predictors(program), all_predictors(self.program), strict=True):
             own = original.lm or fallback
             if name in temperatures and own is not None:
                 predictor.lm = self._journaled(own, temperatures[name])
 
     def _used(self) -> list[dspy.LM]:
         used = []
-        for name, predictor in _predictors(self.program):
+        for name, predictor in all_predictors(self.program):
             own = predictor.lm or self.lm
             if own is None:
-                raise ValueError(f"Predictor {name!r} of the teacher has no LM; pass lm=..., or set one by teacher.set_lm(...).")
+                raise ValueError(
+                    f"Predictor {name!r} of the teacher has no LM; pass lm=..., or set one by teacher.set_lm or dspy.configure(lm=...)."
+                )
             used.append(own)
         return used
 
@@ -83,36 +96,63 @@ class Teacher:
         entries = ledger.entries()
         for (stage, model), usage in entries.items():
             outer.add(stage, model, usage)
+        calls, left_out = self._calls(trace)
+        missing = [*outcome.pop("left_out", []), *left_out]
         return {
             "example": example_id,
             "sample": self.sample,
             "program": self.fingerprint,
             "inputs": inputs_hash,
-            "calls": [[self.names.get(id(p), "?"), _plain(inputs), _plain(outputs.toDict())] for p, inputs, outputs in trace],
+            "calls": calls,
             **outcome,
+            **({"left_out": missing} if missing else {}),
             "usage": _nested(entries),
         }
 
+    def _calls(self, trace: list[Any]) -> tuple[list[list[Any]], list[str]]:
+        """Every predictor's part as JSON, and what of it cannot be written."""
+        calls, left_out = [], []
+        for predictor, *parts in trace:
+            name = getattr(predictor, _NAME, "?")
+            (inputs, no_inputs), (outputs, no_outputs) = (written(dict(part.items()), self.types) for part in parts)
+            calls.append([name, inputs, outputs])
+            left_out += [f"{name}.{field}" for field in (*no_inputs, *no_outputs)]
+        return calls, left_out
+
     def _attempt(self, example: dspy.Example) -> dict[str, Any]:
         try:
-            prediction = self.program(**example.inputs().toDict()).toDict()
+            # As `dspy.Evaluate` gives them: `toDict` would make plain dicts of a History, or of what pydantic has checked.
+            returned = self._run(dict(example.inputs().items()))
         except Exception as error:
-            return {"prediction": {}, "error": _reason(error), "message": str(error)[:500]}
-        prediction.pop("usage", None)
-        return {"prediction": _plain(prediction), "error": None}
+            return {"prediction": {}, "error": _reason(error), "message": self._said(error)[:500]}
+        if not isinstance(returned, dspy.Example):
+            said = f"the program returned {type(returned).__name__}, where a dspy.Prediction is expected"
+            return {"prediction": {}, "error": "error:NoPrediction", "message": said}
+        fields = dict(returned.items())
+        if _is_usage(fields.get("usage")):
+            del fields["usage"]
+        prediction, left_out = written(fields, self.types)
+        return {"prediction": prediction, "error": None, "left_out": [f"prediction.{field}" for field in left_out]}
+
+    def _run(self, inputs: dict[str, Any]) -> Any:
+        if hasattr(type(self.program), "forward"):
+            return self.program(**inputs)
+        return asyncio.run(self.program.acall(**inputs))
+
+    def _said(self, error: BaseException) -> str:
+        """What an error says: with the address that was asked, or the reply that could not be read."""
+        if isinstance(error, AdapterParseError):
+            return f"the reply {shortened(str(error.lm_response))!r} cannot be read: {str(error).strip().splitlines()[0]}"
+        said, cause = " ".join(str(error).split()) or type(error).__name__, error.__cause__ or error.__context__
+        if not isinstance(error, LMError):
+            return said if cause is None or str(cause) in said else f"{said}; because of {self._said(cause)}"
+        addresses = {lm.kwargs.get("api_base") or lm.kwargs.get("base_url") for lm in self.asked if lm.model == error.model}
+        return _LOGIN.sub("", " ".join([said, *(f"(at {address})" for address in addresses if address)]))
 
 
-def _predictors(program: dspy.Module) -> list[tuple[str, Any]]:
-    """All predictors by name; DSPy's own listing leaves out those of compiled submodules."""
-    return [(name.removeprefix("self."), module) for name, module in program.named_sub_modules() if isinstance(module, dspy.Predict)]
-
-
-def _own_lms(program: dspy.Module) -> list[dspy.LM]:
-    """Every LM that the program holds, as a predictor's or as an attribute of a module, each once."""
-    found: dict[int, dspy.LM] = {}
-    for _, module in program.named_sub_modules():
-        found |= {id(value): value for value in vars(module).values() if isinstance(value, dspy.LM)}
-    return list(found.values())
+def _annotations(predictor: dspy.Predict) -> Iterator[Any]:
+    for fields in (predictor.signature.input_fields, predictor.signature.output_fields):
+        yield from (field.annotation for field in fields.values())
 
 
 def _fingerprint(teacher: Teacher) -> str:
@@ -120,10 +160,18 @@ def _fingerprint(teacher: Teacher) -> str:
     modules = [(name, type(module).__qualname__, _settings_of(module)) for name, module in teacher.program.named_sub_modules()]
     predictors = [
         (name, predictor.signature.dump_state(), [dict(demo) for demo in predictor.demos], predictor.config)
-        for name, predictor in _predictors(teacher.program)
+        for name, predictor in all_predictors(teacher.program)
     ]
     lms = [(used.model, used.kwargs) for used in teacher.lms]
-    return digest([modules, predictors, lms, type(dspy.settings.adapter).__qualname__])[:16]
+    shape = [modules, predictors, lms, type(dspy.settings.adapter).__qualname__]
+    typed = [shape_of(annotation) for _, predictor in all_predictors(teacher.program) for annotation in _typed(predictor)]
+    return digest([*shape, typed] if typed else shape)[:16]
+
+
+def _typed(predictor: dspy.Predict) -> Iterator[Any]:
+    """Annotations that DSPy's state of a signature leaves out, and that decide what its values are."""
+    yield from (field.annotation for field in predictor.signature.input_fields.values() if not is_plain(field.annotation))
+    yield from (field.annotation for field in predictor.signature.output_fields.values() if field.annotation not in (str, list[str]))
 
 
 def _settings_of(module: dspy.Module) -> dict[str, Any]:
@@ -150,13 +198,9 @@ def _reason(error: BaseException) -> str:
     return f"error:{type(error).__name__}"
 
 
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that JSON can hold, as JSON holds them."""
-    plain = {}
-    for name, value in fields.items():
-        with contextlib.suppress(TypeError, ValueError, AttributeError):
-            plain[name] = json.loads(json.dumps(value, default=lambda item: item.model_dump(mode="json")))
-    return plain
+def _is_usage(value: Any) -> bool:
+    """Whether a field is what this package's programs say of their cost, which each line has already."""
+    return isinstance(value, Mapping) and all(isinstance(stage, Mapping) and "calls" in stage for stage in value.values())
 
 
 def _nested(entries: Mapping[tuple[str, str], Usage]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -11,6 +11,7 @@ from typing import Any
 import dspy
 
 from optimizers.labelling.samples import UNPARSEABLE, Sample, example_key
+from optimizers.labelling.values import Types, encoded
 from optimizers.screening.lm_policy import Asking, AskingPolicy
 from optimizers.screening.policy import Decision, Policy, Scorer, policy_by_name, verdict
 
@@ -28,9 +29,8 @@ def is_readable(sample: Sample) -> bool:
 
 def decomposition_key(sample: Sample) -> Any:
     """What makes two samples the same: their subquestions; for programs without, all that the predictors put out."""
-    if "subquestions" in sample.prediction:
-        return json.dumps(sample.prediction["subquestions"])
-    return json.dumps([call.outputs for call in sample.calls], sort_keys=True)
+    made = sample.prediction["subquestions"] if "subquestions" in sample.prediction else [call.outputs for call in sample.calls]
+    return json.dumps(encoded(made, Types()), sort_keys=True)
 
 
 def screen(

@@ -91,8 +91,8 @@ def test_rows_are_the_tokens_that_the_student_will_be_asked_with(tiny_model, tmp
 
 def test_too_few_rows_say_what_was_dropped_and_train_nothing(tiny_model, tmp_path):
     teacher, student = programs(tiny_model)
-    with pytest.raises(TooFewRowsError, match=r"Only 3 rows for 'decompose', at least 20.*3 wrong_answer"):
-        BootstrapDistill(metric=right, policy="oracle", folder=tmp_path).compile(student, trainset=examples(6), teacher=teacher)
+    with pytest.raises(TooFewRowsError, match=r"Only 3 rows for 'decompose', at least 5.*3 wrong_answer"):
+        BootstrapDistill(metric=right, policy="oracle", min_rows=5, folder=tmp_path).compile(student, trainset=examples(6), teacher=teacher)
     assert not (tmp_path / "student").exists()
 
 

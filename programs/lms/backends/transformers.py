@@ -10,7 +10,7 @@ from typing import Any
 
 from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
-from programs.lms.devices import device_and_dtype
+from programs.lms.devices import answering_dtype
 
 MAX_ROWS = 32
 MAX_TOKENS = 8192
@@ -49,7 +49,7 @@ class TransformersBackend(Interruptible):
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging
 
-        self.device, self.dtype = device_and_dtype(device)
+        self.device, self.dtype = answering_dtype(device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         transformers_logging.disable_progress_bar()
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, self.dtype), use_safetensors=True)

@@ -28,6 +28,7 @@ from optimizers.jobs.jsonlines import write_json
 from optimizers.jobs.progress import end_with_parent
 from optimizers.labelling.journal import LimitReached
 from programs.lms.chat import training_ids
+from programs.lms.lora import merge_adapter
 
 _LOGGED = ("loss", "eval_loss", "learning_rate", "rewards/accuracies", "reward")
 
@@ -238,7 +239,7 @@ def _save(folder: Path, spec: TrainingSpec, trainer: Any, tokenizer: Any) -> Non
     scale_towards_base(model, spec)
     if spec.method == "lora":
         model.save_pretrained(folder / "adapter")
-        model = model.merge_and_unload()
+        model = merge_adapter(model)
     dtype = torch.bfloat16 if spec.save_dtype == "bfloat16" else torch.float32
     model.to(dtype).save_pretrained(folder / "model.partial")
     tokenizer.save_pretrained(folder / "model.partial")

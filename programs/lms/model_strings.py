@@ -56,6 +56,11 @@ def resolve(model: str) -> Artifact | None:
     if not Path(rest).expanduser().is_dir():
         raise ValueError(f"Unknown model {model!r}: {rest!r} is no folder; expected {FORMS}.")
     artifact = artifacts.open_artifact(rest)
+    if artifact.manifest["namespace"] == "embedded" and artifact.folder.parent != (artifacts.home() / "embedded").resolve():
+        raise ValueError(
+            f"{rest} calls itself {artifact.model_string}, a name kept for the models that come with the package; name those as "
+            f"{[f'embedded/{name}' for name in embedded.MODELS]}, or publish this one in the namespace 'local'."
+        )
     artifacts.register(artifact)
     return artifact
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from dspy import lm15
 from pydantic import BaseModel, ConfigDict, Field
 
+from programs.lms import http_errors
 from programs.lms.engine import AsyncLocalEngine
 from programs.lms.model_strings import LOCAL_PREFIXES, is_local, pinned
 from programs.lms.trained_prompts import plain_prompt, prompts_of_model
@@ -19,47 +22,93 @@ _ROLES = {"user": "user", "assistant": "assistant", "system": "developer", "deve
 _DEFAULT_TOKENS = 256
 
 
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "logit_bias": ({},),
+    "min_p": (0,),
+    "best_of": (1,),
+    "n": (1,),
+    "modalities": (["text"],),
+    "audio": (),
+    "guided_json": (),
+    "guided_regex": (),
+    "guided_choice": (),
+    "guided_grammar": (),
+    "structured_outputs": (),
+}
+"""What the engine cannot do -> the values, beside null, that ask for nothing."""
+
+
 class ChatMessage(BaseModel):
     """One turn; content parts other than text are refused."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[dict[str, Any]]
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[Any] | None = None
 
     def text(self) -> str:
-        """The turn's text.
+        """The turn's text; an assistant's may be null.
 
         Raises:
-            ValueError: A part that is no text.
+            ValueError: A part that is no text, or a turn that has none.
         """
-        if isinstance(self.content, str):
-            return self.content
-        if other := [part.get("type") for part in self.content if part.get("type") != "text"]:
-            raise ValueError(f"Content of type {other[0]!r} is not supported; send text.")
-        return "".join(str(part["text"]) for part in self.content)
+        if self.tool_calls:
+            raise ValueError("Tool calls are not supported; leave tool_calls out and send text.")
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"The content of a turn of role {self.role!r} is null; send text.")
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
+        return "".join(_part_text(part) for part in self.content)
 
 
 class StreamOptions(BaseModel):
     """Options of a streamed answer."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class ChatRequest(BaseModel):
-    """The settings of `/v1/chat/completions` that are read; others are ignored, as most servers do."""
+    """The settings of `/v1/chat/completions` that are read; null is the default of each.
 
-    model_config = ConfigDict(extra="ignore")
+    Those in `_NEUTRAL` are refused where they ask for something. Others are ignored, as most servers do: they name the
+    user or the provider's service and change no answer.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float = Field(0.0, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=-1)
     seed: int | None = None
     stop: str | list[str] | None = None
-    n: Literal[1] = 1
-    stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    def unsupported(self) -> str | None:
+        """The first setting that asks for what the engine cannot do."""
+        given = self.model_extra or {}
+        return next((name for name, neutral in _NEUTRAL.items() if given.get(name) is not None and given[name] not in neutral), None)
+
+
+def _part_text(part: dict[str, Any]) -> str:
+    if part.get("type") != "text":
+        raise ValueError(f"Content of type {part.get('type')!r} is not supported; send text.")
+    if not isinstance(part.get("text"), str):
+        raise ValueError(f"A content part of type 'text' has the text {part.get('text')!r}; expected a string under 'text'.")
+    return str(part["text"])
 
 
 def create_app(models: Mapping[str, str]) -> Any:
@@ -78,18 +127,30 @@ def create_app(models: Mapping[str, str]) -> Any:
     except ImportError as error:
         raise ImportError("The server is an extra: pip install 'divide-or-conquer[serve]'.") from error
     pinned = {name: _pinned(model) for name, model in models.items()}
+    entries = {name: _entry(name, model) for name, model in pinned.items()}
     engine = AsyncLocalEngine()
     app = FastAPI(title="divide-or-conquer")
+    http_errors.install(app)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
-        entries = [{"id": name, "object": "model", "owned_by": "divide-or-conquer", "root": model} for name, model in pinned.items()]
-        return {"object": "list", "data": entries}
+        return {"object": "list", "data": list(entries.values())}
+
+    @app.get("/v1/models/{name:path}", response_model=None)
+    async def one_model(name: str) -> Any:
+        return entries[name] if name in entries else JSONResponse(_unknown(name, pinned), 404)
 
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest) -> Any:
         if body.model not in pinned:
-            return JSONResponse(_error(f"Unknown model {body.model!r}; this server has {sorted(pinned)}.", "model_not_found"), 404)
+            return JSONResponse(_unknown(body.model, pinned), 404)
+        if name := body.unsupported():
+            message = f"{name} is not supported by models in this process; leave it out or use another server."
+            return JSONResponse(http_errors.body(message, "unsupported_parameter", name), 400)
         try:
             response = await engine.complete(_request(pinned[body.model], body))
         except (lm15.LM15Error, ValueError) as error:
@@ -106,20 +167,45 @@ def serve(model: str, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve one model until interrupted.
 
     Args:
-        model: A model string; clients may use it as it stands, or with its hash.
+        model: A model string; clients may use it as it stands, with its hash, or by its last part alone.
         host: Loopback unless told otherwise; the server knows no passwords.
-        port: TCP port.
+        port: TCP port; 0 takes a free one.
 
     Raises:
         ImportError: The extra `serve` is not installed.
-        ValueError: A model that does not run in this process.
+        ValueError: A model that does not run in this process, or an address that cannot be had.
     """
-    app = create_app({model: model, _pinned(model): model})
+    names = _names(model)
+    app = create_app(names)
     try:
         import uvicorn
     except ImportError as error:
         raise ImportError("The server is an extra: pip install 'divide-or-conquer[serve]'.") from error
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    with _listening(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        print(f"Serving {model} at http://{shown}:{listener.getsockname()[1]}/v1 as model {next(iter(names))!r}", flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"Cannot listen at {host}, port {port} ({error}); choose another host, or a port from 0 to 65535.") from error
+
+
+def _names(model: str) -> dict[str, str]:
+    """What clients may call a model -> the model string; the short name first."""
+    short = Path(model.partition("/")[2]).name.partition("@")[0]
+    return {name: model for name in (short, model, _pinned(model)) if name}
+
+
+def _entry(name: str, model: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": int(time.time()), "owned_by": "divide-or-conquer", "root": model}
+
+
+def _unknown(name: str, known: Mapping[str, str]) -> dict[str, Any]:
+    return http_errors.body(f"Unknown model {name!r}; this server has {sorted(known)}.", "model_not_found", "model")
 
 
 def _pinned(model: str) -> str:
@@ -133,10 +219,11 @@ def _request(model: str, body: ChatRequest) -> lm15.Request:
     system = turns.pop(0).text() if len(turns) > 1 and turns[0].role in ("system", "developer") else None
     config = lm15.Config(
         max_tokens=body.max_completion_tokens or body.max_tokens or _DEFAULT_TOKENS,
-        temperature=body.temperature,
+        temperature=body.temperature or 0.0,
         top_p=body.top_p,
+        top_k=body.top_k if body.top_k and body.top_k > 0 else None,
         seed=body.seed,
-        stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        stop=tuple(filter(None, [body.stop] if isinstance(body.stop, str) else body.stop or ())),
     )
     messages = [lm15.Message(role=_ROLES[turn.role], parts=(lm15.TextPart(turn.text()),)) for turn in turns]
     return lm15.Request(model=model, messages=tuple(messages), system=system, config=config)
@@ -149,16 +236,12 @@ def _as_trained(model: str, turns: list[ChatMessage]) -> list[ChatMessage]:
     return [ChatMessage.model_validate(turn) for turn in prompt.chat(turns[0].text())] if prompt else list(turns)
 
 
-def _error(message: str, code: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
-
-
 def _failure(error: Exception) -> tuple[dict[str, Any], int]:
     if isinstance(error, lm15.ContextLengthError):
-        return _error(str(error), "context_length_exceeded"), 400
+        return http_errors.body(str(error), "context_length_exceeded", "messages"), 400
     if isinstance(error, lm15.ServerError):
-        return _error(str(error), "server_error"), 500
-    return _error(str(error), "invalid_value"), 400
+        return http_errors.body(str(error), "server_error"), 500
+    return http_errors.body(str(error), "invalid_value"), 400
 
 
 def _usage(response: lm15.Response) -> dict[str, int]:
@@ -180,7 +263,7 @@ def _chunks(body: ChatRequest, response: lm15.Response) -> Iterator[str]:
     head = _head(body, "chat.completion.chunk")
     for delta, finish in (({"role": "assistant", "content": _text(response)}, None), ({}, response.finish_reason)):
         yield _event(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
-    if body.stream_options.include_usage:
+    if body.stream_options and body.stream_options.include_usage:
         yield _event(head | {"choices": [], "usage": _usage(response)})
     yield "data: [DONE]\n\n"
 

@@ -37,6 +37,7 @@ def choose_backend(model: Artifact | Path | str, backend: str = "auto", device: 
     Raises:
         ValueError: An unknown backend or device, or a backend asked for that cannot read the model.
         ImportError: openvino asked for and not installed.
+        OSError: openvino asked for, and its GGUF cannot be written.
     """
     check_options(backend, device)
     if backend == "auto":
@@ -49,6 +50,8 @@ def choose_backend(model: Artifact | Path | str, backend: str = "auto", device: 
             return BACKENDS.get("openvino")(model, device)
         except ValueError as error:
             logger.info("Using transformers: %s", error)
+        except (OSError, RuntimeError) as error:
+            logger.warning("Using transformers, which is slower here: openvino cannot load the model (%s)", error)
     return BACKENDS.get("transformers")(model, device)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class GenerateRequest:
         top_p: Sample among the likeliest tokens that hold this much probability.
         top_k: Sample among this many likeliest tokens; 0 for all.
         seed: Seed of the sampling. In float32 the same seed gives the same text whatever else is in the batch. In
-            bfloat16 rounding depends on the shape of the batch, so that a close choice may turn out differently.
+            bfloat16 it does not quite, at temperature 0 neither; see `programs.lms.devices.answering_dtype`.
         stop: Texts at which the answer ends; they are cut off.
     """
 
@@ -52,8 +52,35 @@ class GenerateResult:
     too_long: bool = False
 
 
+_Work = TypeVar("_Work")
 OnResult = Callable[[int, GenerateResult], None]
 More = Callable[[], Sequence[GenerateRequest]]
+
+
+class Interrupted(Exception):
+    """`generate` was left before its end; see `Interruptible`."""
+
+
+class Interruptible:
+    """A backend that can be stopped between two tokens, as the process does at its end.
+
+    `interrupt` is not part of `Backend`: where a backend has none, the process waits at its end for what is under way.
+    """
+
+    _interrupted = False
+
+    def interrupt(self) -> None:
+        """Let `generate` raise `Interrupted` before its next token; called from another thread, for good."""
+        self._interrupted = True
+
+    def check_interrupted(self) -> None:
+        """Called between two tokens.
+
+        Raises:
+            Interrupted: `interrupt` was called.
+        """
+        if self._interrupted:
+            raise Interrupted
 
 
 class Backend(Protocol):
@@ -81,6 +108,14 @@ def too_long(tokens: int, context: int) -> GenerateResult:
     """The result of a prompt that leaves no room for an answer."""
     message = f"the prompt has {tokens} tokens, the model's context holds {context}; shorten the prompt or the demos"
     return GenerateResult(input_tokens=tokens, error=message, too_long=True)
+
+
+def guarded(work: Callable[..., _Work], *args: Any) -> _Work | GenerateResult:
+    """What `work(*args)` returns for one request; its exception as the result of that request, so that the others go on."""
+    try:
+        return work(*args)
+    except Exception as error:
+        return GenerateResult(error=repr(error))
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:

@@ -6,14 +6,15 @@ import importlib.util
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from programs.lms.artifacts import Artifact
-from programs.lms.backends.base import GenerateRequest, GenerateResult, More, OnResult, cut_at_stop, too_long
+from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
 from programs.lms.backends.transformers import context_length, end_tokens, prompt_tokens
-from programs.lms.devices import cpu_has_bf16
+from programs.lms.devices import answering_dtype
 
 CACHE_GB = 1
 MAX_BATCHED_TOKENS = 1024
@@ -44,7 +45,7 @@ class _Running:
     seconds: float = 0.0
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(Interruptible):
     """A Llama-shaped model on the CPU.
 
     Args:
@@ -65,7 +66,7 @@ class OpenVinoBackend:
         scheduler.cache_size = CACHE_GB
         scheduler.enable_prefix_caching = True
         scheduler.max_num_batched_tokens = MAX_BATCHED_TOKENS
-        precision = "bf16" if cpu_has_bf16() else "f32"
+        precision = "bf16" if answering_dtype("cpu")[1] == "bfloat16" else "f32"
         # The cache's default is 8 bits: then an answer would depend on what the cache held before it.
         properties = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision}
         self.pipeline: Any = openvino_genai.ContinuousBatchingPipeline(str(gguf), scheduler, "CPU", properties)
@@ -78,14 +79,17 @@ class OpenVinoBackend:
         results: dict[int, GenerateResult] = {}
         running: dict[int, _Running] = {}
         added = list(requests)
-        while added or running:
-            done = self._start(added, len(results) + len(running), running)
-            done |= self._step(running)
-            results |= done
-            for index, result in done.items():
-                if on_result:
-                    on_result(index, result)
-            added = list(more()) if more else []
+        try:
+            while added or running:
+                done = self._start(added, len(results) + len(running), running)
+                done |= self._step(running)
+                results |= done
+                for index, result in done.items():
+                    if on_result:
+                        on_result(index, result)
+                added = list(more()) if more else []
+        finally:
+            self._drop(running)
         return [results[index] for index in sorted(results)]
 
     def close(self) -> None:
@@ -94,25 +98,32 @@ class OpenVinoBackend:
 
     def _start(self, requests: Sequence[GenerateRequest], index: int, running: dict[int, _Running]) -> dict[int, GenerateResult]:
         """Hand requests to the scheduler; what can be refused at once is given back."""
+        refused = {}
+        for place, request in enumerate(requests, index):
+            started = guarded(self._started_row, place, request)
+            if isinstance(started, _Running):
+                running[place] = started
+            else:
+                refused[place] = started
+        return refused
+
+    def _started_row(self, place: int, request: GenerateRequest) -> _Running | GenerateResult:
         import numpy
         import openvino
 
-        refused = {}
-        for place, request in enumerate(requests, index):
-            ids = prompt_tokens(self.tokenizer, request.prompt)
-            if len(ids) >= self.context:
-                refused[place] = too_long(len(ids), self.context)
-                continue
-            self._started += 1
-            tensor = openvino.Tensor(numpy.array([ids], dtype=numpy.int64))
-            handle = self.pipeline.add_request(self._started, tensor, self._settings(request, self.context - len(ids)))
-            running[place] = _Running(place, request, len(ids), handle)
-        return refused
+        ids = prompt_tokens(self.tokenizer, request.prompt)
+        if len(ids) >= self.context:
+            return too_long(len(ids), self.context)
+        settings = self._settings(request, self.context - len(ids))
+        self._started += 1
+        handle = self.pipeline.add_request(self._started, openvino.Tensor(numpy.array([ids], dtype=numpy.int64)), settings)
+        return _Running(place, request, len(ids), handle)
 
     def _step(self, running: dict[int, _Running]) -> dict[int, GenerateResult]:
         """One token for every running request; the results of those that are done, which leave `running`."""
         from openvino_genai.py_openvino_genai import GenerationStatus
 
+        self.check_interrupted()
         if not running:
             return {}
         started = time.monotonic()
@@ -122,8 +133,18 @@ class OpenVinoBackend:
         for index, row in list(running.items()):
             row.seconds += share
             if row.handle.get_status() != GenerationStatus.RUNNING:
-                done[index] = self._result(running.pop(index))
+                done[index] = guarded(self._result, running.pop(index))
         return done
+
+    def _drop(self, running: dict[int, _Running]) -> None:
+        """Take unfinished requests out of the scheduler, which would go on with them beside the next batch."""
+        if not running:
+            return
+        for row in running.values():
+            row.handle.cancel()
+        with suppress(RuntimeError):
+            # Their part of the cache is given back in a step.
+            self.pipeline.step()
 
     def _settings(self, request: GenerateRequest, room: int) -> Any:
         import openvino_genai

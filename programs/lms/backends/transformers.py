@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from programs.lms.artifacts import Artifact
-from programs.lms.backends.base import GenerateRequest, GenerateResult, More, OnResult, cut_at_stop, too_long
-from programs.lms.devices import device_and_dtype
+from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
+from programs.lms.devices import answering_dtype
 
 MAX_ROWS = 32
 MAX_TOKENS = 8192
@@ -31,9 +31,10 @@ class _Row:
     sampler: Any = None
     written: list[int] = field(default_factory=list)
     finish: str = ""
+    error: str = ""
 
 
-class TransformersBackend:
+class TransformersBackend(Interruptible):
     """A model in this process, by its folder.
 
     Args:
@@ -48,7 +49,7 @@ class TransformersBackend:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging
 
-        self.device, self.dtype = device_and_dtype(device)
+        self.device, self.dtype = answering_dtype(device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         transformers_logging.disable_progress_bar()
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, self.dtype), use_safetensors=True)
@@ -66,7 +67,7 @@ class TransformersBackend:
         while added or waiting:
             for request in added:
                 index = len(results) + len(waiting)
-                row = self._row(index, request)
+                row = guarded(self._row, index, request)
                 if isinstance(row, _Row):
                     waiting.append(row)
                 else:
@@ -114,7 +115,7 @@ class TransformersBackend:
                 return {rows[0].index: GenerateResult(error=f"out of memory on a single prompt of {len(rows[0].prompt)} tokens ({error})")}
         if self.device == "cuda":
             torch.cuda.empty_cache()
-        fresh = [replace(row, written=[], finish="", sampler=Sampler(row.request) if row.sampler else None) for row in rows]
+        fresh = [replace(row, written=[], finish="", error="", sampler=Sampler(row.request) if row.sampler else None) for row in rows]
         middle = len(fresh) // 2
         return self._run_or_split(fresh[:middle]) | self._run_or_split(fresh[middle:])
 
@@ -125,8 +126,8 @@ class TransformersBackend:
         with torch.inference_mode():
             self._decode(rows)
         seconds = time.monotonic() - started
-        total = sum(len(row.written) for row in rows)
-        return {row.index: self._result(row, seconds * len(row.written) / total) for row in rows}
+        total = sum(len(row.written) for row in rows) or 1
+        return {row.index: guarded(self._result, row, seconds * len(row.written) / total) for row in rows}
 
     def _decode(self, rows: list[_Row]) -> None:
         """Write every row's tokens; rows that are done leave the batch, so that none pays for the slowest."""
@@ -139,6 +140,7 @@ class TransformersBackend:
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         active, cache = list(rows), None
         while True:
+            self.check_interrupted()
             output = self.model(
                 input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
             )
@@ -158,8 +160,11 @@ class TransformersBackend:
         """Append a token to each row; the places of those that go on."""
         likeliest = logits.argmax(-1).tolist()
         for row, scores, best in zip(rows, logits, likeliest, strict=True):
-            row.written.append(row.sampler(scores) if row.sampler else best)
-            row.finish = self._finish(row)
+            try:
+                row.written.append(row.sampler(scores) if row.sampler else best)
+                row.finish = self._finish(row)
+            except Exception as error:
+                row.finish, row.error = "error", repr(error)
         return [place for place, row in enumerate(rows) if not row.finish]
 
     def _finish(self, row: _Row) -> str:
@@ -173,6 +178,8 @@ class TransformersBackend:
         return str(self.tokenizer.decode(row.written, skip_special_tokens=True))
 
     def _result(self, row: _Row, seconds: float) -> GenerateResult:
+        if row.error:
+            return GenerateResult(input_tokens=len(row.prompt), output_tokens=len(row.written), seconds=seconds, error=row.error)
         text, _ = cut_at_stop(self._text(row), row.request.stop)
         finish = "stop" if row.finish == "stop" else "length"
         return GenerateResult(text, len(row.prompt), len(row.written), finish, seconds)  # type: ignore[arg-type]

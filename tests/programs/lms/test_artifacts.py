@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from programs.lms import artifacts
+from programs.lms import artifacts, embedded
 from programs.lms.artifacts import find, open_artifact, publish, register
+from programs.lms.model_strings import resolve
 
 
 def make_source(folder: Path, weights: bytes = b"weights") -> Path:
@@ -124,3 +126,67 @@ def test_a_folder_with_other_content_is_not_passed_off_as_the_old(tmp_path, home
     publish(make_source(tmp_path / "b", b"other"), tmp_path / "t", name="m")
     with pytest.raises(ValueError, match="by now"):
         find(string)
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace"),
+    [("embedded/base", "local"), ("../../evil", "local"), ("x", "openai"), ("", "local"), (None, "local"), ("x", None)],
+)
+def test_a_foreign_manifest_cannot_take_any_name(tmp_path, name, namespace):
+    folder = publish(make_source(tmp_path / "a"), tmp_path / "t", name="m").folder
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"name": name, "namespace": namespace}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="Bad artifact name"):
+        open_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"files": {"model.safetensors": {}}}, {"files": {"a": {"sha256": 1, "bytes": 1}}}, {"files": []}, {"adapter": {"x": 1}}]
+)
+def test_a_malformed_manifest_is_named(tmp_path, change):
+    folder = publish(make_source(tmp_path / "a"), tmp_path / "t", name="m").folder
+    manifest = json.loads((folder / "manifest.json").read_text()) | change
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"manifest\.json is unreadable"):
+        open_artifact(folder)
+    for content in (b"[]", b"\xff\xfe{", b""):
+        (folder / "manifest.json").write_bytes(content)
+        with pytest.raises(ValueError, match=r"manifest\.json is unreadable"):
+            open_artifact(folder)
+
+
+def test_no_folder_passes_itself_off_as_an_embedded_model(tmp_path, home):
+    folder = publish(make_source(tmp_path / "a"), tmp_path / "t", name="base", namespace="embedded").folder
+    with pytest.raises(ValueError, match="a name kept for the models that come with the package"):
+        resolve(f"local/{folder}")
+    kept = publish(make_source(tmp_path / "b"), home / "embedded" / "base", name="base", namespace="embedded")
+    assert resolve(f"local/{kept.folder}") == kept
+
+
+def test_weights_can_be_read_by_whom_the_manifest_can(tmp_path):
+    source = make_source(tmp_path / "a")
+    (source / "model.safetensors").chmod(0o600)
+    folder = publish(source, tmp_path / "t", name="m").folder
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {(folder / "manifest.json").stat().st_mode & 0o777}
+
+
+def test_a_home_that_cannot_be_written_is_no_obstacle_to_a_model_that_is_there(tmp_path, home, monkeypatch):
+    kept = publish(make_source(tmp_path / "a"), home / "embedded" / "base", name="base", namespace="embedded")
+
+    def locked(path):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(artifacts, "folder_lock", locked)
+    assert embedded.base_artifact() == kept
+    assert find(kept.model_string) == kept
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_HOME", str(tmp_path / "empty"))
+    with pytest.raises(ValueError, match=r"Read-only file system.*DIVIDE_OR_CONQUER_HOME"):
+        embedded.base_artifact()
+
+
+def test_what_a_killed_preparation_left_is_in_nobodys_way(home, monkeypatch):
+    for process in (os.getpid(), 1):
+        make_source(home / "embedded" / f".base-{process}.partial")
+    monkeypatch.setattr(embedded, "_write_base", lambda target: shutil.copytree(make_source(home / "made"), target, dirs_exist_ok=True))
+    assert embedded.base_artifact().name == "base"
+    assert not list((home / "embedded").glob(".*.partial"))

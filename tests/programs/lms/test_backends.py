@@ -80,6 +80,30 @@ def test_unknown_names_are_refused(tiny, backend, device):
         backends.choose_backend(tiny, backend, device)
 
 
+def test_float32_can_be_asked_for_where_bfloat16_is_usual(tiny, monkeypatch):
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
+    assert devices.answering_dtype("cpu") == ("cpu", "bfloat16")
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
+    assert TransformersBackend(tiny.folder, "cpu").dtype == "float32"
+    # Training goes on as it did.
+    assert devices.device_and_dtype("cpu") == ("cpu", "bfloat16")
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float16")
+    with pytest.raises(ValueError, match="expected 'auto' or 'float32'"):
+        TransformersBackend(tiny.folder, "cpu")
+
+
+def test_in_float32_no_answer_depends_on_its_batch(tiny, monkeypatch):
+    from programs.lms.backends import transformers
+
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
+    backend = TransformersBackend(tiny.folder, "cpu")
+    texts = []
+    for size in (1, 3, 8, 32):
+        monkeypatch.setattr(transformers, "MAX_ROWS", size)
+        texts.append([result.text for result in backend.generate(requests(backend, 32, max_tokens=12))])
+    assert texts == texts[:1] * 4
+
+
 @pytest.mark.slow
 def test_openvino_writes_what_transformers_writes(base, monkeypatch):
     pytest.importorskip("openvino_genai")

@@ -138,6 +138,90 @@ def test_a_cancelled_caller_does_not_take_the_others_along(tiny_model):
     assert second.result().message.text
 
 
+def test_a_cancelled_first_caller_leaves_the_seconds_to_the_next(tiny_model):
+    local = engine.LocalEngine()
+    futures = [local.submit(request(tiny_model, "same")) for _ in range(3)]
+    futures[0].cancel()
+    seconds = [future.result().provider_data["seconds"] for future in futures[1:]]
+    assert seconds[0] > 0
+    assert seconds[1] == 0
+
+
+BAD = {"surrogate": {"text": "half \ud83d a smile"}, "surrogate in a stop text": {"text": "hi", "stop": ("\udc00",)}}
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("backend", ["transformers", "openvino"])
+def test_a_request_that_is_no_text_fails_alone(tiny_model, kind, backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino_genai")
+    local = engine.LocalEngine(backend)
+    before = [local.submit(request(tiny_model, question)) for question in QUESTIONS[:3]]
+    bad = local.submit(request(tiny_model, **BAD[kind]))
+    after = [local.submit(request(tiny_model, question)) for question in QUESTIONS[3:6]]
+    with pytest.raises(lm15.InvalidRequestError, match="half of a surrogate pair"):
+        bad.result()
+    assert all(future.result().message.text is not None for future in [*before, *after])
+
+
+@pytest.mark.parametrize("backend", ["transformers", "openvino"])
+def test_a_share_of_nothing_takes_the_likeliest(tiny_model, backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino_genai")
+    local = engine.LocalEngine(backend)
+    greedy = [local.submit(request(tiny_model, question)) for question in QUESTIONS[:4]]
+    none = [local.submit(request(tiny_model, question, temperature=1.0, top_p=0)) for question in QUESTIONS[:4]]
+    assert [future.result().message.text for future in none] == [future.result().message.text for future in greedy]
+
+
+@pytest.mark.parametrize("step", ["prompt_tokens", "_finish", "_result", "Sampler.__call__"])
+def test_what_breaks_for_one_request_breaks_for_no_other(tiny_model, monkeypatch, step):
+    from programs.lms.backends import transformers
+
+    owner, name = {"prompt_tokens": (transformers, step), "Sampler.__call__": (transformers.Sampler, "__call__")}.get(
+        step, (transformers.TransformersBackend, step)
+    )
+    real = getattr(owner, name)
+
+    def broken(*args):
+        if "culprit" in str([getattr(arg, "request", arg) for arg in args]):
+            raise RuntimeError("scripted fault")
+        return real(*args)
+
+    monkeypatch.setattr(owner, name, broken)
+    local = engine.LocalEngine()
+    futures = [local.submit(request(tiny_model, text, temperature=1.0, seed=1)) for text in ("one", "the culprit", "two")]
+    with pytest.raises(lm15.ServerError, match="scripted fault"):
+        futures[1].result()
+    assert all(futures[place].result().message.text is not None for place in (0, 2))
+
+
+def test_a_batch_that_breaks_is_asked_one_by_one(tiny_model, monkeypatch):
+    from programs.lms.backends.transformers import TransformersBackend
+
+    real = TransformersBackend.generate
+
+    def generate(self, requests, on_result=None, more=None):
+        if any("culprit" in asked.prompt for asked in requests):
+            raise RuntimeError("scripted fault")
+        return real(self, requests, on_result, more)
+
+    monkeypatch.setattr(TransformersBackend, "generate", generate)
+    local = engine.LocalEngine()
+    futures = [local.submit(request(tiny_model, text)) for text in ("one", "the culprit", "two")]
+    with pytest.raises(lm15.ServerError, match="scripted fault"):
+        futures[1].result()
+    assert all(futures[place].result().message.text is not None for place in (0, 2))
+
+
+def test_sampled_prompts_are_not_kept():
+    counts = engine._Counts(kept=2)
+    assert [counts.next(key) for key in (b"a", b"a", b"b", b"a", b"c", b"d")] == [0, 1, 0, 2, 0, 1]
+    # `a` was dropped at 3: whoever is new starts there, so that no prompt is drawn with one number twice.
+    assert [counts.next(key) for key in (b"a", b"e")] == [3, 3]
+    assert len(counts._counts) == 2
+
+
 def test_an_unloaded_model_works_again(tiny_model, loads):
     model = lm(tiny_model, max_tokens=8)
     before = model("hello")

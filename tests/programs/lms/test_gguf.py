@@ -45,3 +45,22 @@ def test_other_models_are_refused_and_run_on_transformers(tiny, tmp_path, home, 
     monkeypatch.delenv("DIVIDE_OR_CONQUER_BACKEND", raising=False)
     chosen = backends.choose_backend(artifact, device="cpu")
     assert chosen.name == "transformers"
+
+
+def test_on_a_full_disk_transformers_takes_over(tiny, home, monkeypatch, caplog):
+    import gguf
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    left = home / "gguf" / f".{tiny.hash}.gguf.1.partial"
+    left.parent.mkdir(parents=True)
+    left.write_text("of a process that was killed")
+    monkeypatch.delenv("DIVIDE_OR_CONQUER_BACKEND", raising=False)
+    monkeypatch.setattr(gguf.GGUFWriter, "write_tensor_data", full)
+    monkeypatch.setattr(gguf.GGUFWriter, "close", full)
+    assert backends.choose_backend(tiny, device="cpu").name == "transformers"
+    assert "No space left on device" in caplog.text
+    assert not list((home / "gguf").glob("*.gguf")) and not list((home / "gguf").glob(".*.partial"))
+    with pytest.raises(OSError, match="No space left on device"):
+        backends.choose_backend(tiny, "openvino", "cpu")

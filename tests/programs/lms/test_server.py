@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import socket
 import threading
 import time
@@ -7,7 +9,7 @@ import time
 import dspy
 import pytest
 
-from programs.lms import lm, server
+from programs.lms import http_errors, lm, server
 
 fastapi = pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
@@ -19,7 +21,11 @@ def address(tiny_model):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = uvicorn.Server(uvicorn.Config(server.create_app({"tiny": tiny_model}), host="127.0.0.1", port=port, log_level="warning"))
+    running = uvicorn.Server(
+        uvicorn.Config(
+            server.create_app({"tiny": tiny_model, "local/runs/tiny": tiny_model}), host="127.0.0.1", port=port, log_level="warning"
+        )
+    )
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     while not running.started:
@@ -61,10 +67,154 @@ def test_mistakes_get_the_right_status(address):
 
     assert httpx.get(f"{address}/models").json()["data"][0]["id"] == "tiny"
     assert post(model="other").status_code == 404
-    assert post(n=2).status_code == 422
+    assert post(n=2).status_code == 400
     too_long = post(messages=[{"role": "user", "content": "word " * 400}])
     assert too_long.status_code == 400
     assert too_long.json()["error"]["code"] == "context_length_exceeded"
+
+
+def ask(address: str, **body):
+    import httpx
+
+    content = json.dumps({"model": "tiny", "max_tokens": 3, "messages": [{"role": "user", "content": "hi"}]} | body)
+    return httpx.post(f"{address}/chat/completions", content=content, headers={"content-type": "application/json"}, timeout=300)
+
+
+NULLS = ("n", "temperature", "top_p", "top_k", "seed", "stop", "stream", "stream_options", "max_completion_tokens", "tools", "logprobs")
+TURNS = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None, "tool_calls": []}, {"role": "user", "content": "so"}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        dict.fromkeys(NULLS),
+        {"messages": TURNS},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": ""}]}]},
+        {"tools": [], "tool_choice": "auto", "functions": [], "logprobs": False, "top_logprobs": 0, "n": 1},
+        {"frequency_penalty": 0.0, "presence_penalty": 0, "logit_bias": {}, "response_format": {"type": "text"}},
+        {
+            "top_p": 0,
+            "temperature": 1.0,
+            "stop": [],
+            "user": "me",
+            "store": False,
+            "metadata": {},
+            "stream_options": {"include_usage": None},
+        },
+        {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "stop": ""},
+    ],
+)
+def test_what_openai_takes_is_taken(address, body):
+    answer = ask(address, **body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["completion_tokens"] > 0
+    assert answer.json()["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        ({"n": 2}, "n", "not supported"),
+        ({"tools": [{"type": "function"}]}, "tools", "not supported"),
+        ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
+        ({"logprobs": True}, "logprobs", "not supported"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty", "not supported"),
+        ({"presence_penalty": -1}, "presence_penalty", "not supported"),
+        ({"logit_bias": {"5": 1}}, "logit_bias", "not supported"),
+        ({"temperature": "hot"}, "temperature", "number"),
+        ({"temperature": float("nan")}, "temperature", ""),
+        ({"top_p": 2}, "top_p", "less than or equal"),
+        ({"messages": []}, "messages", "at least 1"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role", "'user'"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content", "string"),
+        ({"messages": [{"role": "user", "content": None}]}, None, "send text"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, None, "'text'"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": None}]}]}, None, "'text'"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, None, "'image_url'"),
+        ({"messages": [{"role": "user", "content": "half \ud83d"}]}, None, "surrogate"),
+        ({"messages": [{"role": "user", "content": None, "tool_calls": [{"id": 1}]}]}, None, "Tool calls"),
+        ({"messages": None}, "messages", "list"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_openais_form(address, body, param, message):
+    answer = ask(address, **body)
+    error = answer.json()["error"]
+    assert answer.status_code == 400
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+    assert message in error["message"]
+
+
+def test_other_errors_have_the_form_too(address, monkeypatch):
+    import httpx
+
+    def post(content) -> httpx.Response:
+        return httpx.post(f"{address}/chat/completions", content=content, headers={"content-type": "application/json"}, timeout=60)
+
+    def chunks():
+        for _ in range(40):
+            yield b" " * 2**16
+
+    broken = {
+        post(b'{"model": '): 400,
+        post(b"[" * 100_000): 400,
+        post(b" " * (http_errors.MAX_BODY + 1)): 413,
+        post(chunks()): 413,
+        httpx.get(f"{address}/nowhere"): 404,
+        httpx.get(f"{address}/chat/completions"): 405,
+        httpx.get(f"{address}/models/other"): 404,
+        ask(address, model="other"): 404,
+    }
+    for answer, status in broken.items():
+        assert answer.status_code == status
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+    async def fail(*args):
+        raise RuntimeError("scripted fault")
+
+    monkeypatch.setattr(server.AsyncLocalEngine, "complete", fail)
+    assert ask(address).status_code == 500
+    assert ask(address).json()["error"]["code"] == "server_error"
+
+
+def test_the_openai_client_can_use_it(address, tiny_model):
+    import openai
+
+    client = openai.OpenAI(base_url=address, api_key="none", max_retries=0)
+    models = list(client.models.list())
+    assert [model.id for model in models] == ["tiny", "local/runs/tiny"]
+    assert client.models.retrieve("local/runs/tiny").created > 0
+    told = {"max_tokens": 8, "messages": [{"role": "user", "content": "hello"}]}
+    answer = client.chat.completions.create(model="local/runs/tiny", **told)
+    assert answer.choices[0].message.content == lm(tiny_model, max_tokens=8)("hello")[0]
+    streamed = list(client.chat.completions.create(model="tiny", stream=True, stream_options={"include_usage": True}, **told))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices) == answer.choices[0].message.content
+    assert streamed[-1].usage == answer.usage
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="tiny", logprobs=True, **told)
+    assert (caught.value.param, caught.value.code) == ("logprobs", "unsupported_parameter")
+    with pytest.raises(openai.NotFoundError, match="this server has"):
+        client.models.retrieve("other")
+
+
+def test_a_client_of_vllm_can_use_it(address, tiny_model):
+    options = {"top_k": 5, "min_p": 0.0, "repetition_penalty": 1.0}
+    remote = dspy.LM("hosted_vllm/tiny", api_base=address, max_tokens=8, cache=False, temperature=0.0, extra_body=options)
+    assert remote("hello") == lm(tiny_model, max_tokens=8)("hello")
+
+
+def test_serve_says_where_and_what(tiny_model, monkeypatch, capsys):
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    server.serve(tiny_model, port=0)
+    said = capsys.readouterr().out
+    assert re.fullmatch(rf"Serving {tiny_model} at http://127\.0\.0\.1:[1-9]\d*/v1 as model 'tiny'\n", said)
+    with pytest.raises(ValueError, match="port from 0 to 65535"):
+        server.serve(tiny_model, port=99999)
+
+
+def test_a_model_has_a_short_name(tiny, tiny_model):
+    assert list(server._names(f"local/{tiny.folder}/")) == ["tiny", f"local/{tiny.folder}/", tiny_model]
+    assert list(server._names(tiny_model)) == ["tiny", tiny_model]
 
 
 def test_only_models_of_this_process_are_served():

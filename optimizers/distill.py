@@ -10,6 +10,7 @@ from typing import Any
 import dspy
 from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
+from optimizers.evaluation.leakage import Repeats
 from optimizers.finetune.augment import AugmentSpec
 from optimizers.finetune.provider import TRLProvider, base_folder
 from optimizers.finetune.rows import Rewrite, RowMaker, decomposes, teachers_own
@@ -43,6 +44,7 @@ class Distilled:
         decisions: One per (example, sample): kept, or the reason why not.
         collected: The teacher's samples and what they cost.
         policy: What judged them; one that asks has its replies and their cost in `.asked`.
+        left_out: Further rows that were not made since they repeat a question of `reported`.
     """
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class Distilled:
     decisions: list[Decision] = field(default_factory=list)
     collected: Collected | None = None
     policy: Policy | None = None
+    left_out: list[dict[str, Any]] = field(default_factory=list)
 
 
 class BootstrapDistill(FinetuneTeleprompter):
@@ -79,6 +82,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         rewrite: `rewrite(outputs, example) -> outputs`: the target to learn in place of the teacher's outputs.
         max_rows: Rows to train on at most, drawn by `row_seed`; None takes all.
         augment: Further rows for decomposers, made from those that were drawn; None or the default makes none.
+        reported: Questions that will be asked to measure the student, which no further row may repeat.
         threads: Teacher calls at a time.
         limits: Where labelling and screening stop.
         artifact_names: Predictor name -> folder name of its artifact; that of the first target, where `joint`.
@@ -108,6 +112,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         max_rows: int | None = None,
         row_seed: int = 0,
         augment: AugmentSpec | None = None,
+        reported: Examples | None = None,
         progress: Callable[[str, int, int, str], None] | None = None,
     ) -> None:
         super().__init__(train_kwargs=(training or TrainingSpec()).model_dump(exclude={"base"}))
@@ -126,7 +131,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         self.student_folder = student_folder or self.folder / "student"
         self.joint, self.rewrite = joint, rewrite
         self.max_rows, self.row_seed = max_rows, row_seed
-        self.augment = augment or AugmentSpec()
+        self.augment, self.reported = augment or AugmentSpec(), reported or []
         self.progress = progress
 
     def compile(
@@ -193,12 +198,13 @@ class BootstrapDistill(FinetuneTeleprompter):
         check_asking(policy, teacher, self.limits)
         collected = self._collect(teacher, trainset, split)
         decisions = self._screen(collected, trainset, policy, teacher, split)
-        maker = RowMaker(targets, self._adapter_name(student), self.rewrite, self.max_rows, self.row_seed, self.augment)
+        repeats = Repeats(self.reported) if self.augment.is_on else None
+        maker = RowMaker(targets, self._adapter_name(student), self.rewrite, self.max_rows, self.row_seed, self.augment, repeats)
         kept = {(decision.example_id, decision.sample) for decision in decisions if decision.kept}
         rows = maker.of(collected, kept, {example_key(example): example for example in trainset})
         if split == "train":
             rows = maker.chosen(rows, collected)
-        return Distilled(rows=rows, decisions=decisions, collected=collected, policy=policy)
+        return Distilled(rows=rows, decisions=decisions, collected=collected, policy=policy, left_out=maker.left_out)
 
     def _targets(self, student: dspy.Module, teacher: dspy.Module) -> dict[str, dspy.Predict]:
         named = dict(student.named_predictors())

@@ -18,6 +18,7 @@ from optimizers.distill import TooFewRowsError
 from optimizers.evaluation.evaluate import evaluate
 from optimizers.experiments.experiment_metrics import build_grid_metrics
 from optimizers.experiments.grid import Cell, Grid
+from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.results import Run
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.variants import Variant
@@ -72,6 +73,8 @@ class ExperimentJob(Grid):
 
     def _evaluate(self, cell: Cell, roles: Roles, journal: Journal, place: str) -> None:
         named = self.tasks[cell.test]
+        splits = self.tasks[cell.train].splits if cell.train else {}
+        refuse_trained_on(roles, cell.condition.students, learned_from(splits, ()), named.splits["test"])
         task = self.configured(cell.train or self.train[0], cell.variant)[1] if cell.variant.settings.get("task") else named.task
         evaluate(
             roles.program(cell.condition, task, named.splits["test"], self._wrap(cell.variant, journal)),

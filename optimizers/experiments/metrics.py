@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from optimizers.conditions import stages_in
-from optimizers.evaluation.evaluate import summarise
+from optimizers.evaluation.evaluate import answers, summarise
 from optimizers.evaluation.statistics import holm, paired_comparison, retention
-from optimizers.experiments.distillation import Distillation, noted_labelling
+from optimizers.experiments.distillation import STANDS_IN_TEST, Distillation, noted_labelling
+from optimizers.experiments.overlap import learned_from, overlap, repeated_in
 from optimizers.experiments.run_job import MainJob
 from optimizers.jobs.jsonlines import read_json, read_lines
 from optimizers.screening.precision import read_measures
@@ -33,7 +34,8 @@ _PACKAGES = ("divide-or-conquer", "dspy", "torch", "transformers", "trl", "peft"
 def build_metrics(job: MainJob) -> dict[str, Any]:
     """Everything that the report and a reader need, from the files of the run folder."""
     config, folder = job.config, job.folder
-    predictions = {c.name: list(read_lines(folder / "predictions" / f"{c.name}.jsonl")) for c in job.conditions}
+    tested = job.splits["test"]
+    predictions = {c.name: answers(folder / "predictions" / f"{c.name}.jsonl", tested) for c in job.conditions}
     predictions = {name: lines for name, lines in predictions.items() if lines}
     conditions = {name: summarise(lines) for name, lines in predictions.items()}
     scores = {name: {line["id"]: line["score"] for line in lines if line["score"] is not None} for name, lines in predictions.items()}
@@ -42,11 +44,12 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         "schema": 1,
         "task": config.task.name,
         "task_options": task_options(config.task, config.seed),
+        "test_ids": [example.id for example in tested],
         "measure": job.task.measure,
         "scoring": job.task.scoring,
         **provenance(config, folder),
         "models": {name: job.roles.model(role).model for name, role in _ROLES.items()},
-        "overlap": 0,
+        **_overlap(job),
         "labelling": labelling,
         "screening": read_measures(folder),
         **({"incomplete": f"labelling stopped: {labelling['stopped']}"} if "stopped" in labelling else {}),
@@ -57,6 +60,14 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         "retention": _retentions(scores),
         "saving": _saving(conditions),
     }
+
+
+def _overlap(job: MainJob) -> dict[str, int]:
+    """How many test questions were learned from, chosen by, or shown."""
+    learned = learned_from(job.splits, read_lines(job.folder / "rows.jsonl"))
+    reported, roles = job.splits["test"], job.roles
+    found = [repeated_in(roles.folder_of(student), learned, reported) for student in job.distillation.students]
+    return overlap(learned, roles.teacher_program, reported, [example.id for examples in found for example in examples])
 
 
 def provenance(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -83,6 +94,9 @@ def labelling_of(labels: Path) -> dict[str, Any]:
         if counted.setdefault(row["policy"], made) != made:
             continue
         entry = policies.setdefault(row["policy"], {"kept": 0, "dropped": Counter()})
+        if row.get("reason") == STANDS_IN_TEST:
+            entry["left_out"] = entry.get("left_out", 0) + 1
+            continue
         if row.get("origin"):
             entry.setdefault("augmented", Counter())[row["origin"]] += 1
             continue

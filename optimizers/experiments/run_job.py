@@ -9,6 +9,7 @@ from pathlib import Path
 from optimizers.conditions import TRAINED, parse_condition, students_of
 from optimizers.evaluation.evaluate import evaluate
 from optimizers.experiments.distillation import Distillation
+from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.setup import set_up
 from optimizers.jobs.progress import Progress, no_progress
@@ -57,7 +58,12 @@ class MainJob:
             program.save(self.folder / "program.json")
 
     def evaluate(self) -> None:
-        """Ask every condition the same test questions: `predictions/<condition>.jsonl`."""
+        """Ask every condition the same test questions: `predictions/<condition>.jsonl`.
+
+        Raises:
+            ValueError: A student was trained on one of them.
+        """
+        refuse_trained_on(self.roles, self.distillation.students, learned_from(self.splits, ()), self.splits["test"])
         with contextlib.closing(Journal(self.folder / "predictions" / "calls.jsonl")) as journal:
             for condition in self.conditions:
                 evaluate(

@@ -183,7 +183,10 @@ class Distillation:
         Raises:
             TooFewRowsError: Fewer than `screening.min_rows`; nothing was trained.
             TrainingError: Training failed.
+            ValueError: The artifact is damaged.
         """
+        if self.roles.folder_of(name).exists():
+            self.roles.artifact_of(name)
         recipe, rows = RECIPES[name], max(map(len, distilled.rows.values()))
         distiller = self._distiller(name, recipe, rows if recipe.matched else self.config.screening.max_rows)
         distiller.check_rows(distilled)

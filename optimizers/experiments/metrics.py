@@ -19,11 +19,12 @@ from optimizers.evaluation.statistics import holm, paired_comparison, retention
 from optimizers.experiments.distillation import STANDS_IN_TEST, Distillation, noted_labelling
 from optimizers.experiments.overlap import learned_from, overlap, repeated_in
 from optimizers.experiments.run_job import MainJob
-from optimizers.jobs.jsonlines import read_json, read_lines
+from optimizers.jobs.jsonlines import read_lines
+from optimizers.jobs.work import read_timings
 from optimizers.screening.precision import read_measures
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import task_options
-from programs.lms.artifacts import installed_versions, open_artifact
+from programs.lms.artifacts import installed_versions
 from programs.lms.devices import usable_cores
 
 _ROLES = {"teacher": "teacher", "student": "student0", "solver": "solver"}
@@ -72,7 +73,7 @@ def _overlap(job: MainJob) -> dict[str, int]:
 
 def provenance(config: RunConfig, folder: Path) -> dict[str, Any]:
     """Where the figures come from: command, commit, versions, seed, machine and time."""
-    timings = read_json(folder / "timings.json")
+    timings = read_timings(folder)
     return {
         "command": _command(),
         "commit": _commit(),
@@ -114,7 +115,7 @@ def trained(distillation: Distillation) -> dict[str, Any]:
     for student in distillation.students:
         folder = distillation.roles.folder_of(student)
         if (folder / "manifest.json").exists():
-            artifact = open_artifact(folder)
+            artifact = distillation.roles.artifact_of(student)
             found[student] = {**artifact.manifest["metrics"], "model": artifact.model_string}
     return found
 

@@ -87,5 +87,5 @@ def refuse_trained_on(roles: Roles, students: Iterable[str], learned: Sequence[d
         if repeated:
             raise ValueError(
                 f"Student {student} was trained on {len(repeated)} of the test questions, the first: {repeated[0].question!r}. The data "
-                "have changed since: restore them, train it again from the labels on file by --redo distill, or choose another folder by --out."
+                "have changed since: restore them, train it again from the labels on file by --redo distill, or choose another folder."
             )

@@ -32,11 +32,16 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
         kinds = ("a run", "an experiment") if experiment else ("an experiment", "a run")
         raise ValueError(f"{folder.folder} holds {kinds[0]}, not {kinds[1]}. Choose a new folder: --out {free(folder.folder)}")
     # Of two compiled programs what they hold is compared.
-    same = {"teacher.program"} if all("program" in side["teacher"] for side in (there or {"teacher": {}}, now)) else set()
+    same = {"teacher.program"} if all("program" in _teacher(side) for side in (there or {}, now)) else set()
     folder.open(now, MAY_DIFFER | _GRID | same, filled_in(view), _stands_apart if experiment else None)
     if config.teacher.program:
         _keep_program(CompiledPrompts.read(config.teacher.program), folder.folder)
     return folder.folder
+
+
+def _teacher(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = settings.get("teacher")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _keep_program(prompts: CompiledPrompts, folder: Path) -> None:

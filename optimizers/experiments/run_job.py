@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Collection
 from pathlib import Path
 
 from optimizers.conditions import TRAINED, parse_condition, students_of
 from optimizers.evaluation.evaluate import evaluate
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
+from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.setup import set_up
 from optimizers.jobs.progress import Progress, no_progress
@@ -42,6 +44,13 @@ class MainJob:
         self.distillation = Distillation(setup, labels=self.folder, students=students_of(self.conditions), progress=self.progress)
         open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour)
+
+    def redo(self, names: Collection[str]) -> None:
+        """Move students aside with what they answered, so that they are made again; see `optimizers.experiments.redo`."""
+        students = chosen(names, self.distillation.students)
+        answered = [condition.name for condition in self.conditions if set(condition.students) & set(students)]
+        files = [self.folder / "predictions" / f"{name}.jsonl" for name in answered]
+        set_aside(self.folder, [*folders_of(self.roles, students), *files])
 
     def label(self) -> None:
         """Teacher decompositions of the training questions, each solved by the teacher: `traces.jsonl`, `samples.jsonl`."""

@@ -116,7 +116,7 @@ def open_artifact(folder: Path | str, verify: bool = True) -> Artifact:
         raise ValueError(
             f"{folder} is no model artifact: {MANIFEST} is missing. Make one with programs.lms.artifacts.publish, or distil a student."
         ) from None
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / MANIFEST} is unreadable ({error!r}); publish the model again.") from error
     if verify:
         _verify(folder, manifest)

@@ -114,7 +114,8 @@ class Repeats:
 
 def _exact(train: Iterable[dspy.Example], test: Sequence[dspy.Example]) -> dict[int, Leak]:
     """Exact leaks by position in `test`."""
-    search, found = _ExactSearch(test), {}
+    search = _ExactSearch(test)
+    found: dict[int, Leak] = {}
     for example in train:
         for at in search.repeated_by(example):
             found.setdefault(at, _leak(test[at], example, "exact", 1.0))

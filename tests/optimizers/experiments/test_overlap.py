@@ -129,7 +129,14 @@ def test_a_program_compiled_with_another_seed_is_refused_with_the_question_and_t
         ):
             MainJob(settings(tmp_path, data, **given))
         with pytest.raises(ValueError, match=r"jsonl test questions stand among"):
-            Grid(settings(tmp_path, data, **given, **{"experiment.conditions": "teacher+teacher"}))
+            Grid(
+                settings(
+                    tmp_path,
+                    data,
+                    **given,
+                    **{"experiment.conditions": "teacher+teacher", "experiment.train": "jsonl", "experiment.test": "jsonl"},
+                )
+            )
         assert not (tmp_path / "run").exists()
     MainJob(settings(tmp_path, data, **{"teacher.program": str(program(tmp_path / "same", question=first[0].question))}))
 

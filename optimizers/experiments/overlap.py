@@ -8,7 +8,7 @@ from typing import Any
 
 import dspy
 
-from optimizers.evaluation.leakage import find_leaks
+from optimizers.evaluation.leakage import Leak, find_leaks
 from optimizers.experiments.roles import Roles
 from optimizers.jobs.jsonlines import read_lines
 from programs.compiled.state import CompiledPrompts
@@ -41,9 +41,14 @@ def overlap(
         `overlap` counts the questions themselves, `near_overlap` those that are nearly so (`find_leaks`).
     """
     leaks = find_leaks(learned, reported)
-    exact = {leak.test_id for leak in leaks if leak.kind == "exact"} | set(repeated)
+    exact = {leak.test_id for leak in leaks if _is_same(leak)} | set(repeated)
     exact |= {example.id for example in (program.shown(reported) if program else [])}
     return {"overlap": len(exact), "near_overlap": len({leak.test_id for leak in leaks} - exact)}
+
+
+def _is_same(leak: Leak) -> bool:
+    """Whether it is the question itself; further rows do not tell the passage that a decomposer did not see."""
+    return leak.kind == "exact" or normalize_answer(leak.test_question) == normalize_answer(leak.train_question)
 
 
 def repeated_in(folder: Path, learned: Sequence[dspy.Example], reported: Sequence[dspy.Example]) -> list[dspy.Example]:

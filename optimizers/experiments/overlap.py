@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def repeated_in(folder: Path, learned: Sequence[dspy.Example], reported: Sequenc
 
 
 def _parts(prompt: str) -> frozenset[str]:
-    """The lines of a prompt, with and without the label in front, and all of it."""
-    lines = [prompt, *prompt.splitlines()]
+    """The lines of a prompt, with and without the label in front, and all of it; a solver's subquestions are no questions of their own."""
+    lines = [prompt, *takewhile(lambda line: not normalize_answer(line).startswith("subquestions"), prompt.splitlines())]
     return frozenset(map(normalize_answer, [*lines, *(line.partition(":")[2] for line in lines)])) - {""}
 
 

@@ -180,3 +180,12 @@ def test_a_student_is_not_asked_what_it_was_trained_on_before_the_data_changed(t
     refuse_trained_on(roles, ["S_D-R"], [example("1", "Where is Ann?")], test)
     passage = [dspy.Example(id="a", question="Where is Ann?", context="Ann is in Rome.")]
     assert repeated_in(folder, [], passage) == []
+
+
+@pytest.mark.parametrize("label", ["Subquestions: ", "[[ ## subquestions ## ]]\n"])
+def test_a_subquestion_in_a_solvers_prompt_is_no_question_that_it_was_trained_on(tmp_path, label):
+    content = f"Question: Where is her mother?\n{label}Where is Ann?\nWho is it?"
+    chat = [{"role": "user", "content": content}, {"role": "assistant", "content": "x"}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": chat}) + "\n")
+    asked = [example("a", "Where is Ann?"), example("b", "Who is it?"), example("c", "Where is her mother?")]
+    assert [one.id for one in repeated_in(tmp_path, [], asked)] == ["c"]

@@ -17,7 +17,7 @@ from frame import say
 
 from optimizers.conditions import parse_condition
 from optimizers.distill import TooFewRowsError
-from optimizers.evaluation.evaluate import evaluate
+from optimizers.evaluation.evaluate import answers, evaluate
 from optimizers.evaluation.leakage import find_leaks
 from optimizers.experiments.distillation import Distillation, noted_labelling
 from optimizers.experiments.metrics import labelling_of, trained
@@ -25,7 +25,7 @@ from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.setup import Setup
 from optimizers.finetune.train import TrainingError
-from optimizers.jobs.jsonlines import read_json, read_lines, write_json
+from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.labelling.journal import Journal
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.run import RunConfig, configured_for
@@ -129,15 +129,15 @@ class Study:
 
     def scores(self, test: str, arm: Arm | None = None, seed: int = 0) -> dict[str, float]:
         """Score by question, of those that are asked and did not leak."""
-        wanted = {example.id for example in self.tests[test][1] if (test, example.id) not in self.leaked}
-        lines = read_lines(self.predictions(test, arm, seed))
-        return {line["id"]: line["score"] for line in lines if line["id"] in wanted and line["score"] is not None}
+        wanted = [example for example in self.tests[test][1] if (test, example.id) not in self.leaked]
+        lines = answers(self.predictions(test, arm, seed), wanted)
+        return {line["id"]: line["score"] for line in lines if line["score"] is not None}
 
     def is_done(self, arm: Arm, seed: int) -> bool:
         """Whether a student has answered all test questions."""
         return self.note(arm, seed).exists() and all(
-            {example.id for example in examples}
-            <= {line["id"] for line in read_lines(self.predictions(name, arm, seed)) if line["score"] is not None or not line["error"]}
+            len(examples)
+            == sum(line["score"] is not None or not line["error"] for line in answers(self.predictions(name, arm, seed), examples))
             for name, (_, examples) in self.tests.items()
         )
 

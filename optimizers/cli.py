@@ -74,7 +74,7 @@ def _config(context: typer.Context) -> RunConfig:
     return load_config(*parse_settings(context.args))
 
 
-def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run: bool = False) -> None:
+def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run: bool = False, redo: str = "") -> None:
     config = _config(context)
     if dry_run:
         from optimizers.experiments.plan import plan
@@ -84,7 +84,7 @@ def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run:
     from optimizers.experiments.run import STAGES
     from optimizers.experiments.run import run as run_job
 
-    result = _continuable(lambda show: run_job(config, show, stages or STAGES))
+    result = _continuable(lambda show: run_job(config, show, stages or STAGES, _names_in(redo)))
     if stages is None or "report" in stages:
         _show(result)
     else:
@@ -121,11 +121,20 @@ def _show_report(title: str, sections: Sequence[Section], report: Path) -> None:
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved plan with calls, tokens, dollars and minutes; do nothing.")]
 
+Redo = Annotated[
+    str, typer.Option("--redo", help="Train students again, from the labels on file: 'distill' for all, or names, as 'S_D-R,S_E-T'.")
+]
+
+
+def _names_in(text: str) -> list[str]:
+    """The parts of a text that commas join."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
 
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
-def run(context: typer.Context, dry_run: DryRun = False) -> None:
+def run(context: typer.Context, dry_run: DryRun = False, redo: Redo = "") -> None:
     """The main job: label, screen, distil, evaluate, report. The same command continues a stopped run."""
-    _run(context, dry_run=dry_run)
+    _run(context, dry_run=dry_run, redo=redo)
 
 
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
@@ -133,6 +142,7 @@ def experiment(
     context: typer.Context,
     dry_run: DryRun = False,
     stages: Annotated[str, typer.Option(help="Of label, distill, evaluate, report, joined by commas; all by default.")] = "",
+    redo: Redo = "",
 ) -> None:
     """The whole grid: conditions x training tasks x test tasks x solvers x students, as the section experiment of the recipe spans it."""
     config = _config(context)
@@ -147,7 +157,7 @@ def experiment(
     unknown = [part for part in chosen if part not in GRID_STAGES]
     if unknown:
         raise ValueError(f"Unknown stage {unknown[0]!r}; expected some of {list(GRID_STAGES)}, joined by commas.")
-    result = _continuable(lambda show: run_experiment(config, show, chosen))
+    result = _continuable(lambda show: run_experiment(config, show, chosen, _names_in(redo)))
     if "report" in chosen:
         from optimizers.reports.experiment_report import read_experiment, what_it_says
 
@@ -227,9 +237,9 @@ def screen(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
-def distill(context: typer.Context) -> None:
+def distill(context: typer.Context, redo: Redo = "") -> None:
     """Only train the students."""
-    _run(context, ("distill",))
+    _run(context, ("distill",), redo=redo)
 
 
 @app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)

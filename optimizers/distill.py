@@ -14,6 +14,7 @@ from typing import Any
 import dspy
 from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
+from optimizers.evaluation.leakage import Repeats
 from optimizers.finetune.augment import AugmentSpec
 from optimizers.finetune.provider import TRLProvider, base_folder
 from optimizers.finetune.rows import LeftOut, Rewrite, RowMaker, decomposes, teachers_own
@@ -58,6 +59,7 @@ class Distilled:
         policy: What judged them; one that asks has its replies and their cost in `.asked`.
         left_out: Kept calls that no row could be made of, with the reason.
         unscored: What went wrong in the metric, in words; empty if nothing did.
+        repeated: Further rows that were not made since they repeat a question of `reported`.
     """
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class Distilled:
     policy: Policy | None = None
     left_out: list[LeftOut] = field(default_factory=list)
     unscored: str = ""
+    repeated: list[dict[str, Any]] = field(default_factory=list)
 
 
 class BootstrapDistill(FinetuneTeleprompter):
@@ -99,6 +102,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         rewrite: `rewrite(outputs, example) -> outputs`: the target to learn in place of the teacher's outputs.
         max_rows: Rows to train on at most, drawn by `row_seed`; None takes all.
         augment: Further rows for decomposers, made from those that were drawn; None or the default makes none.
+        reported: Questions that will be asked to measure the student, which no further row may repeat.
         threads: Teacher calls at a time.
         limits: Where labelling and screening stop.
         artifact_names: Predictor name -> folder name of its artifact; that of the first target, where `joint`.
@@ -131,6 +135,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         max_rows: int | None = None,
         row_seed: int = 0,
         augment: AugmentSpec | None = None,
+        reported: Examples | None = None,
         progress: Callable[[str, int, int, str], None] | None = None,
     ) -> None:
         super().__init__(train_kwargs=(training or TrainingSpec()).model_dump(exclude={"base"}))
@@ -152,7 +157,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         self.student_folder = student_folder or self.folder / "student"
         self.joint, self.rewrite = joint, rewrite
         self.max_rows, self.row_seed = max_rows, row_seed
-        self.augment = augment or AugmentSpec()
+        self.augment, self.reported = augment or AugmentSpec(), reported or []
         self.progress = progress
 
     def compile(
@@ -266,14 +271,15 @@ class BootstrapDistill(FinetuneTeleprompter):
         collected = self._collect(teacher, trainset, split)
         scorer = MetricScorer(self.metric)
         decisions = self._screen(collected, trainset, policy, teacher, split, scorer)
-        maker = RowMaker(targets, adapter, self.rewrite, self.max_rows, self.row_seed, self.augment)
+        repeats = Repeats(self.reported) if self.augment.is_on else None
+        maker = RowMaker(targets, adapter, self.rewrite, self.max_rows, self.row_seed, self.augment, repeats=repeats)
         kept = {(decision.example_id, decision.sample) for decision in decisions if decision.kept}
         rows = maker.of(collected, kept, {example_key(example): example for example in trainset})
         if split == "train":
             rows = maker.chosen(rows, collected)
         if maker.left_out:
             _log.warning("%s", _left_out(maker.left_out))
-        return Distilled({}, rows, decisions, collected, policy, maker.left_out, scorer.summary())
+        return Distilled({}, rows, decisions, collected, policy, maker.left_out, scorer.summary(), maker.repeated)
 
     def _targets(self, student: dspy.Module, teacher: dspy.Module) -> dict[str, dspy.Predict]:
         named = dict(all_predictors(student))

@@ -93,3 +93,24 @@ def test_what_is_missing_is_made_from_the_calls_on_file(here, kind, pattern):
 def test_another_setting_is_refused(here, kind, setting, said):
     with pytest.raises(ValueError, match=said):
         go_on(kind, *setting)
+
+
+@pytest.mark.parametrize("damage", ["torn", "gone", "manifest"])
+def test_a_damaged_student_is_named_and_trained_again_from_the_labels_on_file(here, damage):
+    student = here / "run" / "student" / "S_D-R"
+    weights, manifest = student / "model.safetensors", student / "manifest.json"
+    if damage == "torn":
+        weights.write_bytes(weights.read_bytes()[:-9])
+    elif damage == "gone":
+        manifest.unlink()
+    else:
+        manifest.write_bytes(b"\xff{")
+    labels = {name: (here / "run" / name).read_bytes() for name in ("traces.jsonl", "samples.jsonl")}
+    with pytest.raises(ValueError, match=r"Student S_D-R is damaged.*--redo S_D-R, or --redo distill"):
+        go_on("run")
+    go_on("run", "--redo", "S_D-R")
+    assert {name: (here / "run" / name).read_bytes() for name in labels} == labels
+    aside = sorted((here / "run" / "aside").iterdir())[-1]
+    assert (aside / "student" / "S_D-R").is_dir() and (aside / "predictions" / "S_D-R+teacher.jsonl").is_file()
+    assert {path.name for path in (aside / "student").iterdir()} == {"S_D-R"} and manifest.exists()
+    assert json.loads((here / "run" / "metrics.json").read_text())["conditions"]["S_D-R+teacher"]["n"] == 4

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import hashlib
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import dspy
+from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.utils.exceptions import AdapterParseError
 
 from optimizers.evaluation.statistics import mean_interval
-from optimizers.jobs.jsonlines import append_line, read_lines
+from optimizers.jobs.jsonlines import Lines, read_lines
 from programs.decomposition import STATES
 from programs.lms.ledger import Usage
 from programs.tasks.base import Task, score_of
 
 Progress = Callable[[int, int, str], None]
+
+_SHAPING = ("seed", "max_subquestions", "decomposer_sees_context", "nearest")
 
 
 def evaluate(
@@ -33,12 +39,15 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Ask `program` every question that `out` has no answer to yet, and return all lines in the order of `examples`.
 
+    A line is an answer to a question only where it has the same id, question, context and reference, and the program
+    asked as it does now (`program_hash`): a data file may change between two calls. What else stands in the file stays.
+
     Args:
         program: Takes `question` and `context`; `answer` of its prediction is scored.
         task: Scores the answers.
         examples: Questions, each with an `id`.
         out: JSONL file, a line a question: subquestions, sub-answers, answer, score, measures, state, unparsed, error,
-            usage by stage.
+            usage by stage. The last line of an id is the one that counts; see `answers`.
         threads: Questions at a time.
         progress: Called with (done, total, note).
 
@@ -47,22 +56,117 @@ def evaluate(
         `unparsed`; where a program cannot go on without reading a reply, the line scores 0 and bears `error`. A call that
         failed has score None and is asked again next time.
     """
-    done = {line["id"]: line for line in read_lines(out, repair=True) if not _is_to_retry(line)}
-    missing = [example for example in examples if example.id not in done]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    last: dict[Any, dict[str, Any]] = {}
+    known: dict[tuple[Key, str | None], dict[str, Any]] = {}
+
+    def visit(line: dict[str, Any], offset: int) -> None:
+        last[line["id"]] = line
+        if not _is_to_retry(line):
+            known[_key(line), line.get("program")] = line
+
+    shaped_by = program_hash(program)
+    made_by = {example.id: _made_by(shaped_by, example) for example in examples}
+    with contextlib.closing(Lines(out, visit)) as lines:
+        found = {example.id: _known(known, example, made_by[example.id]) for example in examples}
+        missing = [example for example in examples if found[example.id] is None]
+        # After an edit that was taken back; see `answers`.
+        for line in [line for line in found.values() if line is not None and last[line["id"]] is not line]:
+            lines.append(line)
+        done = len(examples) - len(missing)
+        _report(progress, done, len(examples))
+        for count, line in enumerate(_answers(program, task, missing, threads), done + 1):
+            lines.append({**line, "program": made_by[line["id"]]})
+            _report(progress, count, len(examples))
+    return answers(out, examples)
+
+
+def answers(path: Path, examples: Sequence[dspy.Example]) -> list[dict[str, Any]]:
+    """The answers to some questions in a file of `evaluate`, one a question, in the order of `examples`; missing ones are left out.
+
+    Raises:
+        ValueError: A line is none of `evaluate`'s; names the file.
+    """
+    found = {line["id"]: line for line in latest(read_lines(path), path)}
+    return [found[example.id] for example in examples if example.id in found and _key(found[example.id]) == _key(_question(example))]
+
+
+def latest(lines: Iterable[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The last line of each id: a question that failed and was asked again counts once.
+
+    What came to an answer in a failed try was answered from file in the next one, and stands in its `usage`; the calls
+    that failed are added to it.
+
+    Args:
+        lines: Of a file of `evaluate`.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: A line is none of `evaluate`'s.
+    """
+    found: dict[Any, dict[str, Any]] = {}
+    for line in lines:
+        if not {"id", "score", "error"} <= set(line):
+            raise ValueError(
+                f"{path} has a line that is no answer: {json.dumps(line)[:100]}. Move the file away, and run the same command again."
+            )
+        before = found.get(line["id"])
+        again = before is not None and _is_to_retry(before) and _key(before) == _key(line)
+        found[line["id"]] = {**line, "usage": _with_failed(line["usage"], before["usage"])} if before and again else line
+    return list(found.values())
+
+
+def _with_failed(usage: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Usage by stage, with the failed calls of the try before."""
+    failed = {stage: Usage(calls=used["failed"], failed=used["failed"]) for stage, used in before.items() if used.get("failed")}
+    return {**usage, **{stage: (Usage.from_dict(usage.get(stage, {})) + more).to_dict() for stage, more in failed.items()}}
+
+
+def _report(progress: Progress | None, done: int, total: int) -> None:
     if progress:
-        progress(len(examples) - len(missing), len(examples), "")
-    with out.open("a") as file:
-        for count, line in enumerate(_answers(program, task, missing, threads), len(examples) - len(missing) + 1):
-            append_line(file, line)
-            done[line["id"]] = line
-            if progress:
-                progress(count, len(examples), "")
-    return [done[example.id] for example in examples]
+        progress(done, total, "")
 
 
 def _is_to_retry(line: dict[str, Any]) -> bool:
     return line["score"] is None and line["error"] is not None
+
+
+Key = tuple[Any, Any, Any, str]
+
+
+def _key(line: Mapping[str, Any]) -> Key:
+    """What a line answers: id, question, context and reference."""
+    return line["id"], line.get("question"), line.get("context") or "", json.dumps(line.get("gold"), sort_keys=True, default=str)
+
+
+def _known(known: Mapping[tuple[Key, str | None], dict[str, Any]], example: dspy.Example, made_by: str) -> dict[str, Any] | None:
+    key = _key(_question(example))
+    # Lines of earlier versions do not say what made them.
+    return known.get((key, made_by)) or known.get((key, None))
+
+
+def _made_by(program: str, example: dspy.Example) -> str:
+    """Hash of a program, and of the reference subquestions, which some decomposers show."""
+    return _digest([program, example.get("subquestions")])
+
+
+def program_hash(program: dspy.Module) -> str:
+    """Hash of what shapes a program's prompts and texts: modules, instructions, demos, models and their sampling settings."""
+    found: list[Any] = []
+    for name, module in program.named_sub_modules():
+        settings = [getattr(module, setting, None) for setting in _SHAPING]
+        found.append([name, type(module).__name__, settings, _prompt_of(module) if isinstance(module, dspy.Predict) else None])
+    return _digest(found)
+
+
+def _prompt_of(predictor: dspy.Predict) -> list[Any]:
+    lm = predictor.lm or dspy.settings.lm
+    model = [lm.model, {key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}] if isinstance(lm, dspy.LM) else None
+    return [model, predictor.signature.instructions, [dict(demo) for demo in predictor.demos]]
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _answers(program: dspy.Module, task: Task, examples: Sequence[dspy.Example], threads: int) -> Iterator[dict[str, Any]]:

@@ -44,7 +44,8 @@ class Leak(NamedTuple):
 def find_leaks(train: Iterable[dspy.Example], test: Sequence[dspy.Example], *, n: int = 8, share: float = 0.5) -> list[Leak]:
     """Test examples that also stand in `train`, at most one leak each, in the order of `test`.
 
-    Exact: the same example by `programs.tasks.base.identity`, as for `overlapping`.
+    Exact: the same example by `programs.tasks.base.identity`, as for `overlapping`; where one of the two has no `chain`, the
+        same context and question.
 
     Near: one training question holds at least `share` of the distinct word n-grams of the test question, after
         `normalize_answer`. 8-grams are PaLM's (Chowdhery et al. 2022, section 8, at 70 %); GPT-3 took 13-grams (Brown
@@ -88,17 +89,62 @@ def keep_out(test: Iterable[dspy.Example], leaks: Iterable[Leak]) -> list[dspy.E
     return [example for example in test if example.id not in leaked]
 
 
-def _exact(train: Iterable[dspy.Example], test: Iterable[dspy.Example]) -> dict[int, Leak]:
+class Repeats:
+    """Tells for one example after the other whether it repeats one of some test questions, by the rules of `find_leaks`.
+
+    Args:
+        test: Examples with `id`, `question`, and optionally `context` and `chain`.
+        n: As in `find_leaks`.
+        share: As in `find_leaks`.
+    """
+
+    def __init__(self, test: Sequence[dspy.Example], n: int = 8, share: float = 0.5) -> None:
+        self._test = test
+        self._exact = _ExactSearch(test)
+        self._near = _NearSearch(dict(enumerate(test)), n, share)
+
+    def leak(self, example: dspy.Example) -> Leak | None:
+        """The test question that `example` repeats, the first of several; None if it repeats none."""
+        for at in self._exact.repeated_by(example):
+            return _leak(self._test[at], example, "exact", 1.0)
+        self._near.found = {}
+        self._near.compare(example)
+        return next(iter(self._near.found.values()), None)
+
+
+def _exact(train: Iterable[dspy.Example], test: Sequence[dspy.Example]) -> dict[int, Leak]:
     """Exact leaks by position in `test`."""
-    wanted: dict[tuple[str, ...], list[int]] = {}
-    examples = dict(enumerate(test))
-    for at, example in examples.items():
-        wanted.setdefault(identity(example), []).append(at)
-    found = {}
+    search = _ExactSearch(test)
+    found: dict[int, Leak] = {}
     for example in train:
-        for at in wanted.pop(identity(example), ()):
-            found[at] = _leak(examples[at], example, "exact", 1.0)
+        for at in search.repeated_by(example):
+            found.setdefault(at, _leak(test[at], example, "exact", 1.0))
     return found
+
+
+class _ExactSearch:
+    """Positions of test examples by their chain, and by their text."""
+
+    def __init__(self, test: Sequence[dspy.Example]) -> None:
+        self._test = test
+        self._chains: dict[tuple[str, ...], list[int]] = {}
+        self._texts: dict[tuple[str, ...], list[int]] = {}
+        for at, example in enumerate(test):
+            if example.get("chain"):
+                self._chains.setdefault(identity(example), []).append(at)
+            self._texts.setdefault(_text(example), []).append(at)
+
+    def repeated_by(self, train: dspy.Example) -> list[int]:
+        """The test examples that are the same as `train`."""
+        by_text = self._texts.get(_text(train), [])
+        if not train.get("chain"):
+            return by_text
+        return [*self._chains.get(identity(train), []), *(at for at in by_text if not self._test[at].get("chain"))]
+
+
+def _text(example: dspy.Example) -> tuple[str, ...]:
+    """What makes two examples the same where their chains are not known."""
+    return identity(dspy.Example(question=example.question, context=example.get("context")))
 
 
 def _leak(test: dspy.Example, train: dspy.Example, kind: str, share: float) -> Leak:

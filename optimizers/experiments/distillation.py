@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from programs.lms.engine import unload_all
 from programs.lms.ledger import Usage
 from programs.modules import SingleStage, TwoStage
 
+STANDS_IN_TEST = "stands_in_test"
+"""Why a further row was not made: it repeats a question that is reported."""
+
 DEMOS = 4
 """Demos of the few-shot decomposer."""
 
@@ -43,6 +46,8 @@ class Distillation:
         labels: Folder of traces and samples. Several configurations may share it: a call is made once.
         students: Of `TRAINED`.
         notes: Folder of `labelling.json` and `rows.jsonl`, which are this configuration's own; `labels` by default.
+        reported: Questions whose scores are reported or chosen by, which no further row may repeat; by default those of dev
+            and test.
         progress: See `Progress`.
 
     Raises:
@@ -56,11 +61,14 @@ class Distillation:
         labels: Path,
         students: list[str],
         notes: Path | None = None,
+        reported: Sequence[dspy.Example] | None = None,
         progress: Progress = no_progress,
     ) -> None:
         self.config, self.task, self.splits, self.roles = setup
         self.labels, self.students, self.progress = labels, students, progress
         self.notes = notes or labels
+        own = [example for split in ("dev", "test") for example in self.splits.get(split, [])]
+        self.reported = own if reported is None else list(reported)
         check_augment(self.config.augment, self.task)
 
     def label(self) -> None:
@@ -175,7 +183,10 @@ class Distillation:
         Raises:
             TooFewRowsError: Fewer than `screening.min_rows`; nothing was trained.
             TrainingError: Training failed.
+            ValueError: The artifact is damaged.
         """
+        if self.roles.folder_of(name).exists():
+            self.roles.artifact_of(name)
         recipe, rows = RECIPES[name], max(map(len, distilled.rows.values()))
         distiller = self._distiller(name, recipe, rows if recipe.matched else self.config.screening.max_rows)
         distiller.check_rows(distilled)
@@ -248,6 +259,7 @@ class Distillation:
             max_rows=max_rows,
             row_seed=screening.row_seed,
             # Students of equal numbers of rows are told apart by their stage alone.
+            reported=self.reported,
             augment=None if recipe.matched or "decompose" not in recipe.stages else self.config.augment,
             progress=self.progress,
         )
@@ -281,6 +293,8 @@ def _row_lines(student: str, policy: str, distilled: Distilled, questions: Mappi
             }
         made = {"student": student, "target": target, "policy": RECIPES[student].policy, "kept": True, "reason": None}
         yield from ({**row, **made} for row in found if "origin" in row)
+    left_out = {"student": student, "target": next(iter(distilled.rows), None), "policy": policy, "kept": False, "reason": STANDS_IN_TEST}
+    yield from ({"id": row["sources"][0], "sample": 0, **row, **left_out, "messages": None} for row in distilled.repeated)
 
 
 def noted_labelling(notes: Path) -> dict[str, Any]:

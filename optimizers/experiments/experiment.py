@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import dspy
 
@@ -18,6 +18,8 @@ from optimizers.distill import TooFewRowsError
 from optimizers.evaluation.evaluate import evaluate
 from optimizers.experiments.experiment_metrics import build_grid_metrics
 from optimizers.experiments.grid import Cell, Grid
+from optimizers.experiments.overlap import learned_from, refuse_trained_on
+from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.results import Run
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.variants import Variant
@@ -39,6 +41,14 @@ GRID_STAGES = ("label", "distill", "evaluate", "report")
 
 class ExperimentJob(Grid):
     """The stages that fill the folder of an experiment. Arguments and errors as of `Grid`."""
+
+    def redo(self, names: Collection[str]) -> None:
+        """Move students aside with what they answered, so that they are made again; see `optimizers.experiments.redo`."""
+        trainings = [(train, variant, self.distillation(train, variant)) for train, variant in self.trainings()]
+        students = chosen(names, (student for _, _, distillation in trainings for student in distillation.students))
+        folders = [path for _, _, distillation in trainings for path in folders_of(distillation.roles, students)]
+        files = [self.folder / "predictions" / cell.path for cell in self.cells() if set(cell.condition.students) & set(students)]
+        set_aside(self.folder, [*folders, *files])
 
     def label(self) -> None:
         """The teacher's runs on the questions of every training task: `labels/<task>/`."""
@@ -72,6 +82,8 @@ class ExperimentJob(Grid):
 
     def _evaluate(self, cell: Cell, roles: Roles, journal: Journal, place: str) -> None:
         named = self.tasks[cell.test]
+        splits = self.tasks[cell.train].splits if cell.train else {}
+        refuse_trained_on(roles, cell.condition.students, learned_from(splits, ()), named.splits["test"])
         task = self.configured(cell.train or self.train[0], cell.variant)[1] if cell.variant.settings.get("task") else named.task
         evaluate(
             roles.program(cell.condition, task, named.splits["test"], self._wrap(cell.variant, journal)),
@@ -97,19 +109,23 @@ def _unload(roles: Roles, condition: Condition) -> None:
                 unload(roles.model(role).model)
 
 
-def run_experiment(config: RunConfig, progress: Progress | None = None, stages: tuple[str, ...] = GRID_STAGES) -> Run:
+def run_experiment(
+    config: RunConfig, progress: Progress | None = None, stages: tuple[str, ...] = GRID_STAGES, redo: Collection[str] = ()
+) -> Run:
     """Do the whole experiment, or some of its stages, in `config.out`; the same call again continues.
 
     Args:
         config: Its section `experiment` spans the grid; all other sections are as in `run`.
         progress: Called with (stage, done, total, note).
         stages: Of `GRID_STAGES`; each needs what the ones before it wrote.
+        redo: As of `run`.
 
     Raises:
         ValueError: A configuration that cannot work, said before any work.
         LabellingStoppedError: A limit or too many failures ended labelling.
     """
     job = ExperimentJob(RunConfig.model_validate(config), progress)
+    job.redo(redo)
     work = {"label": job.label, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
     do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
     return Run(job.folder)

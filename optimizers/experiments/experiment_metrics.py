@@ -11,11 +11,12 @@ from typing import Any
 
 from optimizers.conditions import DECOMPOSER_STUDENTS, DECOMPOSING_ROLES, FEEDBACK, PLAIN_STUDENT, stages_in
 from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
-from optimizers.evaluation.evaluate import summarise
+from optimizers.evaluation.evaluate import answers, summarise
 from optimizers.evaluation.statistics import holm, paired_comparison
 from optimizers.evaluation.variance import variance_components
 from optimizers.experiments.grid import Cell, Grid, NamedTask
 from optimizers.experiments.metrics import labelling_of, provenance, trained
+from optimizers.experiments.overlap import learned_from, overlap
 from optimizers.experiments.students import RECIPES
 from optimizers.jobs.jsonlines import read_json, read_lines
 from optimizers.screening.precision import read_measures, screening_cost
@@ -78,6 +79,7 @@ def build_grid_metrics(grid: Grid) -> dict[str, Any]:
     return {
         "schema": 1,
         "kind": "experiment",
+        **_overlap(grid),
         **provenance(grid.config, grid.folder),
         "tasks": {name: _task(grid, named) for name, named in grid.tasks.items()},
         "models": {role: grid.roles(grid.train[0], grid.variants[0]).model(role).model for role in _roles(grid)},
@@ -94,10 +96,18 @@ def build_grid_metrics(grid: Grid) -> dict[str, Any]:
     }
 
 
+def _overlap(grid: Grid) -> dict[str, int]:
+    """How many test questions any student was trained on or chosen by, or the teacher's program shows."""
+    learned = [example for name in grid.train for example in learned_from(grid.tasks[name].splits, ())]
+    for train, variant in grid.trainings():
+        learned += learned_from({}, read_lines(grid.distillation(train, variant).notes / "rows.jsonl"))
+    program = grid.roles(grid.train[0], grid.variants[0]).teacher_program
+    found = [overlap(learned, program, grid.tasks[name].splits["test"]) for name in grid.test]
+    return {key: sum(one[key] for one in found) for key in ("overlap", "near_overlap")}
+
+
 def _measured(grid: Grid, cell: Cell) -> Measured:
-    wanted = {example.id for example in grid.tasks[cell.test].splits["test"]}
-    path = grid.folder / "predictions" / cell.path
-    return Measured(cell, [line for line in read_lines(path) if line["id"] in wanted])
+    return Measured(cell, answers(grid.folder / "predictions" / cell.path, grid.tasks[cell.test].splits["test"]))
 
 
 def _roles(grid: Grid) -> list[str]:
@@ -126,6 +136,7 @@ def _task(grid: Grid, named: NamedTask) -> dict[str, Any]:
         "options": named.config.task.options(),
         "train": len(named.splits["train"]) if "train" in named.splits else None,
         "test": len(named.splits["test"]) if "test" in named.splits else None,
+        "test_ids": [example.id for example in named.splits.get("test", [])],
         "measure": named.task.measure,
         "scoring": named.task.scoring,
         "leaks": leaks,

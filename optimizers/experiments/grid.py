@@ -23,7 +23,7 @@ from optimizers.experiments.variants import Variant, variants
 from optimizers.finetune.augment import check_augment
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.settings.run import RunConfig, configured_for
-from optimizers.settings.splits import configured_task, loaded
+from optimizers.settings.splits import configured_task, loaded, refuse_shown
 from programs.lms.ledger import Prices
 from programs.tasks.base import Task
 
@@ -90,7 +90,8 @@ class Grid:
         self.skipped: dict[str, str] = {}
         self.prices = Prices(config.cost.local_usd_per_hour)
         self._roles: dict[tuple[str, str], Roles] = {}
-        self.roles(self.train[0], self.variants[0])
+        roles = self.roles(self.train[0], self.variants[0])
+        refuse_shown(roles.teacher_program, {f"{name} test": self.tasks[name].splits["test"] for name in self.test})
         open_folder(config, experiment=True)
 
     def _parsed(self, names: list[str]) -> list[Condition]:
@@ -149,6 +150,10 @@ class Grid:
             labels=self.folder / "labels" / train,
             notes=roles.folder_of("notes"),
             students=students_of(self.conditions_of(variant)),
+            reported=[
+                *self.tasks[train].splits.get("dev", []),
+                *(example for name in self.test for example in self.tasks[name].splits["test"]),
+            ],
             progress=lambda stage, done, total, note: self.progress(
                 " ".join([stage, train, variant.students_name]).strip(), done, total, note
             ),

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from optimizers.conditions import stages_in
-from optimizers.evaluation.evaluate import summarise
+from optimizers.evaluation.evaluate import answers, summarise
 from optimizers.evaluation.statistics import holm, paired_comparison, retention
-from optimizers.experiments.distillation import Distillation, noted_labelling
+from optimizers.experiments.distillation import STANDS_IN_TEST, Distillation, noted_labelling
+from optimizers.experiments.overlap import learned_from, overlap, repeated_in
 from optimizers.experiments.run_job import MainJob
-from optimizers.jobs.jsonlines import read_json, read_lines
+from optimizers.jobs.jsonlines import read_lines
+from optimizers.jobs.work import read_timings
 from optimizers.screening.precision import read_measures
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import task_options
-from programs.lms.artifacts import installed_versions, open_artifact
+from programs.lms.artifacts import installed_versions
 from programs.lms.devices import usable_cores
 
 _ROLES = {"teacher": "teacher", "student": "student0", "solver": "solver"}
@@ -33,7 +35,8 @@ _PACKAGES = ("divide-or-conquer", "dspy", "torch", "transformers", "trl", "peft"
 def build_metrics(job: MainJob) -> dict[str, Any]:
     """Everything that the report and a reader need, from the files of the run folder."""
     config, folder = job.config, job.folder
-    predictions = {c.name: list(read_lines(folder / "predictions" / f"{c.name}.jsonl")) for c in job.conditions}
+    tested = job.splits["test"]
+    predictions = {c.name: answers(folder / "predictions" / f"{c.name}.jsonl", tested) for c in job.conditions}
     predictions = {name: lines for name, lines in predictions.items() if lines}
     conditions = {name: summarise(lines) for name, lines in predictions.items()}
     scores = {name: {line["id"]: line["score"] for line in lines if line["score"] is not None} for name, lines in predictions.items()}
@@ -42,11 +45,12 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         "schema": 1,
         "task": config.task.name,
         "task_options": task_options(config.task, config.seed),
+        "test_ids": [example.id for example in tested],
         "measure": job.task.measure,
         "scoring": job.task.scoring,
         **provenance(config, folder),
         "models": {name: job.roles.model(role).model for name, role in _ROLES.items()},
-        "overlap": 0,
+        **_overlap(job),
         "labelling": labelling,
         "screening": read_measures(folder),
         **({"incomplete": f"labelling stopped: {labelling['stopped']}"} if "stopped" in labelling else {}),
@@ -59,9 +63,17 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
     }
 
 
+def _overlap(job: MainJob) -> dict[str, int]:
+    """How many test questions were learned from, chosen by, or shown."""
+    learned = learned_from(job.splits, read_lines(job.folder / "rows.jsonl"))
+    reported, roles = job.splits["test"], job.roles
+    found = [repeated_in(roles.folder_of(student), learned, reported) for student in job.distillation.students]
+    return overlap(learned, roles.teacher_program, reported, [example.id for examples in found for example in examples])
+
+
 def provenance(config: RunConfig, folder: Path) -> dict[str, Any]:
     """Where the figures come from: command, commit, versions, seed, machine and time."""
-    timings = read_json(folder / "timings.json")
+    timings = read_timings(folder)
     return {
         "command": _command(),
         "commit": _commit(),
@@ -83,6 +95,9 @@ def labelling_of(labels: Path) -> dict[str, Any]:
         if counted.setdefault(row["policy"], made) != made:
             continue
         entry = policies.setdefault(row["policy"], {"kept": 0, "dropped": Counter()})
+        if row.get("reason") == STANDS_IN_TEST:
+            entry["left_out"] = entry.get("left_out", 0) + 1
+            continue
         if row.get("origin"):
             entry.setdefault("augmented", Counter())[row["origin"]] += 1
             continue
@@ -100,7 +115,7 @@ def trained(distillation: Distillation) -> dict[str, Any]:
     for student in distillation.students:
         folder = distillation.roles.folder_of(student)
         if (folder / "manifest.json").exists():
-            artifact = open_artifact(folder)
+            artifact = distillation.roles.artifact_of(student)
             found[student] = {**artifact.manifest["metrics"], "model": artifact.model_string}
     return found
 

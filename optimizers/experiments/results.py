@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from optimizers.evaluation.evaluate import latest
 from optimizers.finetune.job_folder import read_progress
-from optimizers.jobs.jsonlines import read_lines
+from optimizers.jobs.jsonlines import read_json, read_lines
 
 
 class Run:
@@ -28,12 +28,13 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """`metrics.json`; empty before the report stage."""
-        path = self.folder / "metrics.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        return read_json(self.folder / "metrics.json")
 
     def predictions(self, condition: str) -> list[dict[str, Any]]:
-        """A line a test question of one condition."""
-        return list(read_lines(self.folder / "predictions" / f"{condition}.jsonl"))
+        """A line a test question of one condition: its last answer; before the report stage also of questions that are asked no more."""
+        path = self.folder / "predictions" / f"{condition}.jsonl"
+        asked = self.metrics.get("test_ids")
+        return [line for line in latest(read_lines(path), path) if asked is None or line["id"] in asked]
 
     def rows(self) -> list[dict[str, Any]]:
         """A line an example and policy: kept, or the reason why not."""

@@ -16,7 +16,7 @@ from programs.baselines.interactive import Interactive
 from programs.baselines.registry import CONTROLS
 from programs.compiled.state import CompiledPrompts
 from programs.feedback import FeedbackTwoStage, feedback_two_stage
-from programs.lms.artifacts import open_artifact, register
+from programs.lms.artifacts import Artifact, open_artifact, register
 from programs.lms.catalog import lm as make_lm
 from programs.lms.catalog import missing_key
 from programs.lms.ledger import Prices
@@ -60,6 +60,26 @@ class Roles:
         """The folder of a student's artifact."""
         return self._student_folder / slug(student)
 
+    def artifact_of(self, student: str) -> Artifact:
+        """A student's artifact, checked.
+
+        Raises:
+            ValueError: There is none, or it is damaged; says how to make it again.
+        """
+        folder = self.folder_of(student)
+        try:
+            artifact = open_artifact(folder)
+            if not isinstance(artifact.manifest.get("metrics"), dict):
+                raise ValueError(f"{folder} holds a model, but no student that was trained here.")
+        except ValueError as error:
+            if not folder.exists():
+                raise
+            raise ValueError(
+                f"Student {student} is damaged: {error} To train it again from the labels on file, which asks nobody anything, run the "
+                f"same command with --redo {student}, or --redo distill for all students; what stands there is moved aside."
+            ) from error
+        return artifact
+
     def model(self, role: str) -> dspy.LM:
         """The LM of `teacher`, `solver`, `student0`, a further solver, or a student such as `S_D-R`."""
         role = "student0" if role == "fewshot" else role
@@ -87,7 +107,7 @@ class Roles:
 
     def _load(self, role: str) -> dspy.LM:
         if role in TRAINED:
-            artifact = open_artifact(self.folder_of(role))
+            artifact = self.artifact_of(role)
             register(artifact)
             return make_lm(artifact.model_string, **self.config.student.options())
         model = self.configs[role]

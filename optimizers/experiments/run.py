@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from optimizers.experiments.metrics import build_metrics
@@ -17,13 +18,16 @@ from programs.lms.ledger import Ledger
 STAGES = ("label", "screen", "distill", "evaluate", "report")
 
 
-def run(config: RunConfig | dict[str, Any], progress: Progress | None = None, stages: tuple[str, ...] = STAGES) -> Run:
+def run(
+    config: RunConfig | dict[str, Any], progress: Progress | None = None, stages: tuple[str, ...] = STAGES, redo: Collection[str] = ()
+) -> Run:
     """Do the main job, or some of its stages, in the run folder `config.out`; the same call again continues.
 
     Args:
         config: A `RunConfig`, or its fields as nested dicts.
         progress: Called with (stage, done, total, note).
         stages: Of `STAGES`; each needs what the ones before it wrote.
+        redo: Students to train again, or `distill` for all of them: what they left is moved to the folder `aside` first.
 
     Raises:
         ValueError: A configuration that cannot work, said before any work.
@@ -31,6 +35,7 @@ def run(config: RunConfig | dict[str, Any], progress: Progress | None = None, st
         TrainingError: Training failed.
     """
     job = MainJob(RunConfig.model_validate(config), progress)
+    job.redo(redo)
     work = {"label": job.label, "screen": job.screen, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
     do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
     return Run(job.folder)

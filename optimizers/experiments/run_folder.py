@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from optimizers.jobs.folder import JobFolder, free
-from optimizers.jobs.jsonlines import write_json
+from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.settings.run import RunConfig
 from optimizers.settings.views import MAY_DIFFER, experiment_settings, filled_in, run_settings
 from programs.compiled.state import CompiledPrompts
@@ -31,22 +32,32 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
         kinds = ("a run", "an experiment") if experiment else ("an experiment", "a run")
         raise ValueError(f"{folder.folder} holds {kinds[0]}, not {kinds[1]}. Choose a new folder: --out {free(folder.folder)}")
     # Of two compiled programs what they hold is compared.
-    same = {"teacher.program"} if all("program" in side["teacher"] for side in (there or {"teacher": {}}, now)) else set()
+    same = {"teacher.program"} if all("program" in _teacher(side) for side in (there or {}, now)) else set()
     folder.open(now, MAY_DIFFER | _GRID | same, filled_in(view), _stands_apart if experiment else None)
     if config.teacher.program:
         _keep_program(CompiledPrompts.read(config.teacher.program), folder.folder)
     return folder.folder
 
 
+def _teacher(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = settings.get("teacher")
+    return found if isinstance(found, Mapping) else {}
+
+
 def _keep_program(prompts: CompiledPrompts, folder: Path) -> None:
     """Copy the teacher's compiled prompts beside what was made with them, so that the folder can be continued and read."""
     kept = folder / "teacher_program.json"
-    if kept.exists() and json.loads(kept.read_text()) != prompts.state:
+    if kept.exists() and _told(read_json(kept)) != _told(prompts.state):
         raise ValueError(
             f"{folder} was made with other prompts than {prompts.path} has now; choose a new folder, --out {free(folder)}, or give "
             f"those it was made with: --teacher.program {kept}"
         )
     write_json(kept, prompts.state)
+
+
+def _told(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a program's state shapes prompts: later versions note more of how it was compiled."""
+    return {name: value for name, value in state.items() if name not in ("compiled", "metadata")}
 
 
 def _stands_apart(key: str, on_both_sides: bool) -> bool:

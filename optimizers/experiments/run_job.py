@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Collection
 from pathlib import Path
 
 from optimizers.conditions import TRAINED, parse_condition, students_of
 from optimizers.evaluation.evaluate import evaluate
 from optimizers.experiments.distillation import Distillation
+from optimizers.experiments.overlap import learned_from, refuse_trained_on
+from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.setup import set_up
 from optimizers.jobs.progress import Progress, no_progress
@@ -42,6 +45,13 @@ class MainJob:
         open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour)
 
+    def redo(self, names: Collection[str]) -> None:
+        """Move students aside with what they answered, so that they are made again; see `optimizers.experiments.redo`."""
+        students = chosen(names, self.distillation.students)
+        answered = [condition.name for condition in self.conditions if set(condition.students) & set(students)]
+        files = [self.folder / "predictions" / f"{name}.jsonl" for name in answered]
+        set_aside(self.folder, [*folders_of(self.roles, students), *files])
+
     def label(self) -> None:
         """Teacher decompositions of the training questions, each solved by the teacher: `traces.jsonl`, `samples.jsonl`."""
         self.distillation.label()
@@ -57,7 +67,12 @@ class MainJob:
             program.save(self.folder / "program.json")
 
     def evaluate(self) -> None:
-        """Ask every condition the same test questions: `predictions/<condition>.jsonl`."""
+        """Ask every condition the same test questions: `predictions/<condition>.jsonl`.
+
+        Raises:
+            ValueError: A student was trained on one of them.
+        """
+        refuse_trained_on(self.roles, self.distillation.students, learned_from(self.splits, ()), self.splits["test"])
         with contextlib.closing(Journal(self.folder / "predictions" / "calls.jsonl")) as journal:
             for condition in self.conditions:
                 evaluate(

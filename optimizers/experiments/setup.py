@@ -10,7 +10,7 @@ import dspy
 
 from optimizers.experiments.roles import Roles
 from optimizers.settings.run import RunConfig
-from optimizers.settings.splits import configured_task, load_splits
+from optimizers.settings.splits import configured_task, load_splits, refuse_shown
 from programs.tasks.base import Task
 
 
@@ -39,8 +39,11 @@ def set_up(config: RunConfig, student_folder: Path, demos: Callable[[], list[dsp
         demos: Gives the demos of the few-shot decomposer.
 
     Raises:
-        ValueError: Unknown task or model, a key that is missing, or questions that stand in two splits.
+        ValueError: Unknown task or model, a key that is missing, questions that stand in two splits, or a compiled
+            program that knows questions of dev or test.
     """
     task = configured_task(config.task, config.seed)
     roles = Roles(config, student_folder, demos)
-    return Setup(config, task, load_splits(task, config.data), roles)
+    splits = load_splits(task, config.data)
+    refuse_shown(roles.teacher_program, {split: examples for split, examples in splits.items() if split != "train"})
+    return Setup(config, task, splits, roles)

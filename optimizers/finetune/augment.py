@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -64,7 +64,9 @@ def check_augment(spec: AugmentSpec, task: Task) -> None:
         )
 
 
-def augment(rows: Sequence[Labelled], spec: AugmentSpec, limit: int | None = None) -> list[Made]:
+def augment(
+    rows: Sequence[Labelled], spec: AugmentSpec, limit: int | None = None, refuses: Callable[[Labelled], bool] = lambda row: False
+) -> list[Made]:
     """Make further rows: the same ones for the same rows and settings, and fewer than asked for where too few fit.
 
     In a masked copy, each name that a question shares with its subquestions is replaced by another name, everywhere.
@@ -77,16 +79,17 @@ def augment(rows: Sequence[Labelled], spec: AugmentSpec, limit: int | None = Non
         rows: The teacher's, as they are trained on.
         spec: What to make.
         limit: Subquestions that the decomposer is told it may use; None for any number.
+        refuses: Asked once about every new question; a row that it refuses is not made, and another one is tried.
     """
     if not spec.is_on:
         return []
     slots = Slots.of(rows)
-    masked = [Made(row, MASKED) for row in _masked(rows, slots, spec)]
-    composed = _Composer(rows, slots, spec, limit).rows() if spec.compose else []
+    masked = [Made(row, MASKED) for row in _masked(rows, slots, spec, refuses)]
+    composed = _Composer(rows, slots, spec, limit, refuses).rows() if spec.compose else []
     return [*masked, *(Made(row, COMPOSED) for row in composed)]
 
 
-def _masked(rows: Sequence[Labelled], slots: Slots, spec: AugmentSpec) -> Iterator[Labelled]:
+def _masked(rows: Sequence[Labelled], slots: Slots, spec: AugmentSpec, refuses: Callable[[Labelled], bool]) -> Iterator[Labelled]:
     seen = {normalize_answer(row.question) for row in rows}
     for row in rows:
         rng = random.Random(f"{MASKED}/{spec.seed}/{row.id}/{row.sample}")
@@ -97,6 +100,8 @@ def _masked(rows: Sequence[Labelled], slots: Slots, spec: AugmentSpec) -> Iterat
             copy = _renamed(row, slots, spec, rng)
             if copy is not None and normalize_answer(copy.question) not in seen:
                 seen.add(normalize_answer(copy.question))
+                if refuses(copy):
+                    continue
                 made += 1
                 yield replace(copy, id=f"{row.id}~mask{made}", sources=(row.id,))
 
@@ -151,8 +156,10 @@ def _mapped(row: Labelled, change: Any) -> Labelled:
 class _Composer:
     """Makes chains longer at their first step."""
 
-    def __init__(self, rows: Sequence[Labelled], slots: Slots, spec: AugmentSpec, limit: int | None) -> None:
-        self.slots, self.spec, self.limit = slots, spec, limit
+    def __init__(
+        self, rows: Sequence[Labelled], slots: Slots, spec: AugmentSpec, limit: int | None, refuses: Callable[[Labelled], bool]
+    ) -> None:
+        self.slots, self.spec, self.limit, self.refuses = slots, spec, limit, refuses
         self.wanted = round(spec.compose * len(rows))
         self.sources = [row for row in rows if row.subquestions and not row.context]
         self.seen = {normalize_answer(row.question) for row in rows}
@@ -171,6 +178,8 @@ class _Composer:
             row = self._longer(self.rng.choice(self.sources), self.rng.randint(1, self.spec.compose_hops))
             if row is not None and normalize_answer(row.question) not in self.seen:
                 self.seen.add(normalize_answer(row.question))
+                if self.refuses(row):
+                    continue
                 made.append(replace(row, id=f"{row.sources[0]}~compose{len(made) + 1}"))
         return made
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from optimizers.jobs.jsonlines import read_lines
 
 
 def read_progress(folder: Path) -> list[dict[str, Any]]:
     """Lines of a job's or an artifact's `progress.jsonl`, one a step; a half-written last line is left out."""
-    path = folder / "progress.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return list(read_lines(folder / "progress.jsonl"))
 
 
 EXIT_STOPPED = 130

@@ -9,6 +9,7 @@ from typing import Any
 
 import dspy
 
+from optimizers.evaluation.leakage import Repeats
 from optimizers.finetune.augment import AugmentSpec, augment
 from optimizers.finetune.entity_slots import Labelled
 from optimizers.finetune.targets import RowError, chat
@@ -52,6 +53,8 @@ class RowMaker:
         row_seed: Seed of that draw.
         augment: Which further rows are made of those of a predictor that decomposes.
         left_out: The calls that `of` could make no row of.
+        repeats: Knows the questions that further rows must not repeat, as they will be asked to measure the student.
+        repeated: Gets the further rows that were not made for that reason: `question`, `sources`, and what it `repeats`.
     """
 
     targets: Mapping[str, dspy.Predict]
@@ -61,6 +64,8 @@ class RowMaker:
     row_seed: int = 0
     augment: AugmentSpec = field(default_factory=AugmentSpec)
     left_out: list[LeftOut] = field(default_factory=list)
+    repeats: Repeats | None = None
+    repeated: list[Row] = field(default_factory=list)
 
     def of(self, collected: Collected, kept: set[tuple[str, int]], examples: Mapping[str, dspy.Example]) -> dict[str, list[Row]]:
         """Predictor name -> rows (`id`, `sample`, `messages`) of the teacher's kept samples, in their order; one a call.
@@ -131,12 +136,20 @@ class RowMaker:
         calls = {(sample.example_id, sample.sample): _call_of(sample, name) for sample in samples}
         limits = {call.inputs.get("max_subquestions") for call in calls.values()}
         further = []
-        for made, origin in augment([_labelled(sample, name) for sample in samples], self.augment, next(iter(limits), None)):
+        own = [_labelled(sample, name) for sample in samples]
+        for made, origin in augment(own, self.augment, next(iter(limits), None), self._repeats_a_question):
             inputs = {**calls[made.sources[0], made.sample].inputs, "question": made.question, "context": made.context}
             outputs = {"subquestions": list(made.subquestions) or [NO_DECOMPOSITION]}
             row = {"id": made.id, "sample": made.sample, "messages": self._messages(name, inputs, outputs)}
             further.append({**row, "origin": origin, "question": made.question, "sources": list(made.sources)})
         return further
+
+    def _repeats_a_question(self, row: Labelled) -> bool:
+        leak = self.repeats and self.repeats.leak(dspy.Example(id=row.id, question=row.question, context=row.context))
+        if not leak:
+            return False
+        self.repeated.append({"question": row.question, "sources": list(row.sources or (row.id,)), "repeats": leak.test_id})
+        return True
 
 
 def teachers_own(rows: Iterable[Row]) -> list[Row]:

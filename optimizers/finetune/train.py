@@ -138,10 +138,16 @@ def _is_of(
 
 
 def _reuse(target: Path, is_same: Callable[[Mapping[str, Any]], bool]) -> Artifact:
-    artifact = open_artifact(target)
+    try:
+        artifact = open_artifact(target)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} To train it again, move {target} away and run the same command: its rows are on file, and nobody is asked again."
+        ) from error
     if not is_same(artifact.manifest):
         raise ValueError(
-            f"{target} holds an artifact of other rows or settings. Artifacts are never overwritten: choose another folder, or delete it."
+            f"{target} holds an artifact of other rows or settings, as after a change of the data. Artifacts are never overwritten: choose "
+            "another folder, or move it away and train it again (--redo distill does)."
         )
     return artifact
 
@@ -156,7 +162,7 @@ def _prepare(
 ) -> None:
     """Lay out the job folder, starting over if what stands there is of another job."""
     mark = work / "identity"
-    if not mark.exists() or mark.read_text() not in known:
+    if not mark.exists() or mark.read_text(errors="replace") not in known:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     (work / "rows.jsonl").write_text(_row_lines(rows))
@@ -232,7 +238,7 @@ def _publish(
     spec: TrainingSpec,
     prompts: Mapping[str, TrainedPrompt] | None,
 ) -> Artifact:
-    metrics = json.loads((work / "done.json").read_text())
+    metrics = read_json(work / "done.json")
     model = work / "model"
     for extra in ("adapter", "progress.jsonl", "rows.jsonl"):
         if (work / extra).exists():

@@ -10,13 +10,14 @@ from typing import Any
 
 import dspy
 
+from optimizers.evaluation.evaluate import program_hash
 from optimizers.finetune.rewards import Rewards, scored
 from optimizers.improvement.preference_pairs import Attempt, distinct, pair_row, pairs_of, prompt_row, right_ones, row_of
-from optimizers.jobs.jsonlines import line_of, read_lines, write_json, write_whole
+from optimizers.jobs.jsonlines import line_of, read_json, read_lines, write_json, write_whole
 from optimizers.jobs.progress import Progress
 from optimizers.labelling.collect import collect
-from optimizers.labelling.journal import LimitReached, Limits
-from optimizers.labelling.samples import UNPARSEABLE, Collected, example_key
+from optimizers.labelling.journal import LimitReached, Limits, digest
+from optimizers.labelling.samples import UNPARSEABLE, Collected, example_key, inputs_hash
 from optimizers.settings.improve import ImproveConfig
 from programs.baselines.hidden_question import with_hidden_question
 from programs.feedback import FeedbackTwoStage
@@ -75,20 +76,27 @@ class Attempts:
         return self.context.folder / str(number)
 
     def rows(self, number: int, program: TwoStage) -> list[dict[str, Any]]:
-        """New training rows of a round; from file where the round has been here before.
+        """New training rows of a round; from file where the round has been here before with the same questions and student.
 
         Raises:
             LimitReached: A limit of the settings ended the attempts.
             AttemptsFailedError: More than a fifth of them failed.
         """
         folder = self.folder(number)
-        if not (folder / "tried.json").exists():
+        asked = self._asked(program)
+        # Earlier versions did not say what they asked.
+        if not (folder / "tried.json").exists() or read_json(folder / "tried.json").get("asked", asked) != asked:
             folder.mkdir(parents=True, exist_ok=True)
             rows, tried = self._prompts(number, program) if self.context.settings.method == "grpo" else self._tried(number, program)
             write_whole(folder / "rows.jsonl", map(line_of, rows))
             # Last, as the mark that the rows are all there.
-            write_json(folder / "tried.json", {**tried, "rows": len(rows)})
+            write_json(folder / "tried.json", {**tried, "rows": len(rows), "asked": asked})
         return list(read_lines(folder / "rows.jsonl"))
+
+    def _asked(self, program: TwoStage) -> str:
+        """Hash of what the rows of a round hang on beside the settings: questions with their references, and the student."""
+        questions = [[example_key(example), inputs_hash(example), example.get("answer")] for example in self.questions]
+        return digest([questions, program_hash(program)])[:16]
 
     def _tried(self, number: int, program: TwoStage) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         settings = self.context.settings

@@ -51,12 +51,13 @@ def _work(job: ImproveJob) -> None:
     """Distil what is missing, do the rounds, test the best student against the first, and report."""
     distillation = Distillation(job.run, labels=job.run_folder, students=[job.name], notes=job.folder / "rounds", progress=job.progress)
     rows = distillation.ready(job.name).rows["decompose"]
+    job.keep_out(rows)
     settings = {**improve_settings(job.config), "round0": job.roles.model(job.name).model}
     job.rounds.check(settings, ROUNDS_MAY_DIFFER, filled_in(improve_settings))
     job.rounds.write(settings)
     optimizer = _optimizer(job, rows)
     learned: Learned = optimizer.compile(_student(job), trainset=job.splits["train"], valset=job.splits["dev"]).learned
-    write_json(job.folder / "improve.json", build(job, learned, _tested(job, optimizer, learned)))
+    write_json(job.folder / "improve.json", build(job, learned, _tested(job, optimizer, learned), rows))
     write_report(job.folder)
     unload_all()
     _log.info("improve: done, %s", learned.ended)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import dspy
 
 from optimizers.conditions import FEEDBACK
+from optimizers.evaluation.leakage import find_leaks, keep_out
+from optimizers.experiments.overlap import learned_from, overlap
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.setup import set_up
 from optimizers.finetune.provider import base_folder
@@ -14,7 +18,7 @@ from optimizers.improvement.learn_from_success import check_hidden
 from optimizers.jobs.folder import JobFolder
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.settings.run import RunConfig
-from optimizers.settings.splits import load_splits, refuse_overlap, task_options
+from optimizers.settings.splits import load_splits, refuse_overlap, refuse_shown, task_options
 from optimizers.settings.task import DataConfig, TaskConfig
 from optimizers.settings.views import MAY_DIFFER, filled_in, improve_settings
 from programs.lms.ledger import Prices
@@ -66,6 +70,22 @@ class ImproveJob:
         trained = [*self.run.splits["train"], *self.splits["train"]]
         tested = [example for _, examples in self.tests.values() for example in examples]
         refuse_overlap({"train": trained, "dev": self.splits["dev"], "test": tested})
+        refuse_overlap({"dev": self.run.splits.get("dev", []), "test": tested})
+        refuse_shown(self.roles.teacher_program, {"dev": self.splits["dev"], "test": tested})
+        self.kept_out: dict[str, int] = {}
+
+    def keep_out(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take the test questions that further rows of the run's student repeat out of the tests."""
+        further = learned_from({}, rows)
+        for name, (task, examples) in self.tests.items():
+            left = keep_out(examples, find_leaks(further, examples))
+            if len(left) < len(examples):
+                self.tests[name], self.kept_out[name] = (task, left), len(examples) - len(left)
+
+    def overlap(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+        """How many test questions were learned from, chosen by, or shown: by the run, or in a round."""
+        learned = [*learned_from(self.run.splits, rows), *self.splits["train"], *self.splits["dev"]]
+        return overlap(learned, self.roles.teacher_program, [example for _, examples in self.tests.values() for example in examples])
 
 
 def _seeded(task: TaskConfig, config: RunConfig) -> TaskConfig:

@@ -17,7 +17,7 @@ from typing import Any
 import dspy
 from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
-from optimizers.evaluation.evaluate import evaluate
+from optimizers.evaluation.evaluate import answers, evaluate
 from optimizers.finetune.provider import base_folder
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.specs import SOLVER_CALLS, GroupRewardSpec, PreferenceSpec
@@ -25,7 +25,7 @@ from optimizers.finetune.train import train
 from optimizers.improvement.attempts import Attempts, AttemptsFailedError, RoundContext, on_lms, with_decomposer
 from optimizers.improvement.preference_pairs import format_of
 from optimizers.improvement.rounds import Learned, Round, added, like, paid_in, usage_of
-from optimizers.jobs.jsonlines import read_json, read_lines
+from optimizers.jobs.jsonlines import read_json
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.labelling.collect import TRACES
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
@@ -219,7 +219,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
             lines = self.ask(program, devset, path, f"round {number}: dev")
         except LimitReached as limit:
             learned.incomplete = str(limit)
-            lines = list(read_lines(path))
+            lines = answers(path, devset)
         return Round(number, model, program, lines, complete=learned.incomplete is None, usage=usage_of(lines))
 
     def ask(self, program: TwoStage, examples: list[dspy.Example], out: Path, stage: str, task: Task | None = None) -> list[dict[str, Any]]:

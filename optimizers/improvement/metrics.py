@@ -13,8 +13,10 @@ from optimizers.improvement.rounds import Learned, Round
 from programs.lms.ledger import Usage
 
 
-def build(job: ImproveJob, learned: Learned, tested: Mapping[str, Mapping[int, list[dict[str, Any]]]]) -> dict[str, Any]:
-    """`improve.json`: every round, and the best one against round 0 on each test set."""
+def build(
+    job: ImproveJob, learned: Learned, tested: Mapping[str, Mapping[int, list[dict[str, Any]]]], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """`improve.json`: every round, and the best one against round 0 on each test set; `rows` are those of the run's student."""
     best = learned.best.number
     usage = sum((cost for one in learned.rounds for cost in one.usage.values()), Usage())
     for lines in (lines for rounds in tested.values() for lines in rounds.values()):
@@ -31,7 +33,8 @@ def build(job: ImproveJob, learned: Learned, tested: Mapping[str, Mapping[int, l
         "ended": learned.ended,
         "tests": {name: _compared(rounds, best) for name, rounds in tested.items() if rounds},
         "usage": usage.to_dict(),
-        "overlap": 0,
+        **job.overlap(rows),
+        "kept_out": job.kept_out,
     }
     return {**found, "incomplete": learned.incomplete} if learned.incomplete else found
 
@@ -43,7 +46,7 @@ def _round(one: Round, usd_per_hour: float | None) -> dict[str, Any]:
     return {
         "round": one.number,
         "model": one.model,
-        **{key: value for key, value in one.tried.items() if key not in ("usage", "rows")},
+        **{key: value for key, value in one.tried.items() if key not in ("usage", "rows", "asked")},
         "rows": one.training.get("rows", 0),
         "new_rows": one.tried.get("rows", 0),
         "dev": one.score.estimate,

@@ -43,13 +43,13 @@ class JobFolder:
         """What the folder was made with; None if nothing was made there yet.
 
         Raises:
-            ValueError: The file is no TOML.
+            ValueError: The file is no TOML, or not readable.
         """
         if not self.path.exists():
             return None
         try:
-            return tomllib.loads(self.path.read_text())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            return tomllib.loads(self.path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{self.path} is no valid TOML ({error}); restore it, or choose another folder with {self.flag}.") from error
 
     def check(
@@ -69,6 +69,11 @@ class JobFolder:
         there = self.settings()
         if there is None:
             return
+        if not any(there.get(name) == value or isinstance(there.get(name), dict) for name, value in now.items()):
+            raise ValueError(
+                f"{self.path} is no configuration of {_with_article(self.what)}; restore it, or choose another folder: "
+                f"{self.flag} {free(self.folder)}"
+            )
         changed = changed_settings(fill_in(there), now, may_differ, apart)
         if changed:
             raise ValueError(

@@ -161,5 +161,20 @@ def line_of(record: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote; empty if there is no file."""
-    return json.loads(path.read_text()) if path.exists() else {}
+    """What `write_json` wrote; empty if there is no file.
+
+    Raises:
+        ValueError: The file is torn, or holds something else; names it, and the next step.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no valid JSON ({error}). {_WRITTEN_ANEW}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no JSON object but {str(found)[:40]!r}. {_WRITTEN_ANEW}")
+    return found
+
+
+_WRITTEN_ANEW = "Restore it, or move it away and run the same command again: it is written anew from the other files."

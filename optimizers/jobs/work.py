@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,16 @@ def do_stages(folder: Path, ledger: Ledger, stages: Mapping[str, Callable[[], ob
                 do()
 
 
+def read_timings(folder: Path) -> dict[str, float]:
+    """Seconds by stage, of what can be read: no result hangs on them, so that a damaged file starts anew."""
+    try:
+        found = read_json(folder / "timings.json")
+    except ValueError as error:
+        _log.warning("The times of earlier calls are lost: %s", error)
+        return {}
+    return {stage: float(seconds) for stage, seconds in found.items() if isinstance(seconds, int | float) and math.isfinite(seconds)}
+
+
 @contextlib.contextmanager
 def timed(folder: Path, stage: str) -> Iterator[None]:
     """Add to the wall-clock time of a stage in `timings.json`, over all the calls that it took, stopped ones too."""
@@ -40,7 +51,7 @@ def timed(folder: Path, stage: str) -> Iterator[None]:
         yield
     finally:
         seconds = time.monotonic() - started
-        timings = read_json(folder / "timings.json")
+        timings = read_timings(folder)
         write_json(folder / "timings.json", {**timings, stage: round(timings.get(stage, 0.0) + seconds, 2)})
         _log.info("%s: ended after %.1f s", stage, seconds)
 

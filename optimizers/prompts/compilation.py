@@ -16,7 +16,7 @@ from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION, Candidate, Wat
 from optimizers.prompts.dspy_optimizers import PromptOptimizer, check_questions, optimizer_by_name
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
-from optimizers.settings.splits import configured_task, loaded, refuse_overlap
+from optimizers.settings.splits import configured_task, loaded, refuse_overlap, refuse_shown
 from optimizers.settings.views import compile_settings, filled_in
 from programs.adapter import TerseLineAdapter
 from programs.compiled.few_shot import FewShot
@@ -55,6 +55,7 @@ class Compilation:
         self.lms = {role: make_lm(model.model, **model.options()) for role, model in models.items()}
         self.start = CompiledPrompts.read(config.teacher.program) if config.teacher.program else None
         self.splits = self._splits()
+        refuse_shown(self.start, {split: self.splits[split] for split in (VALIDATION, DEV)})
         outputs = {stage: list(_SIGNATURES[stage].output_fields) for stage in self.stages}
         check_questions(config.compile.optimizer, self.settings, self.splits[TRAIN], outputs)
         self.ledger = Ledger(Prices(config.cost.local_usd_per_hour))

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import dspy
+
 from optimizers.jobs.jsonlines import write_json
 from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION, Candidate, Compiled
 from optimizers.prompts.dspy_optimizers import optimizer_by_name
 from optimizers.reports.compilation import write_report
 from optimizers.settings.run import RunConfig
-from programs.compiled.state import program_state
+from programs.compiled.state import program_state, question_digest
 
 
-def write_results(compiled: Compiled, config: RunConfig, settings: Mapping[str, Any], stages: Sequence[str]) -> None:
-    """Write `program.json`, `compiled.json` and the report."""
+def write_results(
+    compiled: Compiled, config: RunConfig, settings: Mapping[str, Any], stages: Sequence[str], questions: Sequence[dspy.Example]
+) -> None:
+    """Write `program.json`, `compiled.json` and the report; `questions` are those that the optimizer saw or chose by."""
     about = {
         "optimizer": compiled.optimizer,
         "settings": dict(settings),
@@ -24,7 +28,9 @@ def write_results(compiled: Compiled, config: RunConfig, settings: Mapping[str, 
         "teacher": compiled.program.decompose.lm.model,
         "incomplete": compiled.incomplete,
     }
-    write_json(compiled.folder / "program.json", program_state(compiled.program, about))
+    write_json(
+        compiled.folder / "program.json", program_state(compiled.program, {**about, "questions": sorted(map(question_digest, questions))})
+    )
     write_json(compiled.folder / "compiled.json", {"schema": 1, **about, **_figures(compiled)})
     write_report(compiled.folder)
 

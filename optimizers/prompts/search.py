@@ -178,7 +178,8 @@ class CompilationRun:
             failed=self.failed,
             paid=self.journal.paid,
         )
-        write_results(compiled, self.job.config, self.job.settings, self.job.stages)
+        seen = [*self.job.splits[TRAIN], *self.job.splits[VALIDATION]]
+        write_results(compiled, self.job.config, self.job.settings, self.job.stages, seen)
         return compiled
 
     def stop(self) -> None:

@@ -126,6 +126,14 @@ def missing_text(text: str) -> Text:
     return Text(text, "missing")
 
 
+def overlap_blocks(metrics: Mapping[str, Any]) -> list[Block]:
+    """A warning where test questions were trained on or shown."""
+    if number(metrics.get("overlap")) <= 0:
+        return []
+    shared = f"{count_text(metrics['overlap'])} questions stand both in training and in test data"
+    return [Text(f"{shared}, so scores of trained students are too high.", "warning")]
+
+
 def machine_text(machine: Mapping[str, Any]) -> str | None:
     """The machine in one line; None where nothing was recorded."""
     parts = [str(machine["cpu"])] if machine.get("cpu") else []

@@ -26,6 +26,7 @@ from optimizers.reports.blocks import (
     machine_text,
     missing_text,
     number,
+    overlap_blocks,
     percent,
     percent_interval,
     plain_value,
@@ -48,7 +49,7 @@ from optimizers.reports.cells import (
 )
 from optimizers.reports.costs import costs
 from optimizers.reports.questions import questions, unparsed
-from optimizers.reports.read import REFERENCE, RunFiles, lines_of, metrics_of
+from optimizers.reports.read import REFERENCE, RunFiles, answers_of, metrics_of, text_of
 from optimizers.reports.screening import screening_sections
 from optimizers.reports.write import write_sections
 
@@ -62,14 +63,15 @@ _LEAK_KEYS = (("train_id", "train"), ("test_id", "test"), ("test_question", "que
 class _Predictions(Mapping[str, list[dict[str, Any]]]):
     """Lines of prediction files by their path below `predictions` without the suffix, read when asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, metrics: Mapping[str, Any]) -> None:
+        self._folder, self._tasks = folder, metrics.get("tasks") or {}
 
     def __getitem__(self, name: str) -> list[dict[str, Any]]:
         path = self._folder / f"{name}.jsonl"
         if not path.is_file():
             raise KeyError(name)
-        return lines_of(path)
+        task = self._tasks.get(name.split("/")[0]) if isinstance(self._tasks, Mapping) else None
+        return answers_of(path, task.get("test_ids") if isinstance(task, Mapping) else None)
 
     def __iter__(self) -> Iterator[str]:
         return (str(path.relative_to(self._folder).with_suffix("")) for path in sorted(self._folder.glob("**/*.jsonl")))
@@ -112,8 +114,8 @@ def read_experiment(folder: Path) -> RunFiles:
         raise ValueError(
             f"{folder / 'metrics.json'} is of kind {metrics['kind']!r}, expected 'experiment'; use `divide-or-conquer report`."
         )
-    text = config.read_text(encoding="utf-8") if config.is_file() else ""
-    return RunFiles(metrics=metrics, config=text, predictions=_Predictions(folder / "predictions"), rows=[], progress={})
+    predictions = _Predictions(folder / "predictions", metrics)
+    return RunFiles(metrics=metrics, config=text_of(config), predictions=predictions, rows=[], progress={})
 
 
 def sections(run: RunFiles) -> list[Section]:
@@ -154,6 +156,7 @@ def _headlines(run: RunFiles) -> list[Block]:
     blocks: list[Block] = []
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This experiment is incomplete: {plain_value(run.metrics['incomplete'])}", "warning"))
+    blocks += overlap_blocks(run.metrics)
     if not any(score_of(cell) is not None for cell in cells_of(run)):
         return [
             *blocks,

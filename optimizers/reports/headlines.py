@@ -16,6 +16,7 @@ from optimizers.reports.blocks import (
     is_number,
     missing_text,
     number,
+    overlap_blocks,
     p_text,
     percent,
     percent_interval,
@@ -35,10 +36,7 @@ def _warnings(run: RunFiles) -> list[Block]:
     blocks: list[Block] = []
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This run is incomplete: {run.metrics['incomplete']} {CONTINUE}", "warning"))
-    if number(run.metrics.get("overlap")) > 0:
-        shared = f"{count_text(run.metrics['overlap'])} questions stand both in training and in test data"
-        blocks.append(Text(f"{shared}, so scores of trained students are too high.", "warning"))
-    return blocks
+    return [*blocks, *overlap_blocks(run.metrics)]
 
 
 def _results(run: RunFiles) -> Block:

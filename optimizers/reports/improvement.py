@@ -16,6 +16,7 @@ from optimizers.reports.blocks import (
     count_text,
     is_number,
     missing_text,
+    overlap_blocks,
     p_text,
     percent,
     percent_interval,
@@ -69,6 +70,10 @@ def _in_short(found: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = [Text(f"{text}round {found['best']} is the best.")]
     if "incomplete" in found:
         blocks.append(Text(f"Incomplete: {found['incomplete']}. The same command continues.", "warning"))
+    blocks += overlap_blocks(found)
+    if found.get("kept_out"):
+        left = ", ".join(f"{count} of {_SETS.get(name, name)}" for name, count in found["kept_out"].items())
+        blocks.append(Text(f"Kept out, as rows made from the teacher's repeat them: {left}."))
     return blocks
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ def read_run(run_dir: Path) -> RunFiles:
             f"{run_dir} is no run folder: it has neither metrics.json nor config.toml. "
             "Give the folder that `divide-or-conquer run --out DIR` wrote."
         )
-    config = run_dir / "config.toml"
+    metrics = metrics_of(run_dir / "metrics.json")
+    asked = metrics.get("test_ids") or None
     return RunFiles(
-        metrics=metrics_of(run_dir / "metrics.json"),
-        config=config.read_text(encoding="utf-8") if config.is_file() else "",
-        predictions={path.stem: lines_of(path) for path in sorted(run_dir.glob("predictions/*.jsonl"))},
+        metrics=metrics,
+        config=text_of(run_dir / "config.toml"),
+        predictions={path.stem: answers_of(path, asked) for path in sorted(run_dir.glob("predictions/*.jsonl"))},
         rows=lines_of(run_dir / "rows.jsonl"),
         progress={path.parent.name: lines_of(path) for path in sorted(run_dir.glob("student/*/progress.jsonl"))},
     )
@@ -51,12 +52,32 @@ def metrics_of(path: Path) -> dict[str, Any]:
     return metrics
 
 
+def text_of(path: Path) -> str:
+    """Text of a file; empty if it is not there.
+
+    Raises:
+        ValueError: It is no text in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no text in UTF-8 ({error}). Restore it, or move the folder away and run the same command again."
+        ) from error
+
+
+def answers_of(path: Path, asked: Collection[Any] | None = None) -> list[dict[str, Any]]:
+    """The last line of each question in a file of predictions, of those that are in `asked` (ids; None takes all)."""
+    found = {line.get("id", number): line for number, line in enumerate(lines_of(path))}
+    return [line for line in found.values() if asked is None or line.get("id") in asked]
+
+
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """Records of a JSONL file; none if it is not there. A killed run leaves half a last line, which is passed over."""
     if not path.is_file():
         return []
     records = []
-    texts = [(number, text) for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if text.strip()]
+    texts = [(number, text) for number, text in enumerate(text_of(path).split("\n"), 1) if text.strip()]
     for number, text in texts:
         try:
             record = json.loads(text)

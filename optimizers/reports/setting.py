@@ -35,7 +35,7 @@ def _facts(run: RunFiles) -> Block:
         "Machine": machine_text(run.part("machine")),
         "Time": duration_text(metrics.get("seconds")),
     }
-    facts["Overlap of training and test"] = _overlap(metrics.get("overlap"))
+    facts["Overlap of training and test"] = _overlap(metrics.get("overlap"), metrics.get("near_overlap"))
     return Table(["", ""], [[name, plain_value(value)] for name, value in facts.items()], frozenset({0, 1}))
 
 
@@ -43,7 +43,8 @@ def _configuration(run: RunFiles) -> Block:
     return Code("config.toml", run.config) if run.config else missing_text("config.toml is missing from the run folder.")
 
 
-def _overlap(overlap: Any) -> str | None:
+def _overlap(overlap: Any, near: Any = None) -> str | None:
     if not is_number(overlap):
         return None
-    return "none (checked)" if overlap == 0 else f"{count_text(overlap)} questions"
+    nearly = f"; nearly so: {count_text(near)} questions" if near else ""
+    return ("none (checked)" if overlap == 0 else f"{count_text(overlap)} questions") + nearly

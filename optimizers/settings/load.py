@@ -32,7 +32,7 @@ def read_recipe(name: str) -> dict[str, Any]:
         raise ValueError(f"No recipe and no file {name!r}; recipes: {recipe_names()}, or give the path of a TOML file.")
     try:
         return tomllib.loads(path.read_text() if path.is_file() else packaged.read_text())
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{name} is no valid TOML: {error}") from error
 
 

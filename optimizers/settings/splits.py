@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dspy
 
 from optimizers.settings.task import DataConfig, TaskConfig
+from programs.compiled.state import CompiledPrompts
 from programs.tasks.base import Task, overlapping
 from programs.tasks.registry import load_task, task_class
 
@@ -65,3 +67,26 @@ def refuse_overlap(splits: dict[str, list[dspy.Example]]) -> None:
     if shared:
         first, second, question = shared[0]
         raise ValueError(f"{len(shared)} questions stand both in {first} and in {second}, the first: {question!r}. Take them out of one.")
+
+
+def refuse_shown(program: CompiledPrompts | None, reported: Mapping[str, Iterable[dspy.Example]]) -> None:
+    """Refuse a compiled program that knows questions by which it, or a student of it, is measured or chosen.
+
+    Args:
+        program: Of the teacher; None knows nothing.
+        reported: Questions by split.
+
+    Raises:
+        ValueError: It shows one as a demo, or was compiled with one; names the first.
+    """
+    if program is None:
+        return
+    seed = "" if program.seed is None else f" (--seed {program.seed})"
+    for split, examples in reported.items():
+        known = program.shown(examples)
+        if known:
+            raise ValueError(
+                f"{len(known)} {split} questions stand among the demos of {program.path}, or were used to compile it, the first: "
+                f"{known[0].question!r}. Scores on them would be too high. Take the seed that it was compiled with{seed}, which splits one "
+                f"file as it did, or give the questions of {split} in another file, or compile again."
+            )

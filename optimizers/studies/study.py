@@ -17,12 +17,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dspy
 import tomli_w
 
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.setup import set_up
+from optimizers.jobs.folder import free
+from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.jobs.work import do_stages
+from optimizers.labelling.journal import digest
 from optimizers.settings.run import RunConfig
 from optimizers.settings.study import studied_students
 from optimizers.studies.results import StudyResult, write_study
@@ -78,6 +82,7 @@ class StudyJob:
         check_settings(config)
         self.space = Space(config)
         setup = set_up(config, self.folder / "none")
+        self.splits = setup.splits
         self._check_models()
         if config.study.max_usd is not None:
             setup.roles.check_prices("study.max_usd")
@@ -88,6 +93,7 @@ class StudyJob:
         """Label, do the trials, and write what came of them."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.study = open_study(self.config, self.space)
+        self._check_questions()
         do_stages(self.folder, Ledger(Prices(self.config.cost.local_usd_per_hour)), {"label": self.label, "trials": self._trials})
         return StudyResult(self.folder)
 
@@ -117,6 +123,19 @@ class StudyJob:
         _Pool(self, deadline).run()
         return worker.spent() or worker.run()
 
+    def _check_questions(self) -> None:
+        """Refuse questions that are others than those of the trials that there are: such scores cannot be compared."""
+        path = self.folder / "questions.json"
+        now = {split: digest([_asked(example) for example in self.splits[split]])[:16] for split in ("train", "dev")}
+        known = read_json(path)
+        changed = [split for split in now if known.get(split, now[split]) != now[split]]
+        if changed:
+            raise ValueError(
+                f"The {' and '.join(changed)} questions are others than those that the trials in {self.folder} were done with. Restore the "
+                f"data, or choose another folder: --out {free(self.folder)}"
+            )
+        write_json(path, now)
+
     def _check_models(self) -> None:
         for dimension in self.space.dimensions:
             for value in dimension.values or [] if dimension.key.endswith(".model") else []:
@@ -142,6 +161,10 @@ def check_settings(config: RunConfig) -> None:
         )
     if settings.student not in studied_students():
         raise ValueError(f"study.student={settings.student!r} cannot be studied; expected one of {studied_students()}.")
+
+
+def _asked(example: dspy.Example) -> list[Any]:
+    return [example.question, example.get("context") or "", example.get("answer")]
 
 
 class _Pool:

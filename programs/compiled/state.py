@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import dspy
 from programs.adapter import adapter_by_name
 from programs.compiled.few_shot import FewShot
 from programs.modules import TwoStage
+from programs.tasks.base import normalize_answer
 
 STAGES = TwoStage.stages
 
@@ -52,6 +54,27 @@ class CompiledPrompts:
         """The stages whose prompts were compiled."""
         return list(self.state.get("compiled", {}).get("stages", STAGES))
 
+    @property
+    def seed(self) -> int | None:
+        """The seed of the compilation, where it is noted."""
+        found = self.state.get("compiled")
+        return found.get("seed") if isinstance(found, Mapping) else None
+
+    def shown(self, examples: Iterable[dspy.Example]) -> list[dspy.Example]:
+        """Those of `examples` that the program shows as demos, or was compiled with (as far as its file says).
+
+        A demo without a context is one of any question of the same words, where the file does not say what it was
+        compiled with.
+        """
+        about = self.state.get("compiled")
+        noted = set(about.get("questions") or ()) if isinstance(about, Mapping) else set()
+        demos = {_words_of(demo) for stage in STAGES for demo in self.state[stage]["demos"]}
+        return [
+            example
+            for example in examples
+            if question_digest(example) in noted or _words_of(example) in demos or (not noted and (_words_of(example)[0], "") in demos)
+        ]
+
     def put_into(self, program: TwoStage, stages: Iterable[str] = STAGES) -> None:
         """Give stages of `program` their compiled prompts; its LMs stay, and so does a prompt format that it fixes itself."""
         formats = self.state.get("adapters", {})
@@ -65,6 +88,16 @@ class CompiledPrompts:
             setattr(program, stage, predictor)
             if stage in formats:
                 program.fix_adapter(stage, adapter_by_name(formats[stage]))
+
+
+def question_digest(example: Mapping[str, Any] | dspy.Example) -> str:
+    """A short hash of a question with its context, as both are written."""
+    text = json.dumps([example["question"], example.get("context") or ""])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _words_of(example: Mapping[str, Any] | dspy.Example) -> tuple[str, str]:
+    return normalize_answer(str(example.get("question") or "")), normalize_answer(str(example.get("context") or ""))
 
 
 def program_state(program: TwoStage, about: Mapping[str, Any]) -> dict[str, Any]:

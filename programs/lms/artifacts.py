@@ -119,7 +119,7 @@ def open_artifact(folder: Path | str, verify: bool = True) -> Artifact:
         ) from None
     except OSError as error:
         raise ValueError(f"{folder / MANIFEST} cannot be read ({error.strerror}); check the folder and its permissions.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / MANIFEST} is unreadable ({error!r}); publish the model again.") from error
     if verify:
         _verify(folder, manifest)

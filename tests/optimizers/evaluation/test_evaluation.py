@@ -6,7 +6,7 @@ import dspy
 import pytest
 from scripted import scripted_lm, two_stage_rule
 
-from optimizers.evaluation.evaluate import evaluate, summarise
+from optimizers.evaluation.evaluate import answers, evaluate, latest, summarise
 from optimizers.jobs.jsonlines import read_lines
 from programs import TwoStage
 from programs.tasks.base import Score, Task
@@ -83,3 +83,136 @@ def test_garbage_in_the_middle_is_an_error_that_names_the_line(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"id": 1}\nnonsense\n{"id": 2}\n')
     with pytest.raises(ValueError, match="line 2"):
         list(read_lines(tmp_path / "a.jsonl"))
+
+
+def questions(*rows):
+    return [
+        dspy.Example(id=name, question=question, context=context, answer=answer).with_inputs("question", "context")
+        for name, question, context, answer in rows
+    ]
+
+
+def asked(made):
+    return {prompt.split("Question: ")[-1].split("\n")[0] for prompt in made.solve.lm.script.prompts}
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        (("0", "New?", "", "Rome"), {"New?"}),
+        (("0", "q0?", "A passage.", "Rome"), {"q0?"}),
+        (("0", "q0?", "", "Oslo"), {"q0?"}),
+        (("0", "q0?", "", ["Rome", "Roma"]), {"q0?"}),
+        (("new", "q0?", "", "Rome"), {"q0?"}),
+        (("0", "q0?", "", "Rome"), set()),
+    ],
+)
+def test_an_answer_on_file_counts_for_its_question_context_and_reference_alone(tmp_path, changed, again):
+    out = tmp_path / "a.jsonl"
+    rows = [("0", "q0?", "", "Rome"), ("1", "q1?", "", "Rome")]
+    evaluate(program(), Capitals(), questions(*rows), out=out)
+    second, now = program(), questions(changed, rows[1])
+    lines = evaluate(second, Capitals(), now, out=out)
+    assert asked(second) == again
+    assert [line["question"] for line in lines] == [example.question for example in now]
+    assert lines == answers(out, now) and len(lines) == 2
+    assert lines[0]["score"] == float(changed[3] == "Rome")
+
+
+def test_a_line_inserted_at_the_top_mixes_nothing(tmp_path):
+    out = tmp_path / "a.jsonl"
+    texts = [f"Which is {n}?" for n in range(5)]
+    evaluate(program(), Capitals(), questions(*((str(n), text, "", "Rome") for n, text in enumerate(texts))), out=out)
+    now = questions(*((str(n), text, "", "Rome") for n, text in enumerate(["First?", *texts])))
+    lines = evaluate(program(), Capitals(), now, out=out)
+    assert [(line["id"], line["question"]) for line in lines] == [(example.id, example.question) for example in now]
+    assert summarise(answers(out, now))["n"] == 6
+
+
+def test_an_edit_that_is_taken_back_brings_the_first_answers_back(tmp_path):
+    out = tmp_path / "a.jsonl"
+    first, other = questions(("0", "q0?", "", "Rome")), questions(("0", "New?", "", "Rome"))
+    for examples in (first, other, first):
+        made = program()
+        evaluate(made, Capitals(), examples, out=out)
+    assert asked(made) == set()
+    assert [line["question"] for line in latest(read_lines(out), out)] == ["q0?"]
+    assert answers(out, other) == []
+
+
+def test_another_model_or_other_demos_or_reference_subquestions_are_asked_anew(tmp_path):
+    out, examples = tmp_path / "a.jsonl", questions(("0", "q0?", "", "Rome"))
+    evaluate(program(), Capitals(), examples, out=out)
+    for change in (
+        lambda made: made.set_lm(scripted_lm(two_stage_rule, "openai/other")),
+        lambda made: setattr(made.decompose, "demos", [dspy.Example(question="d?", subquestions=["a?"])]),
+        lambda made: setattr(examples[0], "subquestions", ["By hand?"]),
+    ):
+        made = program()
+        change(made)
+        evaluate(made, Capitals(), examples, out=out)
+        assert made.solve.lm.script.prompts
+        again = program()
+        change(again)
+        evaluate(again, Capitals(), examples, out=out)
+        assert not again.solve.lm.script.prompts
+
+
+def test_lines_of_an_earlier_version_are_known_by_their_question(tmp_path):
+    out, examples = tmp_path / "a.jsonl", questions(("0", "q0?", "", ["Rome"]))
+    line = evaluate(program(), Capitals(), examples, out=out)[0]
+    del line["program"]
+    out.write_text(json.dumps(line) + "\n")
+    again = program()
+    assert evaluate(again, Capitals(), examples, out=out) == [line]
+    assert not again.solve.lm.script.prompts
+
+
+def test_a_failed_line_and_its_retry_count_once_with_all_calls(tmp_path):
+    out, examples = tmp_path / "a.jsonl", Capitals().load("test", 4)
+    for rule in (lambda prompt: RuntimeError("down") if "q2?" in prompt else two_stage_rule(prompt), two_stage_rule):
+        lines = evaluate(program(rule), Capitals(), examples, out=out)
+    summary = summarise(answers(out, examples))
+    assert (summary["n"], summary["failed"], summary["scored"]) == (4, 0, 4)
+    assert len(list(read_lines(out))) == 5 and lines == answers(out, examples)
+
+
+def test_failed_calls_of_earlier_tries_stay_in_the_bill(tmp_path):
+    call = {"calls": 1, "cache_hits": 0, "failed": 0, "input_tokens": 5, "output_tokens": 5, "seconds": 0.0, "usd": 0.1}
+    failed = {**call, "failed": 1, "input_tokens": 0, "output_tokens": 0, "usd": 0.0}
+    common = {"id": "1", "question": "q?", "context": "", "gold": "a"}
+    tries = [
+        {**common, "score": None, "error": "x: y", "usage": {"decompose": call, "solve": failed}},
+        {**common, "score": None, "error": "x: y", "usage": {"decompose": call, "solve": failed}},
+        {**common, "score": 1.0, "error": None, "usage": {"decompose": call, "solve": call}},
+    ]
+    (line,) = latest(tries, tmp_path / "a.jsonl")
+    assert (line["usage"]["decompose"]["calls"], line["usage"]["decompose"]["usd"]) == (1, 0.1)
+    assert (line["usage"]["solve"]["calls"], line["usage"]["solve"]["failed"], line["usage"]["solve"]["input_tokens"]) == (3, 2, 5)
+
+
+def test_a_full_disk_leaves_nothing_that_counts_twice(tmp_path, monkeypatch):
+    from optimizers.jobs import jsonlines
+
+    out, examples = tmp_path / "a.jsonl", Capitals().load("test", 3)
+    whole = jsonlines.Lines._write
+    monkeypatch.setattr(jsonlines.Lines, "_write", lambda self, data: _full(self, data))
+
+    def _full(lines, data):
+        lines._file.write(data[:30])
+        lines._file.truncate(lines._end)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        evaluate(program(), Capitals(), examples, out=out, threads=1)
+    monkeypatch.setattr(jsonlines.Lines, "_write", whole)
+    evaluate(program(), Capitals(), examples, out=out)
+    assert summarise(answers(out, examples))["n"] == 3 and len(list(read_lines(out))) == 3
+
+
+def test_a_foreign_line_is_named(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl.*(use another folder|Move the file away)"):
+        evaluate(program(), Capitals(), Capitals().load("test", 1), out=tmp_path / "a.jsonl")
+    with pytest.raises(ValueError, match=r"a\.jsonl has a line that is no answer"):
+        answers(tmp_path / "a.jsonl", Capitals().load("test", 1))

@@ -13,6 +13,7 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
+from optimizers.evaluation.reply_counts import reply_counts
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import append_line, read_lines
 from programs.decomposition import STATES
@@ -138,6 +139,7 @@ def summarise(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "ci95": [interval.low, interval.high],
         "measures": _measures(lines),
         "unparsed": sum(bool(line.get("unparsed")) for line in lines),
+        "counts": reply_counts(lines),
         "states": {state: states.get(state, 0) for state in STATES} if states else {},
         "failed": sum(failures.values()),
         "failures": dict(failures),

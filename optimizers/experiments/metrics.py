@@ -16,6 +16,7 @@ from typing import Any
 from optimizers.conditions import DECOMPOSING_ROLES, FEEDBACK, Condition, stages_in
 from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
 from optimizers.evaluation.evaluate import summarise
+from optimizers.evaluation.stages import stages_of
 from optimizers.evaluation.statistics import holm, paired_comparison, retention
 from optimizers.experiments.distillation import Distillation, noted_labelling
 from optimizers.experiments.roles import Roles
@@ -38,7 +39,7 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
     config, folder = job.config, job.folder
     predictions = {c.name: list(read_lines(folder / "predictions" / f"{c.name}.jsonl")) for c in job.conditions}
     predictions = {name: lines for name, lines in predictions.items() if lines}
-    models = {c.name: models_of(c, job.roles) for c in job.conditions if c.name in predictions}
+    models = {c.name: _models(job, c) for c in job.conditions if c.name in predictions}
     conditions = {name: {**summarise(lines), "models": models[name]} for name, lines in predictions.items()}
     scores = {name: {line["id"]: line["score"] for line in lines if line["score"] is not None} for name, lines in predictions.items()}
     labelling, students = labelling_of(folder), trained(job.distillation)
@@ -144,15 +145,22 @@ def models_of(condition: Condition, roles: Roles) -> dict[str, str]:
     return {"decompose": roles.model(asked).model, "solve": solver}
 
 
+def _models(job: MainJob, condition: Condition) -> dict[str, str]:
+    """As `models_of`; empty where a student's artifact is no longer there, whose answers still are."""
+    there = all((job.roles.folder_of(student) / "manifest.json").exists() for student in condition.students)
+    return models_of(condition, job.roles) if there else {}
+
+
 def condition_cost(summary: Mapping[str, Any], models: Mapping[str, str], prices: Prices) -> dict[str, Any]:
     """`cost_per_question` of a summed-up condition; stages that `models` does not name are the solver's."""
-    used = {stage: models.get(stage, models.get("solve", "")) for stage in ("decompose", "solve", "answer", "follow_up", "attempt")}
+    used = {stage: models.get(stage, models.get("solve") or models.get("answer", "")) for stage in stages_of(summary)}
     return cost_per_question(summary, used, prices)
 
 
 def _costs(job: MainJob, conditions: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What a question costs under each condition, and when its students have paid for themselves."""
-    found = {name: condition_cost(summary, summary["models"], job.prices) for name, summary in conditions.items()}
+    known = {name: summary for name, summary in conditions.items() if summary["models"]}
+    found = {name: condition_cost(summary, summary["models"], job.prices) for name, summary in known.items()}
     rows = []
     for condition in job.conditions:
         if (cost := found.get(condition.name)) is not None:

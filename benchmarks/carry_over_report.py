@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from carry_over_arms import PLAIN
 from frame import origin_line, table
 
+from optimizers.evaluation.several_seeds import crossed_comparison, crossed_mean, crossed_retention
 from optimizers.evaluation.statistics import holm, mean_interval
-from optimizers.evaluation.two_way_bootstrap import crossed_comparison, crossed_mean, crossed_retention
 from optimizers.jobs.jsonlines import read_json, write_json, write_whole
 from optimizers.reports.blocks import is_number
 from optimizers.reports.figures import COLOURS, canvas, legend_below, rows_axis, styled

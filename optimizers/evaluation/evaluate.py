@@ -17,6 +17,7 @@ import dspy
 from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.utils.exceptions import AdapterParseError
 
+from optimizers.evaluation.reply_counts import reply_counts
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import Lines, read_lines
 from programs.decomposition import STATES
@@ -242,6 +243,7 @@ def summarise(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "ci95": [interval.low, interval.high],
         "measures": _measures(lines),
         "unparsed": sum(bool(line.get("unparsed")) for line in lines),
+        "counts": reply_counts(lines),
         "states": {state: states.get(state, 0) for state in STATES} if states else {},
         "failed": sum(failures.values()),
         "failures": dict(failures),

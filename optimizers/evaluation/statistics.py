@@ -1,8 +1,9 @@
 """Intervals and tests for scores of the same test questions under several conditions.
 
 Every condition answers the same questions, so differences are judged by pairs. Where scores are 0 or 1 the methods are
-Wilson's interval and the exact McNemar test; elsewhere a BCa bootstrap and a sign-flip permutation test. All of them are
-scipy's; scipy is loaded at the first call, so that importing this module costs nothing.
+Wilson's interval and the exact McNemar test; elsewhere a BCa bootstrap and a sign-flip permutation test. The interval of a
+difference agrees with its test (`paired_intervals`). scipy is loaded at the first call, so that importing this module costs
+nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from optimizers.evaluation.paired_intervals import mcnemar_bounds, sign_flip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +46,7 @@ class Comparison(NamedTuple):
     Attributes:
         n: Paired questions.
         delta: Mean of score(a) - score(b): positive where `a` is better.
-        low: Lower bound of the paired interval of `delta`.
+        low: Lower bound of the paired interval of `delta`, which leaves out 0 exactly where `p` is below 1 - level.
         high: Upper bound.
         p: Two-sided p value of "no difference", before any correction for many comparisons (see `holm`).
         wins: Questions on which `a` scores higher.
@@ -99,21 +102,20 @@ def paired_comparison(
 ) -> Comparison:
     """`a` against `b` on the questions that both have a score for; `delta` is score(a) - score(b).
 
-    The interval is a paired bootstrap of the mean difference (BCa, percentiles where BCa is undefined). The p value is
-    the exact McNemar test where all scores are 0 or 1 (McNemar 1947; a binomial test on the discordant pairs), else a
-    paired permutation test that flips signs.
+    Where all scores are 0 or 1, p is the exact McNemar test (McNemar 1947; a binomial test on the discordant pairs), else a
+    paired permutation test that flips signs. The interval is the melded one of that test, see `paired_intervals`; it covers
+    the true difference as often as it says or more.
 
     Args:
-        a: Score by question id; NaN or None where unscored.
+        a: Score by question id, in [0, 1]; NaN or None where unscored.
         b: The same for the other condition.
         level: Confidence level in (0, 1).
-        seed: Seed of the bootstrap and of the permutations.
-        resamples: Number of resamples and of permutations. The permutation test is exact where 2**n is at most that.
+        seed: Seed of the permutations.
+        resamples: Number of permutations. The test is exact where 2**(questions that differ) is at most that.
 
     Returns:
-        NaN for delta, bounds and p without any paired question. Where 0/1 scores never differ in their difference (two
-        conditions that agree everywhere), a bootstrap would claim certainty; the bounds then follow from Wilson's bound
-        on the rate of an outcome that was not seen in `n` questions.
+        NaN for delta, bounds and p without any paired question. Where scores never differ, the bounds follow from Clopper
+        and Pearson's bound on the rate of questions on which they would.
 
     Raises:
         ValueError: `level` is outside (0, 1).
@@ -125,8 +127,10 @@ def paired_comparison(
         return Comparison(0, math.nan, math.nan, math.nan, math.nan, 0, 0, 0)
     differences = x - y
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    low, high = _difference_bounds(differences, _is_binary(x) and _is_binary(y), level, seed, resamples)
-    p = mcnemar(wins, losses) if _is_binary(x) and _is_binary(y) else _sign_flip(x, y, seed, resamples)
+    if _is_binary(x) and _is_binary(y):
+        (low, high), p = mcnemar_bounds(n, wins, losses, level), mcnemar(wins, losses)
+    else:
+        low, high, p = sign_flip(differences, level, seed, resamples)
     return Comparison(n, float(differences.mean()), low, high, p, wins, losses, n - wins - losses)
 
 
@@ -175,7 +179,8 @@ def retention(
 
     Returns:
         All NaN where `b` scores 0 throughout or no question is paired. The bounds alone are NaN where `b` scores 0 in a
-        resample, so that the ratio has no bound. Where every resample gives the same ratio, see `paired_comparison`.
+        resample, so that the ratio has no bound. Of scores in [0, 1] the bounds are never nearer than those of the paired
+        difference over the mean of `b`, so that 1 is inside wherever no difference can be shown.
 
     Raises:
         ValueError: `level` is outside (0, 1).
@@ -185,10 +190,11 @@ def retention(
     if len(x) == 0 or y.mean() == 0:
         return Interval(math.nan, math.nan, math.nan, len(x))
     ratio = float(x.mean() / y.mean())
-    if _is_binary(x) and _is_binary(y) and (not x.any() or bool((x == y).all())):
-        margin = _unseen_rate(len(x), level) / float(y.mean())
-        return Interval(ratio, max(0.0, ratio - margin), min(1 / float(y.mean()), ratio + margin), len(x))
-    return Interval(ratio, *_bootstrap(_ratio, (x, y), level, seed, resamples), len(x))
+    low, high = _bootstrap(_ratio, (x, y), level, seed, resamples)
+    if max(x.max(), y.max()) <= 1 and not math.isnan(low):
+        found, top = paired_comparison(a, b, level, seed=seed, resamples=resamples), float(y.mean())
+        low, high = min(low, max(0.0, 1 + found.low / top)), max(high, min(1 / top, 1 + found.high / top))
+    return Interval(ratio, low, high, len(x))
 
 
 def questions_needed(delta: float, discordant_rate: float, power: float = 0.8, alpha: float = 0.05) -> int:
@@ -286,32 +292,6 @@ def _quiet() -> Any:
     import warnings
 
     return warnings.catch_warnings(action="ignore")
-
-
-def _difference_bounds(differences: NDArray[np.float64], binary: bool, level: float, seed: int, resamples: int) -> tuple[float, float]:
-    first = float(differences[0])
-    if binary and bool((differences == first).all()):
-        # An unseen outcome moves the mean by 1 where all pairs tie, and by up to 2 where one side always wins.
-        margin = _unseen_rate(len(differences), level) * (1 + abs(first))
-        return max(-1.0, first - margin), min(1.0, first + margin)
-    return _bootstrap(_mean, (differences,), level, seed, resamples)
-
-
-def _unseen_rate(n: int, level: float) -> float:
-    """Wilson's upper bound on the rate of an outcome that occurred in none of `n` questions."""
-    return mean_interval([0.0] * n, level).high
-
-
-def _sign_flip(x: NDArray[np.float64], y: NDArray[np.float64], seed: int, resamples: int) -> float:
-    from scipy import stats
-
-    def mean_difference(x: NDArray[np.float64], y: NDArray[np.float64], axis: int = -1) -> Any:
-        return (x - y).mean(axis=axis)
-
-    result = stats.permutation_test(
-        (x, y), mean_difference, permutation_type="samples", vectorized=True, n_resamples=resamples, batch=_BATCH, rng=seed
-    )
-    return float(result.pvalue)
 
 
 def _mcnemar_power(n: int, delta: float, discordant_rate: float, alpha: float) -> float:

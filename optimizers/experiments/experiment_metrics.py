@@ -9,18 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from optimizers.conditions import DECOMPOSER_STUDENTS, DECOMPOSING_ROLES, FEEDBACK, PLAIN_STUDENT, stages_in
-from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
+from optimizers.conditions import DECOMPOSER_STUDENTS, PLAIN_STUDENT, stages_in
 from optimizers.evaluation.evaluate import answers, summarise
 from optimizers.evaluation.statistics import holm, paired_comparison
 from optimizers.evaluation.variance import variance_components
 from optimizers.experiments.grid import Cell, Grid, NamedTask
-from optimizers.experiments.metrics import labelling_of, provenance, trained
+from optimizers.experiments.metrics import condition_cost, labelling_of, models_of, payback, provenance, trained
 from optimizers.experiments.overlap import learned_from, overlap
 from optimizers.experiments.students import RECIPES
 from optimizers.jobs.jsonlines import read_json, read_lines
-from optimizers.screening.precision import read_measures, screening_cost
-from programs.lms.ledger import Usage
+from optimizers.screening.precision import read_measures
 
 REFERENCE = "teacher+teacher"
 """What every condition is compared with on the same test questions."""
@@ -184,26 +182,23 @@ def _overwritten(notes: Path) -> dict[str, int]:
 
 
 def _models(grid: Grid, cell: Cell) -> dict[str, str]:
-    """Model string of each stage; stages without a model of their own are left out."""
-    roles, condition = grid.roles(cell.train or grid.train[0], cell.variant), cell.condition
-    solver = roles.model(condition.solver).model
-    if condition.decomposer is None:
-        return {"answer": solver, **({"follow_up": solver} if condition.form == "interactive" else {})}
-    if condition.decomposer in ("none", "reference", "generic"):
-        return {"solve": solver}
-    # The other controls spoil what the teacher writes.
-    asked = "teacher" if condition.decomposer not in DECOMPOSING_ROLES else condition.decomposer.removesuffix(FEEDBACK)
-    return {"decompose": roles.model(asked).model, "solve": solver}
+    return models_of(cell.condition, grid.roles(cell.train or grid.train[0], cell.variant))
 
 
 Table = Mapping[tuple[str, str | None, str, str], Measured]
 
 
 def _comparisons(measured: list[Measured], table: Table) -> list[dict[str, Any]]:
-    """Every cell against its references on the same questions, Holm-adjusted over the grid."""
+    """Every cell against its references on the same questions, each pair once, Holm-adjusted over the grid."""
     rows: list[dict[str, Any]] = []
+    # Two conditions may be each other's reference; counted twice, the pair would make Holm's correction too strict.
+    seen: set[frozenset[int]] = set()
     for one in measured:
         for other in _references(one, table):
+            pair = frozenset({id(one), id(other)})
+            if pair in seen:
+                continue
+            seen.add(pair)
             place = {key: value for key, value in one.identity().items() if key != "condition"}
             rows.append({**place, "a": one.name, "b": other.name, **paired_comparison(one.scores, other.scores).to_dict()})
     for row, adjusted in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):
@@ -289,10 +284,7 @@ def _calls(grid: Grid, measured: list[Measured]) -> dict[str, int]:
 def _costs(grid: Grid, measured: list[Measured], table: Table) -> Iterator[dict[str, Any]]:
     prices: dict[str, dict[str, Any]] = {}
     for one in measured:
-        models = _models(grid, one.cell)
-        summary = summarise(one.lines)
-        used = {stage: models.get(stage, models.get("solve", "")) for stage in ("decompose", "solve", "answer", "follow_up")}
-        cost = cost_per_question(summary, used, grid.prices)
+        cost = condition_cost(summarise(one.lines), _models(grid, one.cell), grid.prices)
         entry = {**one.identity(), "per_question": cost["total"], "stages": cost["stages"]}
         if one.name == REFERENCE and one.cell.train is None:
             prices[one.cell.test] = cost
@@ -303,28 +295,7 @@ def _payback(grid: Grid, one: Measured, cost: Mapping[str, Any], teacher: Mappin
     """The one-off cost of a condition's students, and after how many questions it is paid back."""
     if one.cell.train is None or not one.cell.condition.students or teacher is None:
         return {}
-    distillation = grid.distillation(one.cell.train, one.cell.variant)
-    known, labelling = trained(distillation), labelling_of(distillation.notes)
-    policies = {distillation.policy_of(name) for name in one.cell.condition.students}
-    labelling |= (Usage.from_dict(labelling) + screening_cost(distillation.notes, policies)).to_dict()
-    seconds = sum(known[name]["seconds"] for name in one.cell.condition.students if name in known)
-    one_off = one_off_cost(labelling, seconds, prices=grid.prices)
-    paid = break_even(cost, teacher, one_off)
-    usage = Usage.from_dict(labelling)
-    training_usd = grid.prices.usd("local/student", 0, 0, seconds)
-    return {
-        "one_off": {
-            "labelling_usd": usage.usd,
-            "training_usd": training_usd,
-            "labelling_seconds": usage.seconds,
-            "training_seconds": seconds,
-        },
-        "break_even": {
-            **{f"questions_{measure}": payback.questions for measure, payback in paid._asdict().items()},
-            "reason": paid.usd.reason,
-            "measures": paid.to_dict(),
-        },
-    }
+    return payback(grid.distillation(one.cell.train, one.cell.variant), one.cell.condition.students, cost, teacher, grid.prices)
 
 
 def _variance(measured: list[Measured]) -> Iterator[dict[str, Any]]:

@@ -8,24 +8,28 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from optimizers.conditions import stages_in
+from optimizers.conditions import DECOMPOSING_ROLES, FEEDBACK, Condition, stages_in
+from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
 from optimizers.evaluation.evaluate import answers, summarise
+from optimizers.evaluation.stages import stages_of
 from optimizers.evaluation.statistics import holm, paired_comparison, retention
 from optimizers.experiments.distillation import STANDS_IN_TEST, Distillation, noted_labelling
 from optimizers.experiments.overlap import learned_from, overlap, repeated_in
+from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_job import MainJob
 from optimizers.jobs.jsonlines import read_lines
 from optimizers.jobs.work import read_timings
-from optimizers.screening.precision import read_measures
+from optimizers.screening.precision import read_measures, screening_cost
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import task_options
 from programs.lms.artifacts import installed_versions
 from programs.lms.devices import usable_cores
+from programs.lms.ledger import Prices, Usage
 
 _ROLES = {"teacher": "teacher", "student": "student0", "solver": "solver"}
 
@@ -38,7 +42,8 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
     tested = job.splits["test"]
     predictions = {c.name: answers(folder / "predictions" / f"{c.name}.jsonl", tested) for c in job.conditions}
     predictions = {name: lines for name, lines in predictions.items() if lines}
-    conditions = {name: summarise(lines) for name, lines in predictions.items()}
+    models = {c.name: _models(job, c) for c in job.conditions if c.name in predictions}
+    conditions = {name: {**summarise(lines), "models": models[name]} for name, lines in predictions.items()}
     scores = {name: {line["id"]: line["score"] for line in lines if line["score"] is not None} for name, lines in predictions.items()}
     labelling, students = labelling_of(folder), trained(job.distillation)
     return {
@@ -60,6 +65,7 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         "comparisons": _comparisons(scores),
         "retention": _retentions(scores),
         "saving": _saving(conditions),
+        "cost": _costs(job, conditions),
     }
 
 
@@ -140,6 +146,67 @@ def _retentions(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any
             kept = retention(scores[name], scores[reference])
             rows.append({"a": name, "b": reference, "ratio": kept.estimate, "ci95": [kept.low, kept.high]})
     return rows
+
+
+def models_of(condition: Condition, roles: Roles) -> dict[str, str]:
+    """Model string of each stage of a condition; stages without a model of their own are left out."""
+    solver = roles.model(condition.solver).model
+    if condition.decomposer is None:
+        return {"answer": solver, **({"follow_up": solver} if condition.form == "interactive" else {})}
+    if condition.decomposer in ("none", "reference", "generic"):
+        return {"solve": solver}
+    # The other controls spoil what the teacher writes.
+    asked = "teacher" if condition.decomposer not in DECOMPOSING_ROLES else condition.decomposer.removesuffix(FEEDBACK)
+    return {"decompose": roles.model(asked).model, "solve": solver}
+
+
+def _models(job: MainJob, condition: Condition) -> dict[str, str]:
+    """As `models_of`; empty where a student's artifact is no longer there, whose answers still are."""
+    there = all((job.roles.folder_of(student) / "manifest.json").exists() for student in condition.students)
+    return models_of(condition, job.roles) if there else {}
+
+
+def condition_cost(summary: Mapping[str, Any], models: Mapping[str, str], prices: Prices) -> dict[str, Any]:
+    """`cost_per_question` of a summed-up condition; stages that `models` does not name are the solver's."""
+    used = {stage: models.get(stage, models.get("solve") or models.get("answer", "")) for stage in stages_of(summary)}
+    return cost_per_question(summary, used, prices)
+
+
+def _costs(job: MainJob, conditions: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a question costs under each condition, and when its students have paid for themselves."""
+    known = {name: summary for name, summary in conditions.items() if summary["models"]}
+    found = {name: condition_cost(summary, summary["models"], job.prices) for name, summary in known.items()}
+    rows = []
+    for condition in job.conditions:
+        if (cost := found.get(condition.name)) is not None:
+            paid = payback(job.distillation, condition.students, cost, found.get("teacher+teacher"), job.prices)
+            rows.append({"condition": condition.name, "per_question": cost["total"], "stages": cost["stages"], **paid})
+    return rows
+
+
+def payback(
+    distillation: Distillation, students: Sequence[str], cost: Mapping[str, Any], teacher: Mapping[str, Any] | None, prices: Prices
+) -> dict[str, Any]:
+    """The one-off cost of a condition's students, and after how many questions it is paid back; empty without any.
+
+    Args:
+        distillation: What trained them.
+        students: Their names.
+        cost: `condition_cost` of the condition.
+        teacher: The same of the teacher in both stages; None where that was not asked.
+        prices: For the time of the training.
+    """
+    if not students or teacher is None:
+        return {}
+    known, labelling = trained(distillation), labelling_of(distillation.notes)
+    policies = {distillation.policy_of(name) for name in students}
+    usage = Usage.from_dict(labelling) + screening_cost(distillation.notes, policies)
+    seconds = sum(known[name]["seconds"] for name in students if name in known)
+    paid = break_even(cost, teacher, one_off_cost(labelling | usage.to_dict(), seconds, prices=prices))
+    training_usd = prices.usd("local/student", 0, 0, seconds)
+    once = {"labelling_usd": usage.usd, "training_usd": training_usd, "labelling_seconds": usage.seconds, "training_seconds": seconds}
+    questions = {f"questions_{measure}": one.questions for measure, one in paid._asdict().items()}
+    return {"one_off": once, "break_even": {**questions, "reason": paid.usd.reason, "measures": paid.to_dict()}}
 
 
 def _saving(conditions: Mapping[str, Any]) -> dict[str, Any]:

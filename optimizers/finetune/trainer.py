@@ -30,6 +30,8 @@ from optimizers.labelling.journal import LimitReached
 from programs.lms.chat import training_ids
 from programs.lms.lora import merge_adapter
 
+_SMOOTHED_STEPS = 10
+
 _LOGGED = ("loss", "eval_loss", "learning_rate", "rewards/accuracies", "reward")
 
 
@@ -78,11 +80,31 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
         "tokens": _tokens(trainer),
         "seconds": progress.seconds_before + time.monotonic() - started,
         "steps": trainer.state.global_step,
-        "final_loss": result.training_loss,
+        **_losses(trainer.state.log_history, result.training_loss),
         "dtype": _dtype_name(spec),
     }
     write_json(folder / "done.json", summary)
     return 0
+
+
+def _losses(log: list[dict[str, Any]], mean: float) -> dict[str, float | None]:
+    """What a training ended with, each under its own name; the mean over all steps is far above either.
+
+    Args:
+        log: `log_history` of the trainer's state, a record a step and a record a look at the dev rows.
+        mean: Mean loss over all steps.
+
+    Returns:
+        `last_train_loss`, the mean of the last steps, as one step is a few rows alone; `last_dev_loss`, None without dev
+        rows; and `mean_train_loss`.
+    """
+    steps, dev = ([record[key] for record in log if key in record] for key in ("loss", "eval_loss"))
+    last = steps[-_SMOOTHED_STEPS:]
+    return {
+        "last_train_loss": sum(last) / len(last) if last else None,
+        "last_dev_loss": dev[-1] if dev else None,
+        "mean_train_loss": mean,
+    }
 
 
 def _built(folder: Path, spec: TrainingSpec, tokenizer: Any, progress: _Progress) -> Any:

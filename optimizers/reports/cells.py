@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from optimizers.conditions import stages_in
-from optimizers.reports.blocks import interval_of, is_number, number, points_interval
+from optimizers.reports.blocks import is_number, number
 from optimizers.reports.conditions import oriented
 from optimizers.reports.read import RunFiles
+from optimizers.reports.verdicts import difference_words
 
 Cell = Mapping[str, Any]
-
-NO_DIFFERENCE = "no difference can be shown"
 
 _PLACE = ("train", "student", "seed", "data_seed", "ablation")
 
@@ -116,20 +115,11 @@ def _fits(record: Mapping[str, Any], key: str, first: Cell, second: Cell) -> boo
     return key not in record or record[key] == place or (place is None and record[key] == second.get(key))
 
 
-def outcome(record: Mapping[str, Any] | None) -> str:
-    """`higher` or `lower` where the interval of the difference leaves 0 out, `none` where it spans 0, or `untested`."""
-    low, high = interval_of(record or {})
-    if not (is_number(low) and is_number(high)):
-        return "untested"
-    return "higher" if low > 0 else "lower" if high < 0 else "none"
-
-
 def gap(run: RunFiles, a: Cell, b: Cell) -> str:
-    """The difference of two cells in words: paired with its interval if it was tested, else of the plain scores."""
+    """The difference of two cells in words: paired with its interval and p if it was tested, else of the plain scores."""
     record = comparison(run, a, b)
     if record is not None and is_number(record.get("delta")):
-        words = {"higher": "higher", "lower": "lower", "none": NO_DIFFERENCE, "untested": "not tested"}[outcome(record)]
-        return f"{100 * record['delta']:+.1f} points (95% interval {points_interval(record)}: {words})"
+        return difference_words(record)
     first, second = score_of(a), score_of(b)
     return "no score to compare" if first is None or second is None else f"{100 * (first - second):+.1f} points (not tested)"
 

@@ -19,6 +19,7 @@ from optimizers.reports.blocks import (
     points_interval,
 )
 from optimizers.reports.read import RunFiles
+from optimizers.reports.verdicts import outcome_words
 
 
 def comparisons(run: RunFiles) -> list[Section]:
@@ -32,11 +33,12 @@ def _differences(run: RunFiles) -> list[Block]:
         return [missing_text("No two conditions were compared in this run.")]
     text = (
         "Each line holds two conditions against each other on the questions that are scored in both: delta is the score of A less "
-        "that of B in percentage points, so a positive delta speaks for A; a difference is read as real where the p value after "
-        "Holm's correction is below 0.05, and an interval that holds 0 says only that these questions do not show one."
+        "that of B in percentage points, so a positive delta speaks for A. A is called higher or lower where the interval leaves 0 out "
+        "and p is below 0.05 after Holm's correction over all pairs; otherwise these questions do not show a difference, which is no "
+        "proof of equality. Intervals are not corrected."
     )
-    columns = ["A", "B", "Questions", "Delta, points", "95% interval", "p", "p after Holm", "A better", "B better"]
-    return [Text(text), Table(columns, [_comparison_row(record) for record in records], frozenset({0, 1}))]
+    columns = ["A", "B", "Questions", "Delta, points", "95% interval", "p", "p after Holm", "A better", "B better", "Verdict on A"]
+    return [Text(text), Table(columns, [_comparison_row(record) for record in records], frozenset({0, 1, 9}))]
 
 
 def _retention(run: RunFiles) -> list[Block]:
@@ -58,4 +60,5 @@ def _comparison_row(record: Mapping[str, Any]) -> list[str]:
         points_difference(record),
         points_interval(record),
         *tail,
+        outcome_words(record),
     ]

@@ -16,13 +16,11 @@ from optimizers.reports.blocks import (
     Text,
     count_text,
     is_number,
-    p_text,
     percent,
     percent_interval,
-    points_difference,
-    points_interval,
     usd_text,
 )
+from optimizers.reports.verdicts import difference_words
 from optimizers.reports.write import write_sections
 
 _COLUMNS = ("candidate", "prompts", "questions", "score", "95 % interval", "failed", "tokens a question", "dollars a 1000 questions")
@@ -69,12 +67,14 @@ def _dev_lines(found: Mapping[str, Any]) -> list[str]:
     base, best, compared = found["dev"]["uncompiled"], found["dev"]["compiled"], found["dev"]["comparison"]
     lines = []
     if found["best"] == found["uncompiled"]:
-        lines.append("No candidate that was scored on every validation question beats the uncompiled program, which is what was saved.")
+        lines.append(
+            "No candidate that was scored on every validation question scores higher than the uncompiled program, which is what was saved."
+        )
         lines += [f"On {base['n']} dev questions it has {_score(base)}."] if base["n"] else []
     if compared:
         lines.append(
             f"On {compared['n']} dev questions that nothing was chosen by: {_score(best)} compiled, {_score(base)} uncompiled; paired "
-            f"difference {points_difference(compared)} points ({points_interval(compared)}), p = {p_text(compared['p'])}."
+            f"difference {difference_words(compared)}."
         )
     return lines
 

@@ -11,7 +11,6 @@ from optimizers.reports.blocks import (
     Table,
     Text,
     count_text,
-    is_number,
     missing_text,
     p_text,
     percent,
@@ -19,8 +18,9 @@ from optimizers.reports.blocks import (
     points_difference,
     points_interval,
 )
-from optimizers.reports.cells import Cell, comparison, gap, in_domain, is_student, label, outcome, roles, tests_of, words_of
+from optimizers.reports.cells import Cell, comparison, gap, in_domain, is_student, label, roles, tests_of, words_of
 from optimizers.reports.read import RunFiles
+from optimizers.reports.verdicts import outcome, outcome_words
 
 
 def comparisons(run: RunFiles) -> list[Block]:
@@ -28,14 +28,15 @@ def comparisons(run: RunFiles) -> list[Block]:
     records = run.records("comparisons")
     if not records:
         return [missing_text("No two conditions were compared in this experiment.")]
-    real = sum(is_number(r.get("p_holm")) and r["p_holm"] < 0.05 for r in records)
+    real = sum(outcome(record) in ("higher", "lower") for record in records)
     text = (
-        f"{real} of {len(records)} differences have p below 0.05 after Holm's correction over the whole grid. Delta is A less B in points "
-        "on the questions scored in both; an interval that spans 0 says that no difference can be shown, which is no proof of equality."
+        f"{real} of {len(records)} differences can be shown: their interval leaves 0 out, and p is below 0.05 after Holm's correction over "
+        "the whole grid, each pair counted once. Delta is A less B in points on the questions scored in both; where no difference can be "
+        "shown, that is no proof of equality. Intervals are not corrected."
     )
     columns = ["A", "B", "Trained on", "Tested on", "Ablation", "Questions", "Delta, points", "95% interval", "p", "p after Holm"]
-    columns += ["A better", "B better", "Ties", "Seed"]
-    return [Text(text), Table(columns, [_comparison_row(record) for record in records], frozenset(range(5)))]
+    columns += ["A better", "B better", "Ties", "Seed", "Verdict on A"]
+    return [Text(text), Table(columns, [_comparison_row(record) for record in records], frozenset({*range(5), 14}))]
 
 
 def _comparison_row(record: Mapping[str, Any]) -> list[str]:
@@ -49,6 +50,7 @@ def _comparison_row(record: Mapping[str, Any]) -> list[str]:
         p_text(record.get("p")),
         p_text(record.get("p_holm")),
         *counts,
+        outcome_words(record),
     ]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from optimizers.evaluation.costs import pareto_front
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports import experiment_figures as drawn
-from optimizers.reports.blocks import Block, Table, Text, count_text, is_number, missing_text, percent, picture_or_text, usd_text
+from optimizers.reports.blocks import Block, Table, Text, count_text, is_number, missing_text, picture_or_text, usd_text
 from optimizers.reports.cells import Cell, in_domain, is_control, label, score_of, tests_of
-from optimizers.reports.read import REFERENCE, RunFiles
+from optimizers.reports.cost_tables import cost_table, part, saving_words, thousand
+from optimizers.reports.read import RunFiles
 
 _DOLLARS, _TOKENS, _SECONDS = "US dollars", "tokens of the teacher's model", "seconds"
 
@@ -49,12 +50,8 @@ def _by_stage(run: RunFiles) -> list[Block]:
 
 
 def _stage_row(usage: Mapping[str, Any], questions: float) -> list[str]:
-    counts = [_thousand(usage.get(key), questions) for key in ("calls", "cache_hits", "input_tokens", "output_tokens", "seconds")]
-    return [*map(count_text, counts), usd_text(_thousand(usage.get("usd"), questions))]
-
-
-def _thousand(value: Any, questions: float = 1) -> float | None:
-    return 1000 * value / questions if is_number(value) else None
+    counts = [thousand(usage.get(key), questions) for key in ("calls", "cache_hits", "input_tokens", "output_tokens", "seconds")]
+    return [*map(count_text, counts), usd_text(thousand(usage.get("usd"), questions))]
 
 
 # In all, and paying back
@@ -67,61 +64,14 @@ def _totals(run: RunFiles) -> list[Block]:
             else []
         )
     text = (
-        f"{_saving_words(records)} All per 1,000 questions; 'output only' counts output tokens alone, as the paper does. One-off is what a "
+        f"{saving_words(records)} All per 1,000 questions; 'output only' counts output tokens alone, as the paper does. One-off is what a "
         "student costs before its first question; break-even is the number of questions after which that is saved (tokens: the teacher's)."
     )
-    columns = ["Condition", "Trained on", "Tested on", "Input tokens", "Output tokens", "Seconds", "US dollars", "US dollars, output only"]
-    columns += [
-        "One-off dollars",
-        "One-off seconds",
-        "Break-even, dollars",
-        "Break-even, seconds",
-        "Break-even, input tokens",
-        "Why not in dollars",
-    ]
-    return [Text(text), Table(columns, [_total_row(record) for record in records], frozenset({0, 1, 2, 13}))]
+    return [Text(text), cost_table(run, records)]
 
 
 def _tested(run: RunFiles) -> list[Any]:
     return list(dict.fromkeys(record.get("test") for record in run.records("cost")))
-
-
-def _total_row(record: Mapping[str, Any]) -> list[str]:
-    each, once, even = (_part(record, key) for key in ("per_question", "one_off", "break_even"))
-    words = [str(record.get(key) or "-") for key in ("condition", "train", "test")]
-    counts = [count_text(_thousand(each.get(key))) for key in ("input_tokens", "output_tokens", "seconds")]
-    dollars = [usd_text(_thousand(each.get(key))) for key in ("usd", "output_only_usd")]
-    if not once and not even:
-        return [*words, *counts, *dollars, *["-"] * 6]
-    spent = [usd_text(_sum(once, "usd")), count_text(_sum(once, "seconds"))]
-    questions = [count_text(even.get(f"questions_{key}")) for key in ("usd", "seconds", "input_tokens")]
-    return [*words, *counts, *dollars, *spent, *questions, str(even.get("reason") or "-")]
-
-
-def _part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = record.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _sum(once: Mapping[str, Any], unit: str) -> float | None:
-    """Labelling and training; None where one of them is not known."""
-    parts: list[Any] = [once.get(f"{stage}_{unit}") for stage in ("labelling", "training")]
-    return sum(parts) if all(map(is_number, parts)) else None
-
-
-def _saving_words(records: list[Mapping[str, Any]]) -> str:
-    """The cheapest student against the teacher in both stages, in dollars or, without prices, in seconds."""
-    for key, unit in (("usd", "dollars"), ("seconds", "seconds")):
-        known = [(r, _part(r, "per_question")[key]) for r in records if is_number(_part(r, "per_question").get(key))]
-        full = {record.get("test"): cost for record, cost in known if record.get("condition") == REFERENCE}
-        shares = [
-            (cost / full[r.get("test")], r) for r, cost in known if full.get(r.get("test")) and str(r.get("condition")).startswith("S_D")
-        ]
-        if shares:
-            share, record = min(shares, key=lambda pair: pair[0])
-            name = f"{record['condition']} on {record.get('test')}"
-            return f"The cheapest decomposer student, {name}, takes {percent(share)} of the {unit} of {REFERENCE}."
-    return f"There is no decomposer student and {REFERENCE} with a known cost to compare."
 
 
 # Against the score
@@ -164,7 +114,7 @@ def _cost(run: RunFiles, cell: Cell, unit: str) -> float | None:
 
 
 def _teacher_tokens(run: RunFiles, cell: Cell, stage: str, usage: Mapping[str, Any]) -> float | None:
-    model, teacher = _part(cell, "models").get(stage), run.part("models").get("teacher")
+    model, teacher = part(cell, "models").get(stage), run.part("models").get("teacher")
     counts: list[Any] = [usage.get("input_tokens"), usage.get("output_tokens")]
     if model is None or teacher is None or not all(map(is_number, counts)):
         return None

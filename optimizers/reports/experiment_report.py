@@ -22,6 +22,7 @@ from optimizers.reports.blocks import (
     Text,
     count_text,
     duration_text,
+    interval_of,
     is_number,
     machine_text,
     missing_text,
@@ -41,7 +42,6 @@ from optimizers.reports.cells import (
     gap,
     label,
     named,
-    outcome,
     score_of,
     task_of,
     tests_of,
@@ -50,7 +50,10 @@ from optimizers.reports.cells import (
 from optimizers.reports.costs import costs
 from optimizers.reports.questions import questions, unparsed
 from optimizers.reports.read import REFERENCE, RunFiles, answers_of, metrics_of, text_of
+from optimizers.reports.replies import replies_table, reply_warnings
 from optimizers.reports.screening import screening_sections
+from optimizers.reports.training import LOSSES, losses_of
+from optimizers.reports.verdicts import outcome
 from optimizers.reports.write import write_sections
 
 _FIGURES = ("transfer.png", "learning.png", "errors-*.png", "costs-*.png")
@@ -141,7 +144,7 @@ def sections(run: RunFiles) -> list[Section]:
         Section("Cost", costs(run)),
         Section("Errors", studies.errors(run)),
         Section("Variance over seeds", studies.variance(run)),
-        Section("Unparsed replies", unparsed(run)),
+        Section("Unparsed replies", [replies_table((_place(run, cell), cell) for cell in cells_of(run)), *unparsed(run)]),
         Section("Questions side by side", questions(run)),
     ]
 
@@ -157,6 +160,7 @@ def _headlines(run: RunFiles) -> list[Block]:
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This experiment is incomplete: {plain_value(run.metrics['incomplete'])}", "warning"))
     blocks += overlap_blocks(run.metrics)
+    blocks += reply_warnings((_place(run, cell), cell) for cell in cells_of(run))
     if not any(score_of(cell) is not None for cell in cells_of(run)):
         return [
             *blocks,
@@ -171,8 +175,15 @@ def _headlines(run: RunFiles) -> list[Block]:
     return [*blocks, Text(note, "note")]
 
 
+def _place(run: RunFiles, cell: Cell) -> str:
+    """A cell's condition with where it was trained and tested, and what was changed."""
+    where = [f"trained on {cell['train']}"] if cell.get("train") else []
+    where += [f"tested on {cell.get('test')}", *([str(cell["ablation"])] if cell.get("ablation") else [])]
+    return f"{label(run, cell)}, {', '.join(where)}"
+
+
 def _verdict(run: RunFiles, task: str) -> str:
-    """Which part distils, from the intervals of the best students' differences from the teacher in both stages."""
+    """Which part distils, by what the best students' differences from the teacher in both stages show."""
     teacher = named(run, task, REFERENCE)
     found = {"decomposer": best_student(run, task, 0), "solver": best_student(run, task, 1)}
     results = {part: outcome(comparison(run, cell, teacher)) for part, cell in found.items() if cell and teacher}
@@ -181,12 +192,20 @@ def _verdict(run: RunFiles, task: str) -> str:
         return f"which part distils cannot be said: no tested difference from {REFERENCE} for the {' and the '.join(missing)} student."
     lost = [part for part, result in results.items() if result == "lower"]
     if not lost:
-        return "both parts distil as far as can be told: for neither student can a loss against the teacher be shown."
+        possible = _possible_losses(run, teacher, found)
+        return f"both parts distil as far as can be told: for neither student can a loss against the teacher be shown{possible}."
     if len(lost) == 2:
         sizes = (f"the {part} student is {gap(run, cell, teacher)}" for part, cell in found.items() if cell and teacher)
         return f"neither part distils without a loss: against the teacher {', '.join(sizes)}."
     kept = "solver" if lost == ["decomposer"] else "decomposer"
     return f"the {kept} distils as far as can be told, the {lost[0]} does not: the {lost[0]} student alone loses by more than chance."
+
+
+def _possible_losses(run: RunFiles, teacher: Cell | None, found: Mapping[str, Cell | None]) -> str:
+    """How much could have been lost all the same: with few questions that is much."""
+    bounds = {part: interval_of(comparison(run, cell, teacher) or {})[0] for part, cell in found.items() if cell and teacher}
+    told = [f"{-100 * low:.1f} points by the {part}" for part, low in bounds.items() if is_number(low) and low < 0]
+    return f"; a loss of up to {' and '.join(told)} cannot be ruled out" if told else ""
 
 
 def _task_lines(run: RunFiles, task: str) -> list[str]:
@@ -283,7 +302,7 @@ def _students(run: RunFiles) -> list[Block]:
     blocks.append(
         Text(f"{len(students)} students were trained; {count_text(changed)} of their rows have the reference over a wrong answer.")
     )
-    columns = ["Student", "Trained on", "Base", "Variant", "Policy", "Seed", "Rows", "Tokens", "Seconds", "Final loss", "Overwritten"]
+    columns = ["Student", "Trained on", "Base", "Variant", "Policy", "Seed", "Rows", "Tokens", "Seconds", *LOSSES, "Overwritten"]
     rows = [_student_row(student) for student in students]
     return [*blocks, Table(columns, rows, frozenset(range(5)))]
 
@@ -291,11 +310,7 @@ def _students(run: RunFiles) -> list[Block]:
 def _student_row(student: Mapping[str, Any]) -> list[str]:
     words = words_of({"variant": student.get("ablation"), **student}, "name", "train", "base", "variant", "policy")
     counts = [count_text(student.get(key)) for key in ("seed", "rows", "tokens", "seconds")]
-    return [*words, *counts, _loss(student), count_text(student.get("overwritten"))]
-
-
-def _loss(student: Mapping[str, Any]) -> str:
-    return f"{student['final_loss']:.4f}" if is_number(student.get("final_loss")) else "n/a"
+    return [*words, *counts, *losses_of(student), count_text(student.get("overwritten"))]
 
 
 def _labelling(run: RunFiles) -> Block:

@@ -93,8 +93,13 @@ def rows_axis(axes: Axes, names: Sequence[str]) -> None:
     axes.set_axisbelow(True)
 
 
-def stacked_bars(axes: Axes, names: Sequence[str], segments: Mapping[str, Sequence[float]], shades: int = 1) -> None:
-    """Horizontal stacked bars; with `shades`, as many segments in a row share one colour, the last the strongest."""
+def stacked_bars(
+    axes: Axes, names: Sequence[str], segments: Mapping[str, Sequence[float]], shades: int = 1, totals: Sequence[str] = ()
+) -> None:
+    """Horizontal stacked bars; with `shades`, as many segments in a row share one colour, the last the strongest.
+
+    Behind a bar stands its sum, or what `totals` has for it.
+    """
     left = [0.0] * len(names)
     for index, (label, widths) in enumerate(segments.items()):
         strength = 1.0 if shades == 1 else 0.45 + 0.55 * (index % shades) / (shades - 1)
@@ -102,9 +107,9 @@ def stacked_bars(axes: Axes, names: Sequence[str], segments: Mapping[str, Sequen
         axes.barh(range(len(names)), widths, left=left, height=0.62, color=colour, label=label.replace("_", " "))
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for y, total in enumerate(left):
-        axes.annotate(f"{total:,.0f}", (total, y), xytext=(5, 0), textcoords="offset points", va="center")
+        axes.annotate(totals[y] if totals else f"{total:,.0f}", (total, y), xytext=(5, 0), textcoords="offset points", va="center")
     rows_axis(axes, names)
-    axes.set_xlim(0, (max(left) or 1) * 1.14)
+    axes.set_xlim(0, (max(left) or 1) * (1.26 if totals else 1.14))
     legend_below(axes.figure, len(segments))
 
 

@@ -17,7 +17,6 @@ from optimizers.reports.blocks import (
     missing_text,
     number,
     overlap_blocks,
-    p_text,
     percent,
     percent_interval,
     points_interval,
@@ -25,6 +24,8 @@ from optimizers.reports.blocks import (
 )
 from optimizers.reports.conditions import UNTRAINED, paired_comparison_of, student_condition
 from optimizers.reports.read import REFERENCE, RunFiles
+from optimizers.reports.replies import reply_warnings
+from optimizers.reports.verdicts import outcome, outcome_words, p_words
 
 
 def in_short(run: RunFiles) -> list[Section]:
@@ -36,7 +37,7 @@ def _warnings(run: RunFiles) -> list[Block]:
     blocks: list[Block] = []
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This run is incomplete: {run.metrics['incomplete']} {CONTINUE}", "warning"))
-    return [*blocks, *overlap_blocks(run.metrics)]
+    return [*blocks, *overlap_blocks(run.metrics), *reply_warnings(run.conditions.items())]
 
 
 def _results(run: RunFiles) -> Block:
@@ -88,14 +89,17 @@ def _difference_sentence(run: RunFiles, name: str) -> list[str]:
     found = paired_comparison_of(run, name, REFERENCE)
     if found is None or not is_number(found.get("delta")):
         return ["Its difference from the teacher was not tested."]
-    delta, p = found["delta"], found.get("p_holm", found.get("p"))
+    delta = found["delta"]
     size = f"{abs(100 * delta):.1f} points {'more' if delta > 0 else 'less'} than the teacher" if delta else "the score of the teacher"
     text = f"That is {size} on the {count_text(found.get('n'))} questions scored in both"
-    text += f" (95% interval of the difference {points_interval(found)}; p = {p_text(p)}{' after Holm' if 'p_holm' in found else ''})"
-    if not is_number(p):
-        return [f"{text}."]
-    meaning = "chance alone hardly explains it" if p < 0.05 else "these questions do not show a difference, which is no proof of equality"
-    return [f"{text}: {meaning}."]
+    text += f" (95% interval of the difference {points_interval(found)}; {p_words(found)})"
+    meaning = {
+        "higher": "chance alone hardly explains it",
+        "lower": "chance alone hardly explains it",
+        "none": f"{outcome_words(found)}, which is no proof of equality",
+        "untested": "the difference was not tested",
+    }
+    return [f"{text}: {meaning[outcome(found)]}."]
 
 
 def _retention_lines(run: RunFiles, name: str) -> list[str]:

@@ -17,15 +17,13 @@ from optimizers.reports.blocks import (
     is_number,
     missing_text,
     overlap_blocks,
-    p_text,
     percent,
     percent_interval,
     picture_or_text,
-    points_difference,
-    points_interval,
     usd_text,
 )
 from optimizers.reports.figures import COLOURS, FAINT, canvas, legend_below, styled, upright_intervals
+from optimizers.reports.verdicts import difference_words
 from optimizers.reports.write import write_sections
 
 if TYPE_CHECKING:
@@ -117,9 +115,8 @@ def _against(name: str, tested: Mapping[str, Any]) -> str:
     if compared is None:
         return f"On {questions}: {scores or 'not asked'}."
     if compared["a"] == compared["b"]:
-        return f"On {questions} ({compared['n']}): {scores}. No round was better than round 0 on the dev questions."
-    text = f"On {questions} ({compared['n']}, paired): {scores}; difference {points_difference(compared)} points"
-    return f"{text} ({points_interval(compared)}), p = {p_text(compared['p'])}."
+        return f"On {questions} ({compared['n']}): {scores}. No round scored higher than round 0 on the dev questions."
+    return f"On {questions} ({compared['n']}, paired): {scores}; difference {difference_words(compared)}."
 
 
 @styled

@@ -7,6 +7,7 @@ from typing import Any
 
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports.blocks import Block, Section, Table, Text, count_text, is_number, missing_text, picture_or_text, usd_text
+from optimizers.reports.cost_tables import cost_table, saving_words
 from optimizers.reports.read import RunFiles
 from optimizers.reports.run_figures import token_figure
 
@@ -27,11 +28,25 @@ def _usage(run: RunFiles) -> list[Block]:
         "('no price' elsewhere). Seconds add up over calls that ran side by side, so they can exceed the time on the clock."
     )
     columns = ["Condition", "Stage", "Calls", "From cache", "Input tokens", "Output tokens", "Seconds", "US dollars"]
-    alt = "Tokens a test question by condition, stacked by stage; the numbers are in the table above."
-    picture = picture_or_text(
-        "tokens.png", token_figure(run.conditions), alt, "No tokens of a condition were counted, so there is no figure."
+    alt = "Tokens a test question by condition, those of the teacher apart from local ones; dollars below where prices are known."
+    figure = token_figure(run.conditions, run.part("models").get("teacher"))
+    picture = picture_or_text("tokens.png", figure, alt, "No tokens of a condition were counted, so there is no figure.")
+    return [Text(text), Table(columns, lines, frozenset({0, 1})), picture, *_paying_back(run)]
+
+
+def _paying_back(run: RunFiles) -> list[Block]:
+    records = run.records("cost")
+    if not records:
+        return [missing_text("Costs of a question in all and break-even were not computed in this run.")]
+    text = (
+        f"{saving_words(records)} All per 1,000 questions. One-off is what a student costs before its first question (labels and "
+        "training); break-even is the number of questions after which that is saved (tokens: the teacher's)."
     )
-    return [Text(text), Table(columns, lines, frozenset({0, 1})), picture]
+    found = cost_table(run, records)
+    # A run has one task to train and to test on.
+    kept = [index for index in range(len(found.columns)) if index not in (1, 2)]
+    rows = [[row[index] for index in kept] for row in found.rows]
+    return [Text(text), Table([found.columns[index] for index in kept], rows, frozenset({0, len(kept) - 1}))]
 
 
 def _usage_row(usage: Mapping[str, Any]) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from optimizers.conditions import stages_in
 from optimizers.evaluation.stages import stages_of
-from optimizers.reports.blocks import interval_of, is_number, number
-from optimizers.reports.figures import COLOURS, FAINT, canvas, legend_below, rows_axis, stacked_bars, styled
+from optimizers.reports.blocks import interval_of, is_number, number, usd_text
+from optimizers.reports.figures import COLOURS, FAINT, canvas, canvases, legend_below, rows_axis, stacked_bars, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -35,26 +37,84 @@ def accuracy_figure(conditions: Mapping[str, Mapping[str, Any]]) -> Figure | Non
     return figure
 
 
+# As in `programs.lms.ledger`, which would load DSPy.
+LOCAL_PREFIXES = ("local/", "embedded/", "hf/")
+
+TEACHER, LOCAL, OTHER = "the teacher's model", "other local models", "other API models"
+
+
+def owner_of(teacher: Any, model: Any) -> str:
+    """Whose tokens a model's are: those of the teacher are what a student is to save, wherever the teacher runs."""
+    if model == teacher:
+        return TEACHER
+    return LOCAL if str(model).startswith(LOCAL_PREFIXES) else OTHER
+
+
 @styled
-def token_figure(conditions: Mapping[str, Mapping[str, Any]]) -> Figure | None:
-    """Tokens a test question, stacked by stage, input and output apart.
+def token_figure(conditions: Mapping[str, Mapping[str, Any]], teacher: Any = None) -> Figure | None:
+    """Tokens a test question, those of the teacher, of local and of other models apart; dollars below where they are known.
 
     Args:
         conditions: `conditions` of `metrics.json`; those without counted tokens or without `n` are left out.
+        teacher: Model string of the teacher.
     """
     rows = {name: value for name, value in conditions.items() if value.get("n") and any(_tokens(s) for s in stages_of(value).values())}
     if not rows:
         return None
-    segments = {}
-    # All conditions as one, so that a first condition with a single stage does not set the order.
-    for stage in stages_of({stage: usage for condition in rows.values() for stage, usage in stages_of(condition).items()}):
-        for side in ("input", "output"):
-            counts = [number(stages_of(c).get(stage, {}).get(f"{side}_tokens")) / c["n"] for c in rows.values()]
-            segments[f"{stage}: {side}"] = counts
-    figure, axes = canvas(0.45 * len(rows) + 1.5)
-    stacked_bars(axes, list(rows), segments, shades=2)
-    axes.set_xlabel("tokens a question")
+    counts = {name: _by_owner(name, condition, teacher) for name, condition in rows.items()}
+    owners = [owner for owner in (TEACHER, LOCAL, OTHER) if any(owner in count for count in counts.values())]
+    segments = {
+        f"{owner}: {side}": [counts[name].get(owner, {}).get(side, 0.0) / rows[name]["n"] for name in rows]
+        for owner in owners
+        for side in ("input", "output")
+    }
+    dollars = {name: usd for name, condition in rows.items() if (usd := _dollars(condition)) is not None}
+    height = 0.45 * len(rows) + 1.0
+    figure, plots = canvases([height, height] if any(dollars.values()) else [height + 0.3 * len(owners)])
+    stacked_bars(plots[0], list(rows), segments, shades=2, totals=[_total_words(counts[name], rows[name]["n"]) for name in rows])
+    plots[0].set_xlabel("tokens a question")
+    if any(dollars.values()):
+        _draw_dollars(plots[1], list(rows), dollars)
     return figure
+
+
+def _by_owner(name: str, condition: Mapping[str, Any], teacher: Any) -> dict[str, dict[str, float]]:
+    models = condition.get("models") or _models_by_name(name, teacher)
+    found: dict[str, dict[str, float]] = {}
+    for stage, usage in stages_of(condition).items():
+        sides = found.setdefault(owner_of(teacher, models.get(stage, models.get("solve", teacher))), {"input": 0.0, "output": 0.0})
+        for side in sides:
+            sides[side] += number(usage.get(f"{side}_tokens"))
+    return found
+
+
+def _models_by_name(name: str, teacher: Any) -> dict[str, Any]:
+    """Of a run by an earlier version, which did not write the models of a condition: students are local."""
+    decomposer, solver = stages_in(name) or ("teacher", name.partition("@")[2] or "solver")
+    local = {role: f"{LOCAL_PREFIXES[0]}{role}" for role in (decomposer, solver) if role.startswith(("S_", "student0", "joint", "fewshot"))}
+    return {"decompose": local.get(decomposer, teacher), "solve": local.get(solver, teacher)}
+
+
+def _total_words(counts: Mapping[str, Mapping[str, float]], n: float) -> str:
+    """The teacher's tokens, and what others add."""
+    sums = {owner: sum(sides.values()) / n for owner, sides in counts.items()}
+    teacher, rest = sums.pop(TEACHER, 0.0), sum(sums.values())
+    return f"{teacher:,.0f} + {rest:,.0f}" if rest else f"{teacher:,.0f}"
+
+
+def _dollars(condition: Mapping[str, Any]) -> float | None:
+    """Of 1,000 questions; None where a stage has no known price."""
+    prices: list[Any] = [usage.get("usd") for usage in stages_of(condition).values()]
+    return 1000 * sum(prices) / condition["n"] if all(map(is_number, prices)) else None
+
+
+def _draw_dollars(axes: Axes, names: Sequence[str], dollars: Mapping[str, float]) -> None:
+    axes.barh(range(len(names)), [dollars.get(name, 0.0) for name in names], height=0.62, color=COLOURS[4])
+    for y, name in enumerate(names):
+        text = usd_text(dollars.get(name))
+        axes.annotate(text, (dollars.get(name, 0.0), y), xytext=(5, 0), textcoords="offset points", va="center")
+    rows_axis(axes, names)
+    axes.set(xlim=(0, max(dollars.values()) * 1.25), xlabel="US dollars for 1,000 questions")
 
 
 @styled

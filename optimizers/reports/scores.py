@@ -19,6 +19,7 @@ from optimizers.reports.blocks import (
     reasons_text,
 )
 from optimizers.reports.read import RunFiles
+from optimizers.reports.replies import replies_table
 from optimizers.reports.run_figures import accuracy_figure
 
 _STATES = ("ok", "none_needed", "unparseable", "over_limit")
@@ -52,7 +53,11 @@ def _scores(run: RunFiles) -> list[Block]:
     picture = picture_or_text(
         "accuracy.png", accuracy_figure(run.conditions), _score_alt(run.conditions), "No condition has a score to draw."
     )
-    return [Text(text), Table(columns, rows, frozenset({0, len(columns) - 1})), picture]
+    table = Table(columns, rows, frozenset({0, len(columns) - 1}))
+    unread = Text(
+        "Replies that could not be read, or ended at the limit of tokens, in any stage; each question counts once in the last column:"
+    )
+    return [Text(text), table, picture, unread, replies_table(run.conditions.items())]
 
 
 def _score_row(condition: Mapping[str, Any], states: Iterable[str]) -> list[str]:

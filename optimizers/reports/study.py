@@ -17,14 +17,12 @@ from optimizers.reports.blocks import (
     interval_of,
     is_number,
     missing_text,
-    p_text,
     percent,
     percent_interval,
     picture_or_text,
-    points_difference,
-    points_interval,
 )
 from optimizers.reports.figures import COLOURS, FAINT, canvases, rows_axis, styled, upright_intervals
+from optimizers.reports.verdicts import difference_words
 from optimizers.reports.write import write_sections
 
 if TYPE_CHECKING:
@@ -85,7 +83,7 @@ def _recipe_line(found: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"Against the recipe as it stands (trial {against['recipe']}), paired on {against['n']} dev questions: "
-        f"{points_difference(against)} points (95 % interval {points_interval(against)}, p = {p_text(against['p'])}). "
+        f"{difference_words(against)}. "
         "The best of several is picked by these same questions, which flatters it; those of 'run' do not."
     ]
 

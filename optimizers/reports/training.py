@@ -77,8 +77,8 @@ def _training(run: RunFiles) -> list[Block]:
     trained = {name: value for name, value in students.items() if isinstance(value, Mapping)}
     blocks: list[Block] = []
     if trained:
-        columns = ["Student", "Rows", "Tokens", "Steps", "Seconds", "Final loss", "Model"]
-        blocks.append(Table(columns, [[name, *_training_row(value)] for name, value in trained.items()], frozenset({0, 6})))
+        columns = ["Student", "Rows", "Tokens", "Steps", "Seconds", *LOSSES, "Model"]
+        blocks.append(Table(columns, [[name, *_training_row(value)] for name, value in trained.items()], frozenset({0, 8})))
     else:
         blocks.append(missing_text("metrics.json records no finished training in this run."))
     alt = f"Training loss against step for {', '.join(run.progress) or 'no student'}; dashed on held-out rows."
@@ -90,5 +90,14 @@ def _training(run: RunFiles) -> list[Block]:
 
 def _training_row(value: Mapping[str, Any]) -> list[str]:
     seconds = f"{value['seconds']:,.0f}" if is_number(value.get("seconds")) else "n/a"
-    loss = f"{value['final_loss']:.4f}" if is_number(value.get("final_loss")) else "n/a"
-    return [*(count_text(value.get(key)) for key in ("rows", "tokens", "steps")), seconds, loss, plain_value(value.get("model"))]
+    counts = [count_text(value.get(key)) for key in ("rows", "tokens", "steps")]
+    return [*counts, seconds, *losses_of(value), plain_value(value.get("model"))]
+
+
+LOSSES = ("Last training loss (mean of 10 steps)", "Last dev loss", "Mean training loss")
+
+
+def losses_of(student: Mapping[str, Any]) -> list[str]:
+    """The losses of a training under `LOSSES`; an earlier version wrote the mean alone, as `final_loss`."""
+    mean = student.get("mean_train_loss", student.get("final_loss"))
+    return [f"{loss:.4f}" if is_number(loss) else "n/a" for loss in (student.get("last_train_loss"), student.get("last_dev_loss"), mean)]

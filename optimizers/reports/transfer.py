@@ -37,6 +37,7 @@ from optimizers.reports.cells import (
     words_of,
 )
 from optimizers.reports.read import REFERENCE, RunFiles
+from optimizers.reports.verdicts import outcome_words
 
 _FATES = {
     "decomposition": "better subquestions",
@@ -62,11 +63,21 @@ def transfer(run: RunFiles) -> list[Block]:
             panels.setdefault(label(run, cell), {})[pair] = (100 * score, points(cell, reference))
         record = comparison(run, cell, reference) if reference else None
         scores = [percent(score), percent_interval(cell), percent(score_of(reference)), points_text(points(cell, reference))]
-        rows.append([label(run, cell), *words_of(cell, "train", "test"), *scores, points_interval(record or {})])
-    columns = ["Condition", "Trained on", "Tested on", "Score", "95% interval", REFERENCE, "Difference, points", "95% interval of it"]
+        rows.append([label(run, cell), *words_of(cell, "train", "test"), *scores, points_interval(record or {}), outcome_words(record)])
+    columns = [
+        "Condition",
+        "Trained on",
+        "Tested on",
+        "Score",
+        "95% interval",
+        REFERENCE,
+        "Difference, points",
+        "95% interval of it",
+        "Verdict",
+    ]
     alt = "Heat maps of training task by test task, one a condition; the numbers are in the table below."
     picture = picture_or_text("transfer.png", drawn.transfer_figure(panels), alt, "No student has a score to draw.")
-    return [Text(_transfer_words(run, cells)), picture, Table(columns, rows, frozenset({0, 1, 2}))]
+    return [Text(_transfer_words(run, cells)), picture, Table(columns, rows, frozenset({0, 1, 2, 8}))]
 
 
 def _parts(cell: Cell) -> tuple[str, str]:

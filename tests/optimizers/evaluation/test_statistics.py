@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optimizers.evaluation.paired_intervals import mcnemar_bounds, sign_flip
 from optimizers.evaluation.statistics import Interval, holm, mcnemar, mean_interval, paired_comparison, questions_needed, retention
 
 NAN = math.nan
@@ -63,14 +64,73 @@ def test_fractional_interval_covers_the_mean_in_a_simulation():
     assert 0.88 <= covered <= 1
 
 
-def test_paired_interval_covers_the_difference_in_a_simulation():
-    rng = np.random.default_rng(2)
-    covered = []
-    for _ in range(120):
-        a, b = rng.random(120) < 0.8, rng.random(120) < 0.6
-        result = paired_comparison(by_id(a.astype(float)), by_id(b.astype(float)), resamples=999)
-        covered.append(result.low <= 0.2 <= result.high)
-    assert 0.88 <= np.mean(covered) <= 1
+def tables(n, wins, losses, repeats, rng):
+    """Counts of wins and losses of `repeats` test sets, and the share of their intervals that hold the true difference."""
+    drawn = rng.multinomial(n, [wins, losses, 1 - wins - losses], size=repeats)
+    bounds = [mcnemar_bounds(n, int(won), int(lost)) for won, lost, _ in drawn]
+    return drawn, np.array(bounds), np.mean([low - 1e-9 <= wins - losses <= high + 1e-9 for low, high in bounds])
+
+
+@pytest.mark.parametrize("n", [10, 50, 100, 200, 500])
+@pytest.mark.parametrize("discordant", [0.02, 0.04, 0.2, 0.5])
+@pytest.mark.parametrize("won", [0.5, 0.8, 1.0])
+def test_the_paired_interval_covers_the_truth_as_often_as_it_says_or_more(n, discordant, won):
+    drawn, bounds, covered = tables(n, discordant * won, discordant * (1 - won), 400, np.random.default_rng([n, int(100 * discordant)]))
+    # 400 repeats have a standard error of 1.1 % at 95 %.
+    assert covered >= 0.93
+    for (wins, losses, _), (low, high) in zip(drawn[:50], bounds, strict=False):
+        assert (low > 0 or high < 0) == (mcnemar(int(wins), int(losses)) < 0.05)
+
+
+@pytest.mark.parametrize(("n", "wins", "losses"), [(100, 3, 0), (10, 3, 0), (100, 4, 0), (8, 5, 0), (500, 9, 2)])
+def test_a_difference_that_the_test_does_not_see_is_in_no_interval(n, wins, losses):
+    a = [1.0] * wins + [0.0] * (n - wins)
+    b = [0.0] * wins + [1.0] * losses + [0.0] * (n - wins - losses)
+    found = paired_comparison(by_id(a), by_id(b))
+    assert found.p > 0.05 and found.low < 0 < found.delta < found.high
+    kept = retention(by_id([1.0] * n), by_id([1.0] * (n - wins) + [0.0] * wins))
+    assert losses or n < 10 or kept.low < 1 < kept.high
+
+
+def test_paired_bounds_are_the_quantiles_that_sampling_gives():
+    rng, size = np.random.default_rng(5), 400_000
+    for n, wins, losses in ((100, 10, 2), (100, 6, 5), (30, 20, 10)):
+        differing = wins + losses
+        share = rng.beta(wins, losses + 1, size)
+        rate = np.where(
+            share > 0.5,
+            rng.beta(differing, n - differing + 1, size),
+            1 if differing == n else rng.beta(differing + 1, max(1, n - differing), size),
+        )
+        assert mcnemar_bounds(n, wins, losses)[0] == pytest.approx(np.quantile((2 * share - 1) * rate, 0.025), abs=0.004)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.4, 0.5, 1.0]), st.sampled_from([0.0, 0.4, 0.5, 1.0])), min_size=1, max_size=30))
+def test_the_interval_of_part_marks_leaves_0_out_where_the_test_does(pairs):
+    a, b = by_id([x for x, _ in pairs]), by_id([y for _, y in pairs])
+    found, mirrored = paired_comparison(a, b, resamples=499), paired_comparison(b, a, resamples=499)
+    assert (found.low > 0 or found.high < 0) == (found.p < 0.05)
+    assert -1 <= found.low <= found.high <= 1
+    assert mirrored[2:5] == pytest.approx((-found.high, -found.low, found.p))
+
+
+@pytest.mark.parametrize("n", [10, 20, 50, 100])
+@pytest.mark.parametrize(("rate", "shift"), [(0.05, 0.0), (0.05, 0.3), (0.3, 0.3), (1.0, 0.0), (1.0, 0.3)])
+def test_the_interval_of_part_marks_covers_the_truth(n, rate, shift):
+    rng, repeats = np.random.default_rng([n, int(100 * rate), int(10 * shift)]), 150
+    marks = np.array([0, 0.4, 0.5, 0.67, 0.8, 1.0])
+    a = rng.choice(marks, (repeats, n), p=[0.3, 0.1, 0.1, 0.1, 0.1, 0.3])
+    other = rng.choice(marks, (repeats, n), p=[0.3 + shift, 0.1, 0.1, 0.1, 0.1, 0.3 - shift])
+    b = np.where(rng.random((repeats, n)) < rate, other, a)
+    bounds = [sign_flip(difference, 0.95, 0, 399)[:2] for difference in a - b]
+    # Three standard errors of 95 % over 150 repeats.
+    assert np.mean([low <= rate * shift <= high for low, high in bounds]) >= 0.897
+
+
+def test_one_shared_question_with_a_part_mark_is_compared():
+    found = paired_comparison({"1": 0.4, "2": 1.0}, {"1": 0.9, "3": 1.0})
+    assert found == pytest.approx((1, -0.5, -1, 1, 1, 0, 1, 0))
 
 
 def test_mcnemar_is_the_binomial_tail():
@@ -87,10 +147,10 @@ def test_comparison_of_binary_scores(pairs):
     result, mirrored = paired_comparison(a, b, resamples=499), paired_comparison(b, a, resamples=499)
     assert result.delta == pytest.approx(np.mean(list(a.values())) - np.mean(list(b.values())))
     assert (mirrored.delta, mirrored.wins, mirrored.losses) == pytest.approx((-result.delta, result.losses, result.wins))
-    assert (mirrored.low, mirrored.high) == pytest.approx((-result.high, -result.low), nan_ok=True, abs=0.03)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-result.high, -result.low))
     assert result.p == mirrored.p == mcnemar(result.wins, result.losses)
     assert result.wins + result.losses + result.ties == result.n == len(pairs)
-    assert len(pairs) < 2 or -1 <= result.low <= result.delta <= result.high <= 1
+    assert -1 <= result.low <= result.delta <= result.high <= 1
 
 
 def test_comparison_pairs_by_id_and_skips_what_one_side_did_not_score():
@@ -112,13 +172,17 @@ def test_sign_flip_test_of_fractions_is_the_count_over_all_sign_patterns():
 def test_agreement_everywhere_is_not_certainty():
     same = by_id([1.0] * 15 + [0.0] * 5)
     result = paired_comparison(same, same)
-    bound = wilson(0, 20)[1]
+    # Clopper and Pearson's bound on what was seen in none of 20.
+    bound = 1 - 0.025 ** (1 / 20)
     assert result == pytest.approx((20, 0, -bound, bound, 1.0, 0, 0, 20))
     kept = retention(same, same)
     assert kept == pytest.approx((1, 1 - bound / 0.75, 1 + bound / 0.75, 20))
+    marks = by_id([0.5] * 20)
+    assert paired_comparison(marks, marks)[:5] == pytest.approx((20, 0, -bound, bound, 1.0))
     right, wrong = by_id([1.0] * 20), by_id([0.0] * 20)
-    assert paired_comparison(right, wrong)[:4] == pytest.approx((20, 1, 1 - 2 * bound, 1))
-    assert retention(wrong, right) == pytest.approx((0, 0, bound, 20))
+    found = paired_comparison(right, wrong)
+    assert (found.delta, found.high) == pytest.approx((1, 1)) and 0.6 < found.low < 1
+    assert retention(wrong, right) == pytest.approx((0, 0, 1 - found.low, 20))
 
 
 def test_a_comparison_in_a_file_has_all_that_was_counted():

@@ -64,3 +64,11 @@ def test_students_are_compared_with_the_teacher_the_untrained_and_their_sibling(
     assert rows["books", "S_D-R+teacher", "teacher+teacher"]["losses"] == 3
     assert ("books", "S_D-R+teacher", "S_D-T+teacher") not in rows
     assert all(row["p_holm"] >= row["p"] for row in rows.values())
+
+
+def test_a_pair_that_are_each_others_reference_is_counted_once():
+    cells = [measured("teacher+teacher", "xxxxxx"), measured("single-stage-cot", "......"), measured("student0+teacher", "xx....")]
+    rows = _comparisons(cells, table(*cells))
+    pairs = [frozenset((row["a"], row["b"])) for row in rows]
+    assert len(pairs) == len(set(pairs)) == 2
+    assert rows[0]["p_holm"] == 2 * rows[0]["p"]

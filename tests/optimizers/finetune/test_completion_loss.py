@@ -32,3 +32,12 @@ def test_layers_compute_in_the_format_that_the_manifest_will_name(tiny_model, tm
     assert seen == {dtype}
     assert str(dtype).removeprefix("torch.") == trainer._dtype_name(spec)
     assert dataclasses.is_dataclass(built.args) and built.args.bf16 is has_bf16
+
+
+def test_a_training_ends_with_its_last_losses_and_not_with_its_mean():
+    log = [{"loss": loss, "step": step} for step, loss in enumerate([3.0] * 90 + [0.02, 0.01] * 5)] + [{"train_loss": 2.7}]
+    log.insert(50, {"eval_loss": 0.5})
+    log.append({"eval_loss": 0.03})
+    found = trainer._losses(log, 2.7)
+    assert found == {"last_train_loss": pytest.approx(0.015), "last_dev_loss": 0.03, "mean_train_loss": 2.7}
+    assert trainer._losses([], 0.0) == {"last_train_loss": None, "last_dev_loss": None, "mean_train_loss": 0.0}

@@ -98,7 +98,7 @@ def test_an_improvement_tells_every_round_and_test(tmp_path):
     assert "> Incomplete: 2 dollars are spent. The same command continues." in text
     assert "| 0 |  |  | 0 | 0 | 25.0% | 5.0% to 70.0% | 1,554 | 12 | no price | 0 |" in text
     assert "| 1 (best) | 1,200 | 30% | 30 | 40 | 50.0% (not all asked) | 5.0% to 70.0% | 1,554 | 12 | $0.0123 | 61 |" in text
-    assert "(20, paired): round 0 40.0%, round 1 50.0%; difference +10.0 points (-5.0 to +25.0), p = 0.3000." in text
+    assert "(20, paired): round 0 40.0%, round 1 50.0%; difference +10.0 points (95% interval -5.0 to +25.0; p = 0.3000: " in text
     assert "On the test questions of the run's own task: round 0 70.0%." in text
     assert "](figures/improve.png)" in text and (tmp_path / "figures" / "improve.png").exists()
 
@@ -123,7 +123,9 @@ def test_a_study_tells_every_trial(tmp_path):
     assert "> Incomplete: interrupted. What is below is the best so far; the same command continues." in text
     assert "Best: trial 0, 50.0% (training.learning_rate = 0.001). 'divide-or-conquer run @ best.toml'" in text
     assert "Pareto front (higher score or lower cost): trials 0, 1." in text
-    assert "(trial 0), paired on 4 dev questions: +25.0 points (95 % interval -10.0 to +60.0, p = 0.5000)." in text
+    assert (
+        "(trial 0), paired on 4 dev questions: +25.0 points (95% interval -10.0 to +60.0; p = 0.5000: no difference can be shown)." in text
+    )
     assert "What the score depends on (PED-ANOVA): training.learning_rate 100.0%." in text
     assert "| 0 | complete | 0.001 | 50.0% | 10.0% to 90.0% | 3.5 | 2 | the recipe as it stands |" in text
     assert "| 2 | fail | 0.001 |  |  |  |  | TrainingError: the disk<br>is full (retry of 1) |" in text
@@ -163,8 +165,8 @@ def test_a_compilation_tells_every_candidate_that_was_up_for_choice(tmp_path):
     assert "| 1 (best) (found) | decompose: new instructions, 1 demos | 10 | 50.0% | 20.0% to 80.0% | 1 | 36 | $2.000 |" in text
     assert "\n| 2 " not in text and "1 further sets of prompts only wrote demos" in text
     assert (
-        "70.0% (40.0% to 80.0%) compiled, 60.0% (40.0% to 80.0%) uncompiled; paired difference +10.0 points (-2.0 to +22.0), p = 0.1250."
-        in text
+        "70.0% (40.0% to 80.0%) compiled, 60.0% (40.0% to 80.0%) uncompiled; paired difference +10.0 points "
+        "(95% interval -2.0 to +22.0; p = 0.1250: no difference can be shown)." in text
     )
     assert "Paid in all: 1,036 calls, 324 input and 99 output tokens, without a known price." in text
     assert r"| 1 | q1 | &lt;script&gt;" in text
@@ -178,7 +180,10 @@ def test_a_compilation_that_found_nothing_better_says_so(tmp_path):
     # A compilation by an earlier version did not count how many questions a candidate answered.
     del found["candidates"][0]["answered"]
     text = written(compilation, found, tmp_path, "compiled")
-    assert "beats the uncompiled program, which is what was saved." in text and "On 20 dev questions it has 60.0% (40.0% to 80.0%)." in text
+    assert (
+        "scores higher than the uncompiled program, which is what was saved." in text
+        and "On 20 dev questions it has 60.0% (40.0% to 80.0%)." in text
+    )
     assert "| 0 (best) | uncompiled | 4 train | 100.0% | 50.0% to 100.0% | 0 | n/a | n/a |" in text
 
 

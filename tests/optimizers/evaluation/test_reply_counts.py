@@ -1,0 +1,47 @@
+"""Replies that could not be read, counted on lines written by hand."""
+
+from __future__ import annotations
+
+from optimizers.evaluation.evaluate import summarise
+from optimizers.evaluation.reply_counts import reply_counts
+from optimizers.reports.replies import counts_of, replies_table, reply_warnings
+
+
+def line(number=0, **changes):
+    known = {"id": str(number), "score": 1.0, "state": "ok", "detail": "", "unparsed": False, "error": None, "cut_off": False, "usage": {}}
+    return {**known, **changes}
+
+
+def test_each_kind_is_counted_and_each_question_once_in_all():
+    lines = [
+        line(1),
+        line(2, state="unparseable", unparsed=True, cut_off=True),
+        line(3, detail="no marked final answer", score=0.0),
+        line(4, unparsed=True),
+        line(5, error="unparseable: '...'", state=None, score=0.0),
+        line(6, cut_off=True),
+    ]
+    found = {"n": 6, "no_marked_answer": 1, "unparseable": 3, "cut_off": 2, "any": 5}
+    assert reply_counts(lines) == found == summarise(lines)["counts"]
+
+
+def test_what_earlier_lines_do_not_tell_is_not_called_none():
+    old = {key: value for key, value in line().items() if key in ("id", "score", "state", "error", "usage")}
+    assert reply_counts([old])["cut_off"] is None
+    assert reply_counts([]) == {"n": 0, "no_marked_answer": 0, "unparseable": 0, "cut_off": None, "any": 0}
+    assert replies_table([("old", {"n": 1, "counts": reply_counts([old])})]).rows == [
+        ["old", "1", "0 (0.0%)", "not counted", "0 (0.0%)", "0 (0.0%)"]
+    ]
+    assert counts_of({"n": 9, "unparsed": 2, "states": {"unparseable": 1}}) == {"n": 9, "unparseable": 2, "any": 2}
+    assert counts_of({"n": 9}) == {}
+
+
+def test_more_than_one_reply_in_twenty_is_said_at_the_top():
+    unread = [line(number, state=None, unparsed=True, score=0.0) for number in range(9)]
+    entry = summarise(unread)
+    assert entry["failed"] == 0
+    (warning,) = reply_warnings([("single-stage-cot", entry)])
+    assert warning.tone == "warning" and warning.text.startswith(
+        "single-stage-cot: 9 (100.0%) of 9 questions have replies that are unreadable or cut off (9 unparseable)"
+    )
+    assert reply_warnings([("fine", summarise([*unread[:1], *(line(number) for number in range(19))]))]) == []

@@ -14,7 +14,7 @@ from optimizers.labelling.journal import digest
 from optimizers.labelling.samples import Call, Collected, Sample
 from programs.adapter import adapter_by_name
 from programs.signatures import NO_DECOMPOSITION
-from programs.tasks.base import normalize_answer
+from programs.tasks import equal_answers
 
 Row = dict[str, Any]
 Rewrite = Callable[[dict[str, Any], dspy.Example], dict[str, Any]]
@@ -66,7 +66,7 @@ class RowMaker:
         target = self.rewrite(outputs, example) if self.rewrite else outputs
         row = {"id": sample.example_id, "sample": sample.sample, "messages": self._messages(call.predictor, call.inputs, target)}
         # Another answer above a chain that leads elsewhere (the paper's S_E-A): marked, for the reader to judge.
-        changed = "answer" in outputs and normalize_answer(str(outputs["answer"])) != normalize_answer(str(target["answer"]))
+        changed = "answer" in outputs and outputs["answer"] != target["answer"] and not equal_answers(outputs["answer"], target["answer"])
         return {**row, "overwritten": True} if changed else row
 
     def _messages(self, name: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> list[dict[str, str]]:

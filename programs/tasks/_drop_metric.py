@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _LEAD_IN = re.compile(r"\banswer(?:\s+is\b\s*:?|\s*:)", re.IGNORECASE)
+_MARKDOWN = re.compile(r"\*\*|__|`")
 _REMARK = re.compile(r"\s*\(?(?:note|explanation)\s*:", re.IGNORECASE)
 
 
@@ -104,7 +105,7 @@ def strict(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, 
     # Spans that have a semicolon or a line end themselves could not be read apart.
     if any(text.strip() == join_spans(spans) for spans in usable(alternates)):
         return 1.0, 1.0
-    return best_of(_read_spans(text), alternates)
+    return best_of(_read_spans(_MARKDOWN.sub("", text)), alternates)
 
 
 def lenient(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, float, float]:

@@ -22,7 +22,7 @@ _SAME |= dict.fromkeys(("kilometer", "kilometers", "kilometre", "kilometres"), "
 # What denies, doubts or takes back an answer; in front of it, or (of the second kind) behind it.
 _DENIALS = frozenset(
     """not never neither nor isnt wasnt arent werent dont doesnt didnt cant couldnt wont wouldnt cannot unlikely except
-    without besides whether""".split()
+    without besides whether than unlike instead""".split()
 )
 _DOUBTS = frozenset("or either maybe perhaps possibly unsure uncertain unclear unknown might could if guessing wrong incorrect".split())
 _TAKEN_BACK = frozenset("wait actually rather instead sorry correction".split())
@@ -185,7 +185,8 @@ def _is_doubted(before: Sequence[str]) -> bool:
 
 
 def _is_taken_back(after: Sequence[str]) -> bool:
-    text = " ".join(after)
+    text = re.sub(r"\b(?:rather than|instead of)\b", "", " ".join(after))
+    after = text.split()
     return _says_no(after) or bool((_DOUBTS | _TAKEN_BACK) & set(after)) or bool(_DENIED_AFTER.match(text) or _UNSURE.search(text))
 
 

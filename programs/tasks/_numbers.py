@@ -66,7 +66,7 @@ _NUMBER = re.compile(
 )
 _LETTERS = {"k": 10**3, "m": 10**6, "mn": 10**6, "mln": 10**6, "b": 10**9, "bn": 10**9}
 _GOES_ON = re.compile(
-    r"[^\S\n]*(?:[-+*/x^=~,&]|\bto\b|\band\b|(?:[^\W\d_]{1,20}[^\S\n])?\bor\b)[^\S\n]?[$€£]?[^\S\n]?[0-9(]", re.IGNORECASE
+    r"[^\S\n]*(?:[-+*/x^=~,&]|\bto\b|(?:[^\W\d_]{1,20}[^\S\n])?\b(?:and|or)\b)[^\S\n]?[$€£]?[^\S\n]?[0-9(]", re.IGNORECASE
 )
 _SCALE_ASKED = re.compile(
     r"\b(?:how many|number of|in|many more|many fewer)\s+(?:full |whole )?(dozen|hundred|thousand|million|billion|trillion)s?\b",

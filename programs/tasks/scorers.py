@@ -168,7 +168,8 @@ def _label_of(text: str, options: dict[str, str]) -> str:
     # A label alone is the label, even where it is the text of another option.
     if len(by_text) == 1 and canonical(said).upper() not in options:
         return by_text[0]
-    for start in [0, *(match.end() for match in reversed(list(_LEAD_IN.finditer(said))))]:
+    # The last ones are enough, as each looks through the rest of the text.
+    for start in [0, *(match.end() for match in reversed(list(_LEAD_IN.finditer(said))[-20:]))]:
         label = _leading_label(said[start:], options)
         if label:
             return label

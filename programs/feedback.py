@@ -7,7 +7,7 @@ from typing import Any
 import dspy
 
 from programs.lms.ledger import Usage
-from programs.modules import TwoStage
+from programs.modules import TwoStage, with_answer_format
 from programs.signatures import Answer, DecomposeWithAttempt
 from programs.tasks.base import Task
 
@@ -21,7 +21,7 @@ def feedback_two_stage(
     )
     for stage, model in (("attempt", solver), ("decompose", decomposer), ("solve", solver)):
         getattr(program, stage).set_lm(model)
-    return program
+    return with_answer_format(program, task)
 
 
 class FeedbackTwoStage(TwoStage):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
@@ -17,6 +17,8 @@ from programs.lms.trained_prompts import UNTOLD, TrainedPrompt, trained_to_decom
 from programs.signatures import Answer, Decompose, ShortAnswer, Solve
 from programs.tasks.base import Task
 
+P = TypeVar("P", bound=dspy.Module)
+
 
 def two_stage(
     task: Task, decomposer: dspy.LM | None, solver: dspy.LM | None, adapters: dict[str, dspy.Adapter | str] | None = None
@@ -28,6 +30,15 @@ def two_stage(
     program = TwoStage(max_subquestions=task.max_subquestions, decomposer_sees_context=task.decomposer_sees_context, adapters=adapters)
     for stage, model in (("decompose", decomposer), ("solve", solver)):
         getattr(program, stage).set_lm(model)
+    return with_answer_format(program, task)
+
+
+def with_answer_format(program: P, task: Task) -> P:
+    """`program`, whose answering stages are told the task's `answer_format`; as it was for a task without one."""
+    for predictor in program.predictors() if task.answer_format else []:
+        instructions = predictor.signature.instructions
+        if "answer" in predictor.signature.output_fields and task.answer_format not in instructions:
+            predictor.signature = predictor.signature.with_instructions(f"{instructions} {task.answer_format}")
     return program
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import dspy
 
-from programs.tasks.base import identity, normalize_answer
+from programs.tasks.base import canonical, identity
 
 _SENTENCE_END = re.compile(r"[.!?:]\W*$")
 
@@ -48,7 +48,7 @@ def find_leaks(train: Iterable[dspy.Example], test: Sequence[dspy.Example], *, n
         same context and question.
 
     Near: one training question holds at least `share` of the distinct word n-grams of the test question, after
-        `normalize_answer`. 8-grams are PaLM's (Chowdhery et al. 2022, section 8, at 70 %); GPT-3 took 13-grams (Brown
+        `programs.tasks.base.canonical`. 8-grams are PaLM's (Chowdhery et al. 2022, section 8, at 70 %); GPT-3 took 13-grams (Brown
         et al. 2020, appendix C). Those search whole corpora; here questions are compared one by one, so that a lower
         share will do, and questions that share only a template are left alone:
 
@@ -159,7 +159,7 @@ class _NearSearch:
         self._test = test
         self._positions: dict[str, dict[str, list[int]]] = {}
         for at, example in test.items():
-            by_context = self._positions.setdefault(normalize_answer(example.question), {})
+            by_context = self._positions.setdefault(canonical(example.question), {})
             by_context.setdefault(_context(example), []).append(at)
         self._questions = _Overlap(self._positions, n, share)
         self._contexts = _Overlap({context for by_context in self._positions.values() for context in by_context}, n, share)
@@ -168,7 +168,7 @@ class _NearSearch:
     def compare(self, train: dspy.Example) -> None:
         """Note the test examples that `train` nearly repeats."""
         contexts = self._like_context(train)
-        for question, share in self._questions.repeated_in(normalize_answer(train.question)).items():
+        for question, share in self._questions.repeated_in(canonical(train.question)).items():
             by_context = self._positions[question]
             for context in by_context if contexts is None else by_context.keys() & contexts:
                 for at in by_context[context]:
@@ -191,7 +191,7 @@ class _NearSearch:
 
 
 def _context(example: dspy.Example) -> str:
-    return normalize_answer(example.get("context") or "")
+    return canonical(example.get("context") or "")
 
 
 class _Overlap:
@@ -222,16 +222,16 @@ class _Overlap:
 
 
 def _same_names(test: str, train: str) -> bool:
-    names, numbers = _names(test), {word for word in normalize_answer(test).split() if _is_number(word)}
+    names, numbers = _names(test), {word for word in canonical(test).split() if _is_number(word)}
     wanted = names | numbers
-    return not names or len(wanted & set(normalize_answer(train).split())) >= _NAMES_SHARE * len(wanted)
+    return not names or len(wanted & set(canonical(train).split())) >= _NAMES_SHARE * len(wanted)
 
 
 def _names(question: str) -> set[str]:
     """Words with a capital that does not come from the start of a sentence."""
     words = question.split()
     inner = [word for before, word in pairwise(words) if not _SENTENCE_END.search(before)]
-    return {normalize_answer(word) for word in inner if word.lstrip("\"'(“‘$")[:1].isupper()} - {""}
+    return {part for word in inner if word.lstrip("\"'(“‘$")[:1].isupper() for part in canonical(word).split()}
 
 
 def _is_number(word: str) -> bool:

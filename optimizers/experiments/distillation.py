@@ -25,7 +25,7 @@ from optimizers.screening.policy import Policy, PolicyModels, answer_free, confi
 from optimizers.screening.precision import write_measures
 from programs.lms.engine import unload_all
 from programs.lms.ledger import Usage
-from programs.modules import SingleStage, TwoStage
+from programs.modules import SingleStage, TwoStage, with_answer_format
 
 STANDS_IN_TEST = "stands_in_test"
 """Why a further row was not made: it repeats a question that is reported."""
@@ -144,7 +144,7 @@ class Distillation:
             check_asking(self._policy(name), teacher, self._limits())
 
     def _policy(self, name: str) -> Policy:
-        models = PolicyModels(self.roles.judge, lambda form: self.roles.single_stage(form, "teacher"))
+        models = PolicyModels(self.roles.judge, lambda form: with_answer_format(self.roles.single_stage(form, "teacher"), self.task))
         return configured_policy(name, self.config.screening, models)
 
     def _measure(self) -> None:
@@ -232,7 +232,8 @@ class Distillation:
         if recipe.teacher == "feedback":
             return self.roles.feedback(self.task, "student0", "solver"), self.roles.feedback(self.task, "teacher", "teacher")
         if recipe.teacher != "two-stage":
-            return self.roles.single_stage(recipe.teacher, "student0"), self.roles.single_stage(recipe.teacher, "teacher")
+            student, teacher = (self.roles.single_stage(recipe.teacher, role) for role in ("student0", "teacher"))
+            return with_answer_format(student, self.task), with_answer_format(teacher, self.task)
         solver = "student0" if "solve" in recipe.stages else "solver"
         return self.roles.two_stage(self.task, "student0", solver), self.roles.two_stage(self.task, "teacher", "teacher")
 

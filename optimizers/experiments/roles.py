@@ -20,7 +20,7 @@ from programs.lms.artifacts import Artifact, open_artifact, register
 from programs.lms.catalog import lm as make_lm
 from programs.lms.catalog import missing_key
 from programs.lms.ledger import Prices
-from programs.modules import SingleStage, TwoStage, two_stage
+from programs.modules import SingleStage, TwoStage, two_stage, with_answer_format
 from programs.signatures import Decompose
 from programs.tasks.base import Task
 
@@ -126,7 +126,7 @@ class Roles:
         if self.teacher_program:
             roles = {"decompose": decomposer, "solve": solver}
             self.teacher_program.put_into(program, [stage for stage, role in roles.items() if self._is_teacher(role)])
-        return program
+        return with_answer_format(program, task)
 
     def _is_teacher(self, role: str) -> bool:
         return role == "teacher" or (role == "solver" and self.config.solver is None)
@@ -152,9 +152,9 @@ class Roles:
             adapters: dict[str, dspy.Adapter | str] | None = {"follow_up": fixed, "answer": fixed} if fixed else None
             asking = Interactive(max_turns=task.max_subquestions or 4, adapters=adapters)
             asking.set_lm(wrap(self.model(condition.solver)))
-            return asking
+            return with_answer_format(asking, task)
         if condition.decomposer is None:
-            return self.single_stage(condition.form, condition.solver, wrap)
+            return with_answer_format(self.single_stage(condition.form, condition.solver, wrap), task)
         if condition.with_feedback:
             named = condition.decomposer
             return self.feedback(task, named if named in TRAINED else named.removesuffix(FEEDBACK), condition.solver, wrap)

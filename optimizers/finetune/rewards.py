@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dspy
 
 from optimizers.labelling.samples import Sample
-from programs.tasks.base import Task, abstains, normalize_answer
+from programs.tasks import Task, equal_answers
+from programs.tasks.base import abstains
 
 REWARDS = ("score", "gain", "agreement")
 """The solver's score; its gain over the solver's single-stage score; or, without reference answers, agreement with the majority."""
@@ -28,15 +28,15 @@ def agreed(answers: Sequence[str | None], min_share: float) -> list[float | None
 
     Args:
         answers: One for each decomposition of the same question; None where there is no answer, which counts against the share.
-        min_share: Share of all answers that must equal the most frequent one after `normalize_answer`. Of equally
+        min_share: Share of all answers that must equal the most frequent one by `equal_answers`. Of equally
             frequent ones the first counts. An answer that says that there is none (`ABSTENTIONS`) never wins.
     """
-    votes = [None if answer is None else normalize_answer(answer) for answer in answers]
-    counted = Counter(vote for vote in votes if vote and not abstains(vote))
-    winner, count = counted.most_common(1)[0] if counted else ("", 0)
-    if count == 0 or count < min_share * len(votes):
-        return [None] * len(votes)
-    return [float(vote == winner) for vote in votes]
+    candidates = [answer for answer in answers if answer is not None and not abstains(answer)]
+    votes = [[float(equal_answers(answer, candidate)) for answer in answers] for candidate in candidates]
+    winning = max(votes, key=sum, default=[])
+    if sum(winning) == 0 or sum(winning) < min_share * len(answers):
+        return [None] * len(answers)
+    return list(winning)
 
 
 class Rewards:

@@ -17,7 +17,7 @@ from optimizers.labelling.journal import digest
 from optimizers.labelling.samples import Call, Collected, Sample
 from programs.adapter import adapter_by_name
 from programs.signatures import NO_DECOMPOSITION
-from programs.tasks.base import normalize_answer
+from programs.tasks import equal_answers
 
 Row = dict[str, Any]
 Rewrite = Callable[[dict[str, Any], dspy.Example], dict[str, Any]]
@@ -96,7 +96,7 @@ class RowMaker:
         row = {"id": sample.example_id, "sample": sample.sample, "messages": self._messages(call.predictor, call.inputs, target)}
         # Another answer above a chain that leads elsewhere (the paper's S_E-A): marked, for the reader to judge.
         both = "answer" in outputs and "answer" in target
-        changed = both and normalize_answer(str(outputs["answer"])) != normalize_answer(str(target["answer"]))
+        changed = both and outputs["answer"] != target["answer"] and not equal_answers(outputs["answer"], target["answer"])
         return {**row, "overwritten": True} if changed else row
 
     def _rewritten(self, outputs: dict[str, Any], example: dspy.Example) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from optimizers.settings.improve import ImproveConfig
 from programs.baselines.hidden_question import with_hidden_question
 from programs.feedback import FeedbackTwoStage
 from programs.lms.ledger import Usage
-from programs.modules import SingleStage, TwoStage, module_lm
+from programs.modules import SingleStage, TwoStage, module_lm, with_answer_format
 from programs.tasks.base import Task
 
 _TARGET = "decompose"
@@ -146,6 +146,7 @@ class Attempts:
         adapters: dict[str, dspy.Adapter | str] = {"answer": self.student.adapter_of("solve")}
         program = SingleStage(chain_of_thought=self.context.settings.alone.endswith("-cot"), adapters=adapters)
         program.set_lm(module_lm(self.student.solve))
+        with_answer_format(program, self.context.task)
         found = self._collect(program, "solver alone", 1, None)
         by_id = {example_key(example): example for example in self.questions}
         scores = {

@@ -24,7 +24,7 @@ from programs.compiled.frozen import Frozen
 from programs.compiled.state import STAGES, CompiledPrompts
 from programs.lms.catalog import lm as make_lm
 from programs.lms.ledger import Ledger, Prices
-from programs.modules import TwoStage
+from programs.modules import TwoStage, with_answer_format
 from programs.signatures import Decompose, Solve
 from programs.tasks.base import identity
 
@@ -104,6 +104,7 @@ class Compilation:
         program = Watched(watch, **parts, **options) if watch else TwoStage(**parts, **options)
         if self.start:
             self.start.put_into(program)
+        with_answer_format(program, self.task)
         if watch and frozen:
             for stage in [stage for stage in STAGES if stage not in self.stages]:
                 setattr(program, stage, Frozen(getattr(program, stage)))

@@ -7,7 +7,7 @@ from typing import Any
 import dspy
 
 from programs.signatures import NO_DECOMPOSITION
-from programs.tasks.base import normalize_answer
+from programs.tasks import equal_answers
 
 _RESCUE = {
     True: "With the reference subquestions the solver answers it right, so the decomposition stage is what failed.",
@@ -59,7 +59,7 @@ def _on_decomposition(example: dspy.Example, prediction: Any, score: float) -> l
 
 
 def _against_reference(asked: list[str], reference: list[str]) -> str:
-    if [normalize_answer(line) for line in asked] == [normalize_answer(line) for line in reference]:
+    if len(asked) == len(reference) and all(map(equal_answers, asked, reference)):
         return "They are those of the reference, so the solving stage failed, not this one."
     wanted = _numbered(reference) if reference else NO_DECOMPOSITION
     return f"The reference decomposition is: {wanted}. The difference to it is the likely cause."
@@ -85,7 +85,7 @@ def _on_solution(example: dspy.Example, prediction: Any, score: float) -> list[s
 def _first_slip(answers: list[str], reference: list[str]) -> str:
     for number, wanted in enumerate(reference, 1):
         given = answers[number - 1] if number <= len(answers) else None
-        if given is None or normalize_answer(str(given)) != normalize_answer(str(wanted)):
+        if given is None or not equal_answers(given, wanted):
             return f"The first that differs from the reference is number {number}, which is {_short(wanted)} there."
     return "These are those of the reference, so the last step, from them to the final answer, failed."
 

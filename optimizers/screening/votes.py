@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 
 from optimizers.labelling.samples import Sample
-from programs.tasks.base import Score, normalize_answer
+from programs.tasks import Score, equal_answers
 
 Scorer = Callable[[dspy.Example, Any], Score]
 
@@ -64,15 +64,15 @@ def same_answer(score: Scorer | None, example: dspy.Example, a: str, b: str) -> 
     """Whether two answers are equal by the task's own rule: each is right where the other is the reference.
 
     The scorer is given the example's inputs and one of the answers, never the reference answer. Where it can judge in one
-    direction only (a sentence is no reference for a number), that one decides; where it cannot judge at all, SQuAD's
-    normalisation (`normalize_answer`) does.
+    direction only (a sentence is no reference for a number), that one decides; where it cannot judge at all, `equal_answers`
+    does.
     """
     if a == b:
         return True
     judged = [found for found in (_against(score, example, a, b), _against(score, example, b, a)) if not found.is_unscored]
     if judged:
         return all(found.value >= 1.0 for found in judged)
-    return normalize_answer(a) == normalize_answer(b) != ""
+    return equal_answers(a, b)
 
 
 def _against(score: Scorer | None, example: dspy.Example, gold: str, answer: str) -> Score:

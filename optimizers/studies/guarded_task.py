@@ -11,7 +11,10 @@ from programs.tasks.base import Score, Task
 
 T = TypeVar("T")
 METRIC_RAISED = "the metric raised"
-_TAKEN_OVER = ("name", "summary", "measure", "typical_characters", "path", "scoring", "max_subquestions", "decomposer_sees_context")
+_TAKEN_OVER = (
+    *("name", "summary", "measure", "typical_characters", "path", "scoring", "answer_format"),
+    *("max_subquestions", "decomposer_sees_context"),
+)
 
 
 class GuardedTask(Task):

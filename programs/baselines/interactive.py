@@ -11,7 +11,7 @@ from programs.adapter import read_lines
 from programs.lms.ledger import Usage
 from programs.modules import Staged
 from programs.signatures import NO_FOLLOW_UP, Answer, FollowUp
-from programs.tasks.base import normalize_answer
+from programs.tasks.base import canonical, normalize_answer
 
 STOPPED = ("done", "turn_limit", "repeated", "unparseable")
 """Why no further follow-up was asked."""
@@ -120,12 +120,12 @@ def read_follow_up(reply: str | None, asked: Sequence[str]) -> tuple[str, str]:
     Returns:
         The follow-up, and ""; or "", and why there is none: `done`, `repeated` or `unparseable`.
     """
-    before = {normalize_answer(question) for question in asked}
+    before = {canonical(question) for question in asked}
     for line in read_lines(str(reply or "")):
         if _is_opt_out(line):
             return "", "done"
         if "?" in line:
-            return ("", "repeated") if normalize_answer(line) in before else (line, "")
+            return ("", "repeated") if canonical(line) in before else (line, "")
     return "", "unparseable"
 
 

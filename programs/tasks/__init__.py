@@ -1,6 +1,20 @@
 """Tasks by name: `load_task("multihop").load("test", 100)`."""
 
-from programs.tasks.base import SPLITS, Score, Task, exact_match, normalize_answer, overlapping
+from programs.tasks._equality import equal_answers
+from programs.tasks.base import NO_FINAL_ANSWER, SPLITS, Score, Task, exact_match, normalize_answer, overlapping
 from programs.tasks.registry import TASKS, load_task, task_class, task_names
 
-__all__ = ["SPLITS", "TASKS", "Score", "Task", "exact_match", "load_task", "normalize_answer", "overlapping", "task_class", "task_names"]
+__all__ = [
+    "NO_FINAL_ANSWER",
+    "SPLITS",
+    "TASKS",
+    "Score",
+    "Task",
+    "equal_answers",
+    "exact_match",
+    "load_task",
+    "normalize_answer",
+    "overlapping",
+    "task_class",
+    "task_names",
+]

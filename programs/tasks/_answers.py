@@ -18,6 +18,17 @@ def reply_text(prediction: Any) -> str:
     return "\n".join(_text(part) for value in values for part in (value if isinstance(value, list | tuple) else [value]))
 
 
+def as_text(value: Any) -> str:
+    """Any value as text: nothing for None, and for what cannot be written."""
+    if isinstance(value, str):
+        return value
+    try:
+        return "" if value is None else str(value)
+    except Exception:
+        # Python refuses to write integers of more than 4,300 digits, and a `__str__` may raise anything.
+        return ""
+
+
 def _field(prediction: Any, name: str) -> Any:
     try:
         return getattr(prediction, name, None)

@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _LEAD_IN = re.compile(r"\banswer(?:\s+is\b\s*:?|\s*:)", re.IGNORECASE)
+_MARKDOWN = re.compile(r"\*\*|__|`")
 _REMARK = re.compile(r"\s*\(?(?:note|explanation)\s*:", re.IGNORECASE)
 
 
@@ -57,6 +58,14 @@ def best_of(predicted: Any, alternates: Iterable[Sequence[str]]) -> tuple[float,
     return max((em for em, _ in scores), default=0.0), max((f1 for _, f1 in scores), default=0.0)
 
 
+SPAN_SEPARATOR = "; "
+
+
+def join_spans(spans: Sequence[str]) -> str:
+    """Spans as one text that `strict` reads apart again."""
+    return SPAN_SEPARATOR.join(span.strip() for span in spans)
+
+
 def usable(alternates: Iterable[Sequence[str]]) -> list[Sequence[str]]:
     """The alternates whose first span is not blank; the others are no answers."""
     return [spans for spans in alternates if spans and spans[0].strip()]
@@ -80,7 +89,8 @@ def answer_spans(answer: Mapping[str, Any]) -> list[str]:
 def strict(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, float]:
     """(EM, F1) of a model's reply by the official rule, best of `alternates`.
 
-    A list is taken as its spans. A text that as a whole equals an alternate of one span is right. Any other text is
+    A list is taken as its spans. A text that as a whole equals an alternate of one span, or is the very text of
+    `join_spans` of an alternate, is right. Any other text is
     split into spans without a look at the alternates, so that the reading cannot be chosen to fit. What stands before
     "answer is" or "answer:" is cut off, and so is everything from a line on that begins with "Note:" or "Explanation:";
     the rest is split at line ends and semicolons. It is not split at commas or "and", which names, numbers and dates
@@ -92,7 +102,10 @@ def strict(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, 
     whole = best_of(text, alternates)
     if whole[0] and text.strip():
         return whole
-    return best_of(_read_spans(text), alternates)
+    # Spans that have a semicolon or a line end themselves could not be read apart.
+    if any(text.strip() == join_spans(spans) for spans in usable(alternates)):
+        return 1.0, 1.0
+    return best_of(_read_spans(_MARKDOWN.sub("", text)), alternates)
 
 
 def lenient(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, float, float]:

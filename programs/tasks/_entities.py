@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 SHORT = 20
@@ -18,6 +19,27 @@ _DASHES = str.maketrans(dict.fromkeys("−‐‑‒–—", "-") | {"ø": "o", "
 _ARTICLES = frozenset(("a", "an", "the"))
 _SAME = {"bce": "bc", "ce": "ad"} | dict.fromkeys(("meter", "meters", "metre", "metres"), "m")
 _SAME |= dict.fromkeys(("kilometer", "kilometers", "kilometre", "kilometres"), "km")
+# What denies, doubts or takes back an answer; in front of it, or (of the second kind) behind it.
+_DENIALS = frozenset(
+    """not never neither nor isnt wasnt arent werent dont doesnt didnt cant couldnt wont wouldnt cannot unlikely except
+    without besides whether than unlike instead""".split()
+)
+_DOUBTS = frozenset("or either maybe perhaps possibly unsure uncertain unclear unknown might could if guessing wrong incorrect".split())
+_TAKEN_BACK = frozenset("wait actually rather instead sorry correction".split())
+_DENIED_AFTER = re.compile(
+    r"(?:(?:is|was|are|were|does|did|do|would|can|could) (?:also |certainly |definitely )?not|isnt|wasnt|arent|werent|cannot|cant)\b"
+)
+_UNSURE = re.compile(
+    r"\b(?:not|isnt|wasnt|arent|cant|cannot|never) (?:\w+ )?(?:sure|certain|know|tell|say|confident)\b|\bdont (?:really )?know\b"
+)
+_BUT = frozenset(("but", "rather"))
+_NO_DOUBT = frozenset("doubt question doubts wonder".split())
+_SEPARATORS = re.compile(
+    r"\s(?:vs?\.?|versus)\s|(?<!\d)\s?[/|]\s?(?!\d)|\s?[&+]\s?|\s(?:as well as|along with|together with)\s", re.IGNORECASE
+)
+_LIST = re.compile(r",(?: [\w.'-]+){1,3}, (?:and|&) ")
+_GOES_ON = frozenset("he she it they we this that these his her its their was is were are has had died lived became then also".split())
+_OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _SCALES = frozenset(("hundred", "thousand", "million", "billion", "trillion"))
 _MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = {name[:length]: number for number, name in enumerate(_MONTHS, 1) for length in range(3, len(name) + 1)}
@@ -64,15 +86,17 @@ def compare(answer: str, gold: str) -> Match:
     em: All words are those of the reference, or both are the same date.
     f1: Of the words, as SQuAD counts it (Rajpurkar et al. 2016, section 6.1); 1 where em is.
     accuracy: em, or the words of the reference stand as one run in the answer: at its start, or anywhere if it has at most
-        `SHORT` words. A run does not count with an "or" elsewhere or a "not" before it, nor where the reference is a number
-        and another number is in the answer (but for the date around a year) or "million" follows. A date counts if it is the
-        only one of such an answer.
+        `SHORT` words. A run does not count where the answer denies it ("not Paris", "Paris is wrong"), doubts it ("maybe
+        Paris"), takes it back ("Paris. No, Rome") or names another beside it ("Paris or Rome", "Rome and Paris", "yes, no");
+        nor where the reference is a number and another number is in the answer (but for the date around a year) or
+        "million" follows. A date counts if it is the only one of such an answer. "Paris, France" is right.
     """
     final = _final(answer)
     words, wanted = tokens(final), tokens(gold)
     date = _whole_date(gold)
     em = words == wanted or (date is not None and _is_date(_whole_date(final), date))
-    accuracy = em or _names(words, wanted) or (date is not None and len(words) <= SHORT and _has_date(final, date))
+    named = _names(words, wanted) and _is_alone(final, gold)
+    accuracy = em or named or (date is not None and len(words) <= SHORT and _has_date(final, date))
     if not accuracy and len(wanted) == 1 and wanted[0].isdigit():
         accuracy = len(words) <= SHORT and _has_year(final, wanted[0])
     return Match(float(em), 1.0 if em else _f1(words, wanted), float(accuracy))
@@ -120,7 +144,7 @@ def _is_date(date: Date | None, gold: Date) -> bool:
 
 def _has_date(text: str, gold: Date) -> bool:
     found = dates(text)
-    return len(found) == 1 and found[0].is_same(gold) and not {"or", "not"} & set(tokens(text))
+    return len(found) == 1 and found[0].is_same(gold) and not _is_doubted(tokens(text))
 
 
 def _has_year(text: str, year: str) -> bool:
@@ -130,7 +154,7 @@ def _has_year(text: str, year: str) -> bool:
         return False
     folded, (start, end) = _fold(text), found[0][1]
     rest = folded[:start] + folded[end:]
-    return not re.search("[0-9]", rest) and not {"or", "not"} & set(tokens(rest))
+    return not re.search("[0-9]", rest) and not _is_doubted(tokens(rest))
 
 
 def _names(words: Sequence[str], wanted: Sequence[str]) -> bool:
@@ -140,11 +164,53 @@ def _names(words: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def _is_meant(before: Sequence[str], after: Sequence[str], wanted: Sequence[str]) -> bool:
-    if "or" in {*before, *after} or {"not", "never"} & set(before):
+    if _is_doubted(before) or _is_taken_back(after) or _has_another(before, after, wanted):
         return False
     if not (len(wanted) == 1 and wanted[0][-1].isdigit()):
         return True
     return not any(word[-1].isdigit() for word in (*before, *after)) and not (after and after[0] in _SCALES)
+
+
+def is_taken_back_or_doubted(before: Sequence[str], after: Sequence[str]) -> bool:
+    """Whether the words around an answer deny it, doubt it or take it back."""
+    return _is_doubted(before) or _is_taken_back(after)
+
+
+def _is_doubted(before: Sequence[str]) -> bool:
+    """Whether the words in front of an answer deny or doubt it; "not Rome but Paris" does not."""
+    if _DOUBTS & set(before) or _UNSURE.search(" ".join(before)):
+        return True
+    turn = max((place for place, word in enumerate(before) if word in _BUT), default=-1)
+    return _says_no(before[turn + 1 :]) or bool(_DENIALS & set(before[turn + 1 :]))
+
+
+def _is_taken_back(after: Sequence[str]) -> bool:
+    text = re.sub(r"\b(?:rather than|instead of)\b", "", " ".join(after))
+    after = text.split()
+    return _says_no(after) or bool((_DOUBTS | _TAKEN_BACK) & set(after)) or bool(_DENIED_AFTER.match(text) or _UNSURE.search(text))
+
+
+def _says_no(words: Sequence[str]) -> bool:
+    return any(word in ("no", "nope") and following not in _NO_DOUBT for word, following in pairwise([*words, ""]))
+
+
+def _has_another(before: Sequence[str], after: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether "and" joins another answer to this one, or a yes stands beside a no."""
+    if len(wanted) == 1 and _OPPOSITES.get(wanted[0]) in {*before, *after}:
+        return True
+    joined = after[:1] == ["and"] and not (len(after) > 1 and after[1] in _GOES_ON)
+    return joined or before[-1:] == ["and"]
+
+
+def _is_alone(answer: str, gold: str) -> bool:
+    """Whether no sign or list sets another answer beside the reference, as in "Paris/Rome" and "Paris, Rome, and Bern"."""
+    folded, wanted = _fold(answer), _fold(gold).strip(" .,")
+    place = folded.find(wanted)
+    if place < 0 or _SEPARATORS.search(wanted) or "," in wanted:
+        return True
+    before, after = folded[:place], folded[place + len(wanted) :]
+    separated = re.search(rf"(?:{_SEPARATORS.pattern})\Z", before + " " if before.endswith(("vs", "vs.")) else before)
+    return not (separated or _SEPARATORS.match(after) or _LIST.match(after))
 
 
 def _f1(words: Sequence[str], wanted: Sequence[str]) -> float:

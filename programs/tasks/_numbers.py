@@ -1,8 +1,9 @@
 """The final number of an answer, exactly.
 
 "The answer is: **$1,234.50** per day."  ->  1234.5
-"9 * 2 = 18 eggs"                        ->  18
+"9 * 2 = 18\n\nSo she makes $18."         ->  18
 "2 1/2", "\\frac{5}{2}", "2½"             ->  5/2
+"minus three", "2 dozen", "1.2M"         ->  -3, 24, 1200000
 "first 3, then 4"                        ->  None: no marked final answer
 """
 
@@ -12,19 +13,36 @@ import re
 import unicodedata
 from fractions import Fraction
 
-SHORT = 20
-"""An answer without a marker counts as short up to so many words; then its only number is taken as the answer."""
+from programs.tasks._number_words import SCALES, in_digits
 
-_SIGNS = str.maketrans(dict.fromkeys("−‐‑‒–﹣－", "-") | {"—": " - ", "⁄": "/", "∕": "/", "÷": "/", "×": "*", "·": "*"})
+SHORT = 20
+"""A statement without a marker has at most so many words; then its only number is taken as the answer."""
+
+_SIGNS = str.maketrans(dict.fromkeys("−‐‑‒–﹣－", "-") | {"—": " - ", "⁄": "/", "∕": "/", "÷": "/", "×": "*", "·": "*", "’": "'"})
 _POWER = re.compile("(?<=[0-9])[²³¹⁰⁴-⁹]+")
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
+_THIN_SPACE = re.compile("(?<=[0-9])[\u2009\u202f](?=[0-9]{3}(?![0-9]))")
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{([0-9]{1,50})\}\s*\{([0-9]{1,50})\}", re.IGNORECASE)
 _LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]{0,200})\}", re.IGNORECASE)
 _LATEX_NOISE = re.compile(r"\\[,;!: ()\[\]]|\{,\}|\\(?=[$%£€])")
 _EMPHASIS = re.compile(r"(?<!\w)_+|_+(?!\w)")
-_MARKER = re.compile(r"####|\\boxed\s*\{|\banswers?\s*[*\"')]{0,3}\s*(?::|=|is\b\s*:?|would be\b)", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[!?;}]|\.(?![0-9])")
-_DENIAL = re.compile(r"\b(?:not|never)\b|n['’]t\b", re.IGNORECASE)
+_BOLD = re.compile(r"\*\*([^*]{1,200})\*\*")
+_BULLET = re.compile(r"[-+*•]\s+(?=\S)")
+_STEP = re.compile(r"(?:[0-9]{1,2}[.)]\s+|\(?step\s+[0-9]{1,2}\)?\s*[:.)]\s*)(?=\S)", re.IGNORECASE)
+_MINUS = re.compile(r"(?<![0-9)])(?<![0-9)]\s)(?:\b(?:minus|negative)\s+)(?=[$€£]?\s?\.?[0-9])", re.IGNORECASE)
+_LOOSE_MINUS = re.compile(r"([=:(]\s*|\bis\s+)-\s+(?=[$€£]?\s?\.?[0-9])", re.IGNORECASE)
+_CENTS = re.compile(r"(?:(\$\s?[0-9,]{1,30})|\b([0-9,]{1,30})\s+dollars?)\s+and\s+([0-9]{1,2})\s+cents?\b", re.IGNORECASE)
+_MARKER = re.compile(r"####|\\(?:boxed|fbox)\s*\{?|(?<!sub[-_ ])\banswers?\s*[*\"')]{0,3}\s*(?::|=|is\b\s*:?|would be\b)", re.IGNORECASE)
+_CONCLUDES = re.compile(
+    r"\b(?:so|therefore|thus|hence|consequently|finally|total|altogether|in all|overall|result|final|conclusion|must be)\b|∴", re.IGNORECASE
+)
+_SENTENCE_END = re.compile(r"[!?;}\n]|\.(?![0-9])")
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+")
+_DENIAL = re.compile(
+    r"\b(?:not|never|neither|nor|cannot)\b|n['’]t\b"
+    r"|(?:[<>≤≥≠]|\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than)\s*[$€£]?\Z",
+    re.IGNORECASE,
+)
 
 # Digits are bounded, as longer numbers are no answer and would take a second to convert; the ends keep a match from
 # being a piece of something else: a list "3,4", a date "3/4/2020", a clock time, a version.
@@ -33,45 +51,100 @@ _NUMBER = re.compile(
     (?<![\w./:^{]) (?<![0-9],)
     # A dash with a blank after it is a bullet or a pause, and one after a number an operator.
     (?P<sign>(?:(?<![0-9)]\s)[-+])?)
-    (?: (?:us|usd)?\s?[$€£¥₹]\s? | usd\s )?
+    (?P<currency> (?:us|usd)?\s?[$€£¥₹]\s? | usd\s )?
     (?P<inner_sign>-?)
-    (?P<digits> (?:[0-9]{1,3}(?:,[0-9]{3}){1,30}+ | [0-9]{1,100}+) (?:\.[0-9]{1,100}+)? | \.[0-9]{1,100}+ )
+    (?P<digits> (?: [0-9]{1,3}(?:,[0-9]{3}){1,30}+ | [0-9]{1,2}(?:,[0-9]{2}){1,20},[0-9]{3} | [0-9]{1,100}+ ) (?:\.[0-9]{1,100}+)?
+        | \.[0-9]{1,100}+ )
     (?: (?:\s(?:and\s)?(?P<over>[0-9]{1,50}+))? / (?P<under>[0-9]{1,50}+) )?
     (?:e(?P<exponent>[-+]?[0-9]{1,2}+))?
-    (?P<scale> \s?(?:k|thousand|million|billion|trillion)\b )?
+    # A small "m" alone is metres, but an amount of money has none.
+    (?P<scale> (?: \s?(?:k|bn|mn|mln) | (?-i:[MB]) | [\s-]?(?:dozen|hundred|thousand|million|billion|trillion)s?
+        | (?(currency)\s?[mb]|(?!)) )\b )?
     (?! [0-9] | [.,/:^][0-9] | e[-+]?[0-9] )
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_SCALES = {"k": 10**3, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_GOES_ON = re.compile(r"\s*(?:[-+*/x^=~,&]|\bto\b|\band\b|(?:[^\W\d_]{1,20}\s)?\bor\b)\s?[$€£]?\s?[0-9(]", re.IGNORECASE)
+_LETTERS = {"k": 10**3, "m": 10**6, "mn": 10**6, "mln": 10**6, "b": 10**9, "bn": 10**9}
+_GOES_ON = re.compile(
+    r"[^\S\n]*(?:[-+*/x^=~,&]|\bto\b|(?:[^\W\d_]{1,20}[^\S\n])?\b(?:and|or)\b)[^\S\n]?[$€£]?[^\S\n]?[0-9(]", re.IGNORECASE
+)
+_SCALE_ASKED = re.compile(
+    r"\b(?:how many|number of|in|many more|many fewer)\s+(?:full |whole )?(dozen|hundred|thousand|million|billion|trillion)s?\b",
+    re.IGNORECASE,
+)
+_CURRENCIES = {"$": "usd us$ dollar dollars usd$", "€": "eur euro euros", "£": "gbp", "¥": "jpy yen", "₹": "inr rupee rupees"}
+_UNITS = {name: sign for sign, names in _CURRENCIES.items() for name in [sign, *names.split()]}
+_UNITS |= {"": "", "%": "%", "percent": "%", "per cent": "%"}
 
 
 def number(text: str) -> Fraction | None:
     """The value of a text that is a number and nothing else, but for a unit or a currency sign."""
-    found = list(_NUMBER.finditer(_plain(text)))
+    found = list(_NUMBER.finditer(in_digits(_single(text))))
     return _value(found[0]) if len(found) == 1 else None
 
 
-def final_number(text: str) -> Fraction | None:
+def quantity(text: str) -> tuple[Fraction, str] | None:
+    """Value and unit (`$`, `%`, ...; "" for none) of a text that is wholly a number; None for any other.
+
+    A number with a zero in front, such as "007", is a name and not a number.
+    """
+    plain = in_digits(_single(text)).strip("*`'\"“”‘’ \t")
+    found = list(_NUMBER.finditer(plain)) if len(plain) <= 300 else []
+    if len(found) != 1 or re.match("0[0-9]", found[0]["digits"]):
+        return None
+    before, after = plain[: found[0].start()], plain[found[0].end() :]
+    units = {_UNITS.get(part.strip(" *.,;:!?()[]。！？、，").lower()) for part in (found[0]["currency"] or "", before, after)} - {""}
+    value = _value(found[0])
+    if None in units or len(units) > 1 or value is None:
+        return None
+    return value, str(next(iter(units), ""))
+
+
+def asked_scale(question: str) -> str:
+    """The scale that a question asks its answer in: "dozen" for "How many dozens of eggs?"; empty for most."""
+    found = _SCALE_ASKED.search(question)
+    return found[1].lower() if found else ""
+
+
+def final_number(text: str, scale: str = "") -> Fraction | None:
     """The final answer in `text`, or None if no number is marked as that.
 
     Marked is what follows the last `####`, `\\boxed{`, `answer is` or `answer:`: the number at its start, at the end of an
-    equation, or the only one of its sentence. Without these words, it is the end of an equation that ends the text, or
-    the only number of a text of at most `SHORT` words. Not an answer: "3 or 4", "3 to 4", "not 3", "3 + 4", "1/0".
-    A percentage is the number before the sign; "2 thousand" is 2000.
+    equation, or the only one of its sentence. Without these words it is the last statement with a number in it: the last
+    line, or the last sentence of that line where it draws a conclusion ("so", "in total") or repeats the result of an
+    equation before it. Of such a statement it is the end of the equation, the only bold number, or the only number of
+    at most `SHORT` words. Not an answer: "3 or 4", "3 to 4", "not 3", "more than 3", "3 + 4", "1/0", a question.
+    A percentage is the number before the sign; "2 thousand" is 2000, "2 dozen" 24, "eighteen" 18.
+
+    Args:
+        text: The answer, or a whole reply.
+        scale: See `asked_scale`: with "dozen", "7 dozen" is 7.
     """
-    plain = _plain(text)
-    markers = list(_MARKER.finditer(plain))
-    if markers:
-        return _of_clause(plain[markers[-1].end() :])
-    if "=" in plain:
-        plain = plain.rpartition("=")[2]
-        return _only(plain, at_start=True) if len(plain.split()) <= SHORT else None
-    return _only(plain) if len(plain.split()) <= SHORT else None
+    if scale:
+        text = re.sub(rf"\b{scale}s?\b", "units", text, flags=re.IGNORECASE)
+    lines = _lines(text)
+    whole = "\n".join(lines)
+    markers = list(_MARKER.finditer(whole))
+    if not markers:
+        return _of_last_line(lines)
+    rest = whole[markers[-1].end() :]
+    found = _of_clause(rest)
+    return _of_last_line(rest.lstrip().split("\n")[1:]) if found is None else found
+
+
+def _lines(text: str) -> list[str]:
+    lines = [plain for line in re.split(r"[\r\n]+", text) if (plain := _plain(line)) and not plain.startswith("```")]
+    if len(lines) == 1:
+        return [_single(text)]
+    steps = sum(bool(_STEP.match(line)) for line in lines) > 1
+    lines = [_BULLET.sub("", line, count=1) if _BULLET.match(line) else line for line in lines]
+    return [_STEP.sub("", line, count=1) if _STEP.match(line) and (steps or line[:1] not in "0123456789") else line for line in lines]
 
 
 def _of_clause(rest: str) -> Fraction | None:
+    if not _NUMBER.search(rest.lstrip().split("\n")[0]):
+        first_line, separator, others = rest.lstrip().partition("\n")
+        rest = in_digits(first_line) + separator + others
     first = _NUMBER.search(rest)
     if not first or _DENIAL.search(rest[: first.start()]):
         return None
@@ -82,7 +155,37 @@ def _of_clause(rest: str) -> Fraction | None:
     return _only(clause.rpartition("=")[2], at_start="=" in clause)
 
 
+def _of_last_line(lines: list[str]) -> Fraction | None:
+    last_line = next((digits for line in reversed(lines) if _NUMBER.search(digits := in_digits(line))), "")
+    statements = [statement for statement in _SENTENCE.split(last_line) if re.search("[0-9]", statement)]
+    if not statements:
+        return None
+    *before, last = statements
+    found = _of_statement(last)
+    if before and not ("=" in last or _CONCLUDES.search(last) or (found is not None and found == _last_result(before))):
+        return None
+    return found
+
+
+def _of_statement(statement: str) -> Fraction | None:
+    if statement.endswith("?") and re.search(r"[^\W\d_]", statement):
+        return None
+    bold = list(_BOLD.finditer(statement))
+    if len(bold) == 1 and not _DENIAL.search(statement[: bold[0].start()]):
+        found = _only(bold[0][1].rpartition("=")[2], at_start=True)
+        if found is not None:
+            return found
+    final = statement.rpartition("=")[2]
+    return _only(final, at_start="=" in statement) if len(final.split()) <= SHORT else None
+
+
+def _last_result(statements: list[str]) -> Fraction | None:
+    equation = next((statement for statement in reversed(statements) if "=" in statement), "")
+    return _only(equation.rpartition("=")[2], at_start=True)
+
+
 def _only(text: str, at_start: bool = False) -> Fraction | None:
+    text = in_digits(text)
     found = list(_NUMBER.finditer(text))
     # A digit outside of what was read, as in "3:30" or "1/2/3", is another number that could have been meant.
     if len(found) != 1 or re.search(r"(?<![^\W\d_])[0-9]", text[: found[0].start()] + " " + text[found[0].end() :]):
@@ -100,18 +203,27 @@ def _value(match: re.Match[str]) -> Fraction | None:
         if not int(under):
             return None
         value = value + Fraction(int(over), int(under)) if over else value / int(under)
-    value *= Fraction(10) ** int(match["exponent"] or 0) * _SCALES.get((match["scale"] or "").strip().lower(), 1)
+    scale = (match["scale"] or "").strip(" -").lower()
+    value *= Fraction(10) ** int(match["exponent"] or 0) * (_LETTERS.get(scale) or SCALES.get(scale.removesuffix("s"), 1))
     return -value if "-" in match["sign"] + match["inner_sign"] else value
+
+
+def _single(text: str) -> str:
+    """`_plain` of a text that stands alone, in which a dash in front is a sign and no bullet."""
+    return re.sub(r"\A-\s+(?=[$€£]?\s?\.?[0-9])", "-", _plain(text))
 
 
 def _plain(text: str) -> str:
     """ASCII digits and signs, without LaTeX and markdown, with single blanks."""
-    text = _VULGAR.sub(lambda sign: " " + unicodedata.normalize("NFKC", sign[0]), " ".join(text.split())).translate(_SIGNS)
+    text = " ".join(_THIN_SPACE.sub("", text).split())
+    text = _VULGAR.sub(lambda sign: " " + unicodedata.normalize("NFKC", sign[0]), text).translate(_SIGNS)
     text = _POWER.sub("^0", text)
     if not text.isascii():
         text = "".join(str(unicodedata.decimal(sign, sign)) for sign in text)
     text = _LATEX_TEXT.sub(r" \1 ", _LATEX_FRACTION.sub(r" \1/\2", text))
     text = _EMPHASIS.sub(" ", _LATEX_NOISE.sub("", text))
     text = re.sub(r"(?<=[0-9])\s*/\s*(?=[0-9])", "/", text)
+    text = _CENTS.sub(lambda found: f"{found[1] or '$' + found[2]}.{found[3]:0>2}", text)
+    text = _LOOSE_MINUS.sub(r"\1-", _MINUS.sub("-", text))
     # A fraction was set off from a whole number before it; a sign before it must stay at it.
     return " ".join(re.sub(r"(?<=-)\s(?=[0-9]+/[0-9])", "", text).split())

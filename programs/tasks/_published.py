@@ -26,7 +26,7 @@ from programs.tasks._rows import (
     shown,
     split_of,
 )
-from programs.tasks.base import SPLITS, Task, normalize_answer
+from programs.tasks.base import SPLITS, Task, identity, normalize_answer
 
 __all__ = [
     "READERS",
@@ -82,15 +82,33 @@ def divide(
     group: Callable[[dspy.Example], str] = question_group,
 ) -> dict[str, list[dspy.Example]]:
     """The examples by split, shuffled by `seed`; those of one group stay together, so the shares are of groups."""
-    groups: dict[str, list[dspy.Example]] = {}
-    for example in examples:
-        groups.setdefault(group(example), []).append(example)
+    groups = _merged(examples, group)
     # Sorted, so that the split hangs on the questions and the seed, not on the order of lines.
     keys = sorted(groups, key=_digest)
     random.Random(seed).shuffle(keys)
     ends = _ends(len(keys), [fractions[name] for name in SPLITS])
     chosen = {name: keys[start:end] for name, start, end in zip(SPLITS, [0, *ends], ends, strict=False)}
     return {name: [example for key in keys for example in groups[key]] for name, keys in chosen.items()}
+
+
+def _merged(examples: Iterable[dspy.Example], group: Callable[[dspy.Example], str]) -> dict[str, list[dspy.Example]]:
+    """Examples by group; groups with the same example in them (see `identity`) are one, under the first of their keys."""
+    placed = [(group(example), example) for example in examples]
+    parent = {key: key for key, _ in placed}
+
+    def root(key: str) -> str:
+        while parent[key] != key:
+            key = parent[key]
+        return key
+
+    owner: dict[tuple[str, ...], str] = {}
+    for key, example in placed:
+        ends = {root(key), root(owner.setdefault(identity(example), key))}
+        parent[max(ends)] = min(ends)
+    groups: dict[str, list[dspy.Example]] = {}
+    for key, example in placed:
+        groups.setdefault(root(key), []).append(example)
+    return groups
 
 
 def _digest(key: str) -> bytes:

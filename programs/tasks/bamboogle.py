@@ -13,7 +13,7 @@ from programs.tasks._answers import answer_text, reply_text
 from programs.tasks._entities import compare
 from programs.tasks._published import PublishedTask
 from programs.tasks._rows import READERS, Hub, Row, csv_rows
-from programs.tasks.base import Score
+from programs.tasks.base import EMPTY_REFERENCE, Score
 
 _LIKE_QUESTION = "When did the last king from Britain's House of Hanover die?"
 _LIKE_ANSWER = "20 June 1837"
@@ -72,7 +72,7 @@ class Bamboogle(PublishedTask):
         first = str(example.get("answer") or "")
         golds = [gold for gold in (first, *map(str, example.get("aliases") or [])) if gold.strip()]
         if not golds and self.scoring == "strict":
-            return Score.unscored("the reference answer is empty")
+            return Score.unscored(EMPTY_REFERENCE)
         matches = [compare(answer_text(prediction), gold) for gold in golds]
         measures = {name: max((getattr(match, name) for match in matches), default=0.0) for name in ("em", "f1", "accuracy")}
         if self.scoring == "lenient":

@@ -12,10 +12,18 @@ from typing import Any, ClassVar
 
 import dspy
 
+from programs.tasks._answers import as_text
+from programs.tasks._equality import canonical, equal_answers
+
 SPLITS = ("train", "dev", "test")
 _ROUNDING = 1e-9
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+NO_FINAL_ANSWER = "no marked final answer"
+"""`Score.detail` of a reply in which the scorer finds no final answer, so that reports can count these."""
+EMPTY_REFERENCE = "the reference answer is empty"
+"""`Score.detail` of an example that has no reference to compare with."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,10 @@ class Score:
 
 
 def normalize_answer(text: str) -> str:
-    """Lower case, without punctuation, articles and surplus white space (SQuAD's rule)."""
+    """Lower case, without punctuation, articles and surplus white space (SQuAD's rule).
+
+    It takes -5 for 5 and C++ for C; whether two answers are equal is `equal_answers`, and two questions `canonical`.
+    """
     text = text.lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
 
@@ -75,11 +86,16 @@ def abstains(answer: str, abstentions: Iterable[str] = ABSTENTIONS) -> bool:
 
 
 def exact_match(answer: Any, golds: Iterable[Any]) -> Score:
-    """1.0 if `answer` equals one of `golds` after `normalize_answer`, else 0.0; unscored without a usable gold."""
-    wanted = {normalize_answer(str(gold)) for gold in golds if gold is not None} - {""}
+    """1.0 if `answer` equals one of `golds` by `equal_answers`, else 0.0; unscored without a usable gold."""
+    wanted = usable_golds(golds)
     if not wanted:
-        return Score.unscored("the reference answer is empty")
-    return Score(float(normalize_answer("" if answer is None else str(answer)) in wanted))
+        return Score.unscored(EMPTY_REFERENCE)
+    return Score(float(any(equal_answers(answer, gold) for gold in wanted)))
+
+
+def usable_golds(golds: Iterable[Any]) -> list[str]:
+    """The accepted answers that are not empty, as text."""
+    return [text for gold in golds if (text := as_text(gold)).strip()]
 
 
 class Task(ABC):
@@ -95,7 +111,9 @@ class Task(ABC):
         max_subquestions: The limit that `Decompose` is told.
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone; None gives a model what it
             was trained to see, and the passage to all others.
-        scoring: The rule that `score` follows: `strict`, or `lenient` where a task also has the paper authors' rule.
+        answer_format: What a solver is told about the form of the answer beyond the package's own instructions; empty for most.
+        scoring: The rule that `score` follows: `strict`, or `lenient` where a task also has the paper authors' rule; of
+            `jsonl`, the scorer.
     """
 
     name: ClassVar[str]
@@ -103,6 +121,7 @@ class Task(ABC):
     measure: ClassVar[str] = "accuracy"
     typical_characters: ClassVar[int | None] = None
     path: Any = None
+    answer_format: str = ""
     scoring: str = "strict"
     max_subquestions: int | None = 3
     decomposer_sees_context: bool | None = None
@@ -118,7 +137,7 @@ class Task(ABC):
         """
 
     def score(self, example: dspy.Example, prediction: Any) -> Score:
-        """Exact match of `prediction.answer` after normalisation; see `exact_match`."""
+        """Whether `prediction.answer` equals the reference; see `exact_match`."""
         return exact_match(getattr(prediction, "answer", None), [example.answer])
 
     def metric(self, example: dspy.Example, prediction: Any, trace: Any = None) -> float:
@@ -135,7 +154,7 @@ def overlapping(splits: Mapping[str, list[dspy.Example]]) -> list[tuple[str, str
     """Examples that stand in two splits, as (first split, second split, question).
 
     Two examples are the same if their `chain` is (the entities that lead to the answer, where a task knows them), or
-    else their normalised context and question.
+    else their context and question, each after `canonical`, which keeps signs and symbols: -5 is not 5.
     """
     seen: dict[Any, str] = {}
     found = []
@@ -151,7 +170,7 @@ def identity(example: dspy.Example) -> tuple[str, ...]:
     """What makes two examples the same; see `overlapping`."""
     if example.get("chain"):
         return tuple(example.chain)
-    return normalize_answer(example.get("context") or ""), normalize_answer(example.question)
+    return canonical(example.get("context") or ""), canonical(example.question)
 
 
 def score_of(task: Task, example: dspy.Example, prediction: Any) -> Score:
@@ -160,11 +179,19 @@ def score_of(task: Task, example: dspy.Example, prediction: Any) -> Score:
     Raises:
         TypeError: It gave anything else.
     """
-    found: Any = task.score(example, prediction)
+    return judged(f"`score` of task {task.name!r}", task.score(example, prediction))
+
+
+def judged(who: str, found: Any) -> Score:
+    """A `Score`, or the bare number or bool that a metric of DSPy gives, as a `Score`.
+
+    Raises:
+        TypeError: It is anything else; names `who` gave it.
+    """
     if isinstance(found, int | float):
         return Score(float(found))
     if not isinstance(found, Score):
-        raise TypeError(f"`score` of task {task.name!r} gave {found!r}; it must give a Score, or a number from 0 to 1.")
+        raise TypeError(f"{who} gave {found!r}; it must give a Score, or a number from 0 to 1.")
     return found
 
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import dspy
 
-from programs.tasks._drop_metric import answer_spans, em_f1, lenient, strict, usable
+from programs.tasks._drop_metric import answer_spans, em_f1, join_spans, lenient, strict, usable
 from programs.tasks._published import PublishedTask, question_group
 from programs.tasks._rows import READERS, Hub, Row, read_json, shown
-from programs.tasks.base import Score, normalize_answer
+from programs.tasks.base import EMPTY_REFERENCE, Score, normalize_answer
 
 __all__ = ["Drop", "em_f1"]
 
@@ -57,7 +57,7 @@ class Drop(PublishedTask):
         source: Data set of the hub where there is no `path`: `ucinlp/drop`, or `EleutherAI/drop`, whose rows have `answer`
             and `validated_answers`.
 
-    An example has `answer` (the first reference, its spans joined by a comma) and `answers` (all, each a list of spans).
+    An example has `answer` (the first reference, its spans joined by "; ") and `answers` (all, each a list of spans).
 
     Scoring, best over all alternates; `value` is F1, `measures` has `em` and `f1`:
         strict: The official evaluation; how a reply becomes spans is told at `programs.tasks._drop_metric.strict`.
@@ -70,6 +70,7 @@ class Drop(PublishedTask):
     typical_characters = 1500
     measure = "F1"
     readers = {**READERS, ".json": _json_rows}  # noqa: RUF012
+    answer_format = "If the answer has several parts, separate them by semicolons."
 
     source: Literal["ucinlp/drop", "EleutherAI/drop"] = "ucinlp/drop"
 
@@ -90,7 +91,7 @@ class Drop(PublishedTask):
             id=row.question("query_id", "f37e81fa-ef7b-4583-b671-762fc433faa9"),
             context=row.text("passage", "The Chiefs stayed at home for ...").strip(),
             question=row.question("question", "How many field goals did John Carney make?"),
-            answer=", ".join(answers[0]) if answers else "",
+            answer=join_spans(answers[0]) if answers else "",
             answers=answers,
             spans_merged=merged and any(len(spans) > 1 for spans in answers),
         )
@@ -104,7 +105,7 @@ class Drop(PublishedTask):
         """F1 by the rule in `scoring`, with `em` and `f1` (and `contains`) in `measures`; unscored if no reference has a text."""
         answers = usable(example.get("answers") or [[str(example.get("answer") or "")]])
         if not answers:
-            return Score.unscored("the reference answer is empty")
+            return Score.unscored(EMPTY_REFERENCE)
         predicted = getattr(prediction, "answer", None)
         names = ("em", "f1", "contains") if self.scoring == "lenient" else ("em", "f1")
         values = lenient(predicted, answers) if self.scoring == "lenient" else strict(predicted, answers)

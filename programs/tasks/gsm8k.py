@@ -10,10 +10,10 @@ from typing import Any, Literal
 import dspy
 
 from programs.tasks._answers import answer_text, reply_text
-from programs.tasks._numbers import final_number, number
+from programs.tasks._numbers import asked_scale, final_number, number
 from programs.tasks._published import PublishedTask
 from programs.tasks._rows import Hub, Row
-from programs.tasks.base import Score
+from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score
 
 _LIKE_QUESTION = "How many eggs does Janet sell?"
 _LIKE_ANSWER = "She sells 16 - 3 - 4 = 9 eggs.\\n#### 9"
@@ -88,11 +88,11 @@ class GSM8K(PublishedTask):
         gold = str(example.get("answer") or "")
         wanted = number(gold)
         if wanted is None:
-            return Score.unscored(f"the reference answer {gold[:80]!r} is no number" if gold.strip() else "the reference answer is empty")
+            return Score.unscored(f"the reference answer {gold[:80]!r} is no number" if gold.strip() else EMPTY_REFERENCE)
         if self.scoring == "lenient":
             return Score(float(lenient(reply_text(prediction), gold)))
-        found = final_number(answer_text(prediction))
-        return Score(0.0, "no marked final answer") if found is None else Score(float(found == wanted))
+        found = final_number(answer_text(prediction), asked_scale(str(example.get("question") or "")))
+        return Score(0.0, NO_FINAL_ANSWER) if found is None else Score(float(found == wanted))
 
 
 def lenient(reply: str, gold: str) -> bool:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import dspy
 
-from programs.tasks._published import Fractions, divide, parse_fractions, question_group
-from programs.tasks.base import SPLITS, Score, Task, exact_match, normalize_answer
+from programs.tasks._published import Fractions, divide, parse_fractions
+from programs.tasks.base import SPLITS, Score, Task, canonical
+from programs.tasks.scorers import MEASURES, scorer_by_name
 
 COLUMNS = ("question", "answer", "context", "subquestions", "id")
 _REQUIRED = ("question", "answer")
+_OFTEN_CONTEXT = ("text", "passage", "paragraph", "document", "article", "story", "body", "evidence")
 
 
 class JsonlTask(Task):
@@ -30,9 +34,12 @@ class JsonlTask(Task):
         max_subquestions: The limit that the decomposer is told.
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone; None gives a model what it
             was trained to see, and the passage to all others.
+        scorer: How an answer is judged: `exact`, `number` (the final number), `f1` (of words), `contains`,
+            `multiple_choice`, or a Python function `module:function`, called as `f(example, prediction, trace=None)`; see
+            `programs.tasks.scorers`.
 
     Raises:
-        ValueError: Nothing at `path`, unknown columns, or fractions that do not add up to 1.
+        ValueError: Nothing at `path`, unknown columns, fractions that do not add up to 1, or an unknown scorer.
     """
 
     name = "jsonl"
@@ -46,6 +53,7 @@ class JsonlTask(Task):
         fractions: Fractions = (0.7, 0.1, 0.2),
         max_subquestions: int | None = 3,
         decomposer_sees_context: bool | None = None,
+        scorer: str = "exact",
     ) -> None:
         self.path = Path(path)
         if not self.path.exists():
@@ -55,6 +63,10 @@ class JsonlTask(Task):
         self.fractions = parse_fractions(fractions)
         self.max_subquestions = max_subquestions
         self.decomposer_sees_context = decomposer_sees_context
+        self.scoring = scorer
+        self._score = scorer_by_name(scorer)
+        # A class attribute of other tasks; here it follows from the scorer.
+        vars(self)["measure"] = MEASURES.get(scorer, "accuracy" if ":" not in scorer else scorer.partition(":")[2])
         self._splits: dict[str, list[dspy.Example]] = {}
 
     def load(self, split: str, limit: int | None = None) -> list[dspy.Example]:
@@ -76,18 +88,17 @@ class JsonlTask(Task):
         return found[:limit]
 
     def score(self, example: dspy.Example, prediction: Any) -> Score:
-        """Exact match with the best of the accepted answers; unscored if the reference is empty."""
-        golds = example.answer if isinstance(example.answer, list) else [example.answer]
-        return exact_match(getattr(prediction, "answer", None), golds)
+        """By `scorer`, with the best of the accepted answers; unscored if the reference is empty."""
+        return self._score(example, prediction)
 
     def _load_folder(self, split: str) -> dict[str, list[dspy.Example]]:
         file = self.path / f"{split}.jsonl"
         if not file.is_file():
             raise ValueError(f"There is no {file}; a folder for task 'jsonl' has {', '.join(f'{name}.jsonl' for name in SPLITS)}.")
         examples = self._read(file, f"{split}-")
-        taken = {normalize_answer(example.question): name for name, split_examples in self._splits.items() for example in split_examples}
+        taken = {canonical(example.question): name for name, split_examples in self._splits.items() for example in split_examples}
         for example in examples:
-            other = taken.get(question_group(example))
+            other = taken.get(canonical(example.question))
             if other and other != split:
                 raise ValueError(f"{example.question!r} stands in {other}.jsonl and in {split}.jsonl of {self.path}; remove it from one.")
         return {split: examples}
@@ -98,7 +109,9 @@ class JsonlTask(Task):
     def _read(self, file: Path, prefix: str) -> list[dspy.Example]:
         examples: list[dspy.Example] = []
         lines: dict[str, int] = {}
+        unused: dict[str, None] = {}
         for number, row in _rows(file):
+            unused |= dict.fromkeys(column for column in row if column not in self.columns.values())
             example = self._example(file, number, row, f"{prefix}{number}")
             if example.id in lines:
                 column = self.columns["id"]
@@ -107,7 +120,15 @@ class JsonlTask(Task):
             examples.append(example)
         if not examples:
             raise ValueError(f"{file} is empty; expected one JSON object a line with {list(_REQUIRED)}.")
+        if unused:
+            self._name_unused(file, list(unused), any(example.context for example in examples))
         return examples
+
+    def _name_unused(self, file: Path, unused: list[str], has_context: bool) -> None:
+        passage = next((column for column in unused if column.lower() in _OFTEN_CONTEXT), unused[0])
+        advice = f"--task.columns 'context={passage}' takes {passage!r} for the passage" if not has_context else "--task.columns maps names"
+        shown = ", ".join(map(repr, unused[:10])) + (f" and {len(unused) - 10} more" if len(unused) > 10 else "")
+        warnings.warn(f"{file} has columns that are not used: {shown}; {advice}.", stacklevel=2)
 
     def _example(self, file: Path, number: int, row: dict[str, Any], fallback_id: str) -> dspy.Example:
         read = _Row(file, number, row, self.columns)
@@ -152,7 +173,14 @@ class _Row:
             raise self._error(name, f"expected a text, got {_shown(value)}")
         if required and not value.strip():
             raise self._error(name, "expected a text, got an empty one")
-        return value
+        return self._writable(name, value)
+
+    def _writable(self, name: str, text: str) -> str:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise self._error(name, f"half of a surrogate pair, {_shown(text)}, is no character; save the file again as UTF-8") from None
+        return text
 
     def answer(self) -> str | list[str]:
         value = self._value("answer")
@@ -160,22 +188,28 @@ class _Row:
         answers = value if several else [value]
         if not all(_is_answer(one) for one in answers):
             raise self._error("answer", f"expected a text, a number, or a list of these, got {_shown(value)}")
-        texts = [str(one) for one in answers]
+        texts = [self._writable("answer", str(one)) for one in answers]
         return texts if several else texts[0]
 
     def subquestions(self) -> list[str] | None:
         value = self._value("subquestions")
-        if value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value)):
-            return value
+        if value is None:
+            return None
+        if isinstance(value, list) and all(isinstance(one, str) for one in value):
+            return [self._writable("subquestions", one) for one in value]
         raise self._error("subquestions", f"expected a list of texts, got {_shown(value)}")
 
 
 def _is_answer(value: Any) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
+    return isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)[:80]
+    return json.dumps(value)[:80] if _has_surrogate(value) else json.dumps(value, ensure_ascii=False)[:80]
+
+
+def _has_surrogate(value: Any) -> bool:
+    return any("\ud800" <= sign <= "\udfff" for sign in json.dumps(value, ensure_ascii=False))
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -196,6 +230,9 @@ def _parse(file: Path, number: int, line: bytes) -> dict[str, Any]:
         where = getattr(error, "colno", 1)
         what = getattr(error, "msg", "nested too deeply")
         raise ValueError(f"{file}, line {number}, column {where}: not JSON ({what}); expected one JSON object a line.") from error
+    except ValueError as error:
+        # Python reads no number of more than 4,300 digits.
+        raise ValueError(f"{file}, line {number}: a number is too long to read; write it as a text, in quotes.") from error
     if not isinstance(row, dict):
         raise ValueError(f"{file}, line {number}: expected a JSON object with {list(_REQUIRED)}, got {_shown(row)}.")
     return row

@@ -56,6 +56,7 @@ class Mixture(Task):
         # Class attributes of other tasks; here they follow from the parts.
         vars(self)["measure"] = " or ".join(dict.fromkeys(part.measure for part in self.parts.values()))
         vars(self)["typical_characters"] = max((part.typical_characters or 0 for part in self._to_download()), default=None)
+        self.answer_format = " ".join(dict.fromkeys(part.answer_format for part in self.parts.values() if part.answer_format))
         self.scoring = " or ".join(dict.fromkeys(part.scoring for part in self.parts.values()))
 
     def load(self, split: str, limit: int | None = None) -> list[dspy.Example]:

@@ -12,7 +12,7 @@ import pytest
 
 from optimizers.evaluation.leakage import find_leaks, keep_out
 from programs.tasks import load_task, overlapping
-from programs.tasks.base import normalize_answer
+from programs.tasks.base import canonical
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -86,7 +86,7 @@ def shifted(question, by):
 
 
 def grams(question, n=8):
-    words = normalize_answer(question).split()
+    words = canonical(question).split()
     return [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
 
 

@@ -113,6 +113,62 @@ def test_one_answer(answer: str, wanted: str, em: int, accuracy: int) -> None:
     assert (found.em, found.accuracy) == (em, accuracy)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "It isn't Paris", "It isn’t Paris.", "It is not Paris.", "I don't know whether it is Paris", "I don't think it is Paris",
+        "neither Paris nor Rome",
+        "Paris and Rome", "Rome and Paris", "Rome, Bern and Paris", "Paris, Rome, and Bern", "Paris or Rome", "either Paris or Rome",
+        "Paris/Rome",
+        "Rome / Paris", "Paris & Rome", "Paris vs. Rome", "maybe Paris", "Perhaps it is Paris.", "possibly Paris", "It might be Paris",
+        "It could be Paris",
+        "Paris, maybe", "Paris, but I'm not sure", "I'm not sure, Paris", "Paris? I don't know.", "I do not know if Paris",
+        "Paris is wrong", "Paris is not the answer",
+        "Paris isn't it", "Paris. No, Rome.", "Paris. Wait, it is Rome", "Paris? Actually, Rome", "Not Paris but Rome", "never Paris",
+        "It can't be Paris",
+        "It cannot be Paris", "Anything except Paris", "Unknown, possibly Paris", "It wasn't Paris", "Unclear: Paris", "No, not Paris",
+        "No. Paris?",
+        "The answer is Paris. The answer is Rome.", "Paris as well as Rome", "both Rome and Paris", "Parisian", "Rome",
+    ],
+)  # fmt: skip
+def test_what_denies_doubts_or_adds_to_the_reference(answer: str) -> None:
+    assert compare(answer, "Paris").accuracy == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Paris", "Paris, France", "The answer is Paris.", "Paris.", "**Paris**", "It is Paris.", "It is in Paris, France.",
+        "Paris, not Rome",
+        "Not Rome but Paris", "It was Paris, and it still is.", "Paris and it is the capital", "No doubt it is Paris.",
+        "The capital and largest city is Paris.",
+        "I think it is Paris.", "Paris (France)", "It's Paris!", "Probably Paris.", "Answer: Paris", "The city of Paris",
+        "It was not Rome. The answer is Paris.",
+        "Paris, the capital of France", "Paris, which is not in Spain", "So the answer is: Paris, France.",
+    ],
+)  # fmt: skip
+def test_what_names_the_reference_alone(answer: str) -> None:
+    assert compare(answer, "Paris").accuracy == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "right"),
+    [
+        ("no, yes", "Yes", 0), ("yes, no", "Yes", 0), ("Yes and no", "Yes", 0), ("Yes and no", "No", 0), ("No, it isn't.", "No", 1),
+        ("No.", "no", 1),
+        ("Yes, they can.", "Yes", 1), ("No, they cannot.", "No", 1), ("Not yes", "Yes", 0), ("true, not false", "True", 0),
+        ("no yes", "no", 0),
+        ("Simon & Garfunkel", "Simon & Garfunkel", 1), ("Simon and Garfunkel.", "Simon and Garfunkel", 1), ("It was AC/DC", "AC/DC", 1),
+        ("It was Drew Carey, and he was born in 1958.", "Drew Carey", 1), ("not 1823", "1823", 0), ("maybe 1823", "1823", 0),
+        ("in 1823 or so", "1823", 0),
+        ("perhaps on 2 August 1776", "2 August 1776", 0), ("maybe in April 1823", "1823", 0), ("May 29, 1932", "29 May 1932", 1),
+        ("It wasn't on April 2, 1823", "1823", 0), ("Will Smith", "Will Smith", 1), ("It was Will Smith", "Will Smith", 1),
+    ],
+)  # fmt: skip
+def test_yes_no_names_and_dates(answer: str, wanted: str, right: int) -> None:
+    assert compare(answer, wanted).accuracy == right
+
+
 def test_f1_is_of_words_and_best_over_the_answers() -> None:
     score = Bamboogle().score(gold("Mildred Warner", "Mildred Gale Washington"), dspy.Prediction(answer="the Mildred Gale"))
     assert score.measures == {"em": 0.0, "f1": pytest.approx(0.8), "accuracy": 0.0} and score.value == 0

@@ -18,7 +18,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from programs.tasks._drop_metric import answer_spans, best_of, em_f1, strict
+from programs.feedback import feedback_two_stage
+from programs.modules import SingleStage, two_stage, with_answer_format
+from programs.signatures import Solve
+from programs.tasks._drop_metric import answer_spans, best_of, em_f1, join_spans, strict
 from programs.tasks.base import SPLITS, overlapping
 from programs.tasks.registry import load_task
 
@@ -71,7 +74,7 @@ def question(answer: Any, *validated: Any) -> dict[str, Any]:
 
 
 def asked(*answers: list[str]) -> dspy.Example:
-    return dspy.Example(answer=", ".join(answers[0]), answers=list(answers))
+    return dspy.Example(answer=join_spans(answers[0]), answers=list(answers))
 
 
 def judged(reply: Any, *answers: list[str], scoring: str = "strict") -> dict[str, float]:
@@ -312,6 +315,44 @@ def test_case_and_surplus_spaces_change_nothing(reply: str, gold: list[str]) -> 
     assert em_f1(reply.upper(), gold) == em_f1(" " + reply.replace(" ", "  "), gold) == em_f1(reply, [span.upper() for span in gold])
 
 
+def test_the_own_answer_of_every_example_is_right(benchmark_data: Path) -> None:
+    task = load_task("drop", path=benchmark_data)
+    for example in task.load("test"):
+        for answer in (example.answer, f"The answer is: {example.answer}", example.answer + "\n"):
+            assert dict(task.score(example, dspy.Prediction(answer=answer)).measures) == {"em": 1, "f1": 1}
+
+
+def test_the_own_answer_is_right_whatever_its_spans_hold(write: Callable[..., Path]) -> None:
+    task = load_task("drop", path=write(question({"spans": ["Chiefs", "Raiders"]})))
+    (example,) = task.load("test")
+    assert example.answer == "Chiefs; Raiders"
+    for spans in (
+        ["Chiefs", "Raiders"],
+        ["a; b", "c"],
+        ["a\nb", "c"],
+        ["x", "Note: y"],
+        ["the answer is a", "b"],
+        ["1,000", "2"],
+        ["a, b", "c and d"],
+    ):
+        assert judged(join_spans(spans), spans) == {"em": 1, "f1": 1}
+        assert judged(join_spans(spans) + "; z", spans)["em"] == 0
+
+
+def test_the_solver_and_its_baselines_are_told_how_to_write_several_spans_and_other_tasks_change_nothing() -> None:
+    drop, other = load_task("drop"), load_task("multihop")
+    for make in (lambda task: two_stage(task, None, None), lambda task: feedback_two_stage(task, None, None)):
+        told, untold = make(drop), make(other)
+        assert told.solve.signature.instructions == f"{Solve.instructions} {drop.answer_format}"
+        assert told.decompose.signature.instructions == untold.decompose.signature.instructions
+        assert untold.solve.signature is Solve
+    single = with_answer_format(SingleStage(chain_of_thought=True), drop)
+    assert "semicolons" in single.answer.predict.signature.instructions
+    again = with_answer_format(single, drop).answer.predict.signature.instructions
+    assert again.count("semicolons") == 1
+    assert load_task("mixture", parts="multihop,drop", max_subquestions=3, decomposer_sees_context=True).answer_format == drop.answer_format
+
+
 class TestTrap:
     """What the paper's authors' scorer does in a case (`lenient`), and what the official rule does (`strict`)."""
 
@@ -405,7 +446,7 @@ def test_all_alternates_stand_in_the_example(write: Callable[..., Path]) -> None
     date = {"date": {"day": "3", "month": "May", "year": "1791"}, "number": "", "spans": []}
     path = write(question({"number": "", "spans": ["Ann", "Bob"]}, date, {"number": 7}, {"number": "", "date": {}, "spans": []}))
     (example,) = load_task("drop", path=path).load("test")
-    assert example.answer == "Ann, Bob"
+    assert example.answer == "Ann; Bob"
     assert example.answers == [["Ann", "Bob"], ["3 May 1791"], ["7"]]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from programs.tasks.base import SPLITS, normalize_answer
+from programs.tasks.base import SPLITS, normalize_answer, overlapping
 from programs.tasks.registry import load_task, task_names
 
 
@@ -89,6 +90,11 @@ def test_a_folder_with_a_file_a_split(tmp_path: Path) -> None:
         ('{"question": "q", "answer": "a", "context": ["x"]}', r"line 2, column 'context': expected a text"),
         ('{"question": "q", "answer": "a", "subquestions": "x?"}', r"line 2, column 'subquestions': expected a list of texts"),
         ('{"question": "q", "answer": "a", "id": "one"}', r"line 2, column 'id': 'one' is the id of line 1 too"),
+        ('{"question": "q", "answer": ' + "9" * 5000 + "}", r"d\.jsonl, line 2: a number is too long to read; write it as a text"),
+        ('{"question": "q", "answer": NaN}', r"line 2, column 'answer': expected a text, a number"),
+        ('{"question": "q", "answer": 1e999}', r"line 2, column 'answer': expected a text, a number"),
+        ('{"question": "\\ud800", "answer": "a"}', r"line 2, column 'question': half of a surrogate pair"),
+        ('{"question": "q", "answer": "a", "context": "\\ud800"}', r"line 2, column 'context': half of a surrogate pair"),
         ('{"question": "q", "answer": "a", "id": [1]}', r"line 2, column 'id': expected a text or a whole number"),
     ],
 )
@@ -121,6 +127,74 @@ def test_an_empty_file_a_missing_file_and_too_few(tmp_path: Path) -> None:
     assert len(task.load("train", 7)) == 7
     with pytest.raises(ValueError, match="Unknown split 'val'"):
         task.load("val")
+
+
+def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "d.jsonl", [{"question": "q?", "answer": "a", "text": "A passage."}, {"question": "r?", "answer": "a", "source": 1}]
+    )
+    with pytest.warns(
+        UserWarning, match=r"d\.jsonl has columns that are not used: 'text', 'source'; --task\.columns 'context=text' takes 'text'"
+    ):
+        load_task("jsonl", path=path, fractions="1,0,0").load("train")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_task("jsonl", path=write(tmp_path / "e.jsonl", rows(3)), fractions="1,0,0").load("train")
+
+
+def test_the_same_question_in_other_characters_stands_in_one_split(tmp_path: Path) -> None:
+    forms = [f"Who wrote {quoted}, part {i}?" for i in range(30) for quoted in ('"Emma"', "“Emma”", "＂Emma＂")]
+    task = load_task("jsonl", path=write(tmp_path / "d.jsonl", [{"question": q, "answer": "x"} for q in forms]), fractions="0.5,0.2,0.3")
+    assert overlapping({split: task.load(split) for split in SPLITS}) == []
+
+
+METRICS = """
+from programs.tasks import Score
+def half(example, prediction, trace=None):
+    return 0.5 if prediction.answer == example.answer else 0
+def judge(example, prediction):
+    return Score(1.0, "seen " + example.question)
+def yes(example, prediction):
+    return True
+def nothing(example, prediction):
+    return None
+def two(example, prediction):
+    return 2
+number = 3
+"""
+
+
+def test_a_scorer_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_metrics.py").write_text(METRICS)
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "d.jsonl", [{"question": "q?", "answer": "Rome"}])
+    example = load_task("jsonl", path=path, fractions="1,0,0").load("train")[0]
+
+    def score(name: str) -> Any:
+        return load_task("jsonl", path=path, scorer=f"own_metrics:{name}").score(example, dspy.Prediction(answer="Rome"))
+
+    assert (score("half").value, score("judge").detail, score("yes").value) == (0.5, "seen q?", 1.0)
+    with pytest.raises(TypeError, match=r"scorer 'own_metrics:nothing' gave None; it must give a Score, or a number from 0 to 1"):
+        score("nothing")
+    with pytest.raises(ValueError, match="A score is a number from 0 to 1"):
+        score("two")
+    for name, message in [
+        ("own_metrics:third", "module 'own_metrics' has no function 'third'"),
+        ("own_metrics:number", "module 'own_metrics' has no function 'number'"),
+        ("no_such_module:f", r"module 'no_such_module' cannot be imported \(ModuleNotFoundError"),
+        ("exakt", r"Unknown scorer 'exakt'; expected one of \['exact', 'number', 'f1', 'contains', 'multiple_choice'\], or a function"),
+        ("own_metrics:", "Unknown scorer"),
+        ("", "Unknown scorer"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            load_task("jsonl", path=path, scorer=name)
+
+
+def test_the_scorer_decides_the_measure_and_stands_with_the_scoring(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", rows(3))
+    task = load_task("jsonl", path=path, scorer="f1")
+    assert (task.measure, task.scoring) == ("F1", "f1")
+    assert (load_task("jsonl", path=path).measure, load_task("jsonl", path=path).scoring) == ("accuracy", "exact")
 
 
 @pytest.mark.parametrize(

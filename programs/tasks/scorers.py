@@ -1,0 +1,190 @@
+"""Scorers by name, for questions of your own: `exact`, `number`, `f1`, `contains`, `multiple_choice`, or a function of yours."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from programs.tasks._answers import answer_text, as_text
+from programs.tasks._entities import is_taken_back_or_doubted
+from programs.tasks._equality import canonical, equal_answers
+from programs.tasks._numbers import asked_scale, final_number, number
+from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, judged, usable_golds
+
+Scorer = Callable[[dspy.Example, Any], Score]
+
+
+def exact(example: dspy.Example, prediction: Any) -> Score:
+    """Whether the answer equals an accepted one; see `programs.tasks.equal_answers`."""
+    return exact_match(getattr(prediction, "answer", None), golds_of(example))
+
+
+def numeric(example: dspy.Example, prediction: Any) -> Score:
+    """Whether the final number of the answer is an accepted one, exactly; see `programs.tasks._numbers.final_number`."""
+    golds = usable_golds(golds_of(example))
+    wanted = {value for gold in golds if (value := number(gold)) is not None}
+    if not wanted:
+        return Score.unscored(f"the reference answer {golds[0][:80]!r} is no number" if golds else EMPTY_REFERENCE)
+    found = final_number(answer_text(prediction), asked_scale(as_text(example.get("question"))))
+    return Score(0.0, NO_FINAL_ANSWER) if found is None else Score(float(found in wanted))
+
+
+def f1(example: dspy.Example, prediction: Any) -> Score:
+    """F1 of the words after `canonical`, best over the accepted answers, with `em` and `f1` in `measures`.
+
+    The formula is SQuAD's (Rajpurkar et al. 2016, section 6.1); signs and symbols count as words.
+    """
+    golds = usable_golds(golds_of(example))
+    if not golds:
+        return Score.unscored(EMPTY_REFERENCE)
+    answer = as_text(getattr(prediction, "answer", None))
+    em = float(any(equal_answers(answer, gold) for gold in golds))
+    best = 1.0 if em else max(_words_f1(canonical(answer).split(), canonical(gold).split()) for gold in golds)
+    return Score(best, "", {"em": em, "f1": best})
+
+
+def contains(example: dspy.Example, prediction: Any) -> Score:
+    """Whether an accepted answer stands in the answer as whole words, and is not denied, doubted or taken back there.
+
+    A list that has it counts: where that is wrong, use `exact`.
+    """
+    golds = usable_golds(golds_of(example))
+    if not golds:
+        return Score.unscored(EMPTY_REFERENCE)
+    answer = as_text(getattr(prediction, "answer", None))
+    return Score(float(any(equal_answers(answer, gold) or _is_said(canonical(answer).split(), canonical(gold).split()) for gold in golds)))
+
+
+def multiple_choice(example: dspy.Example, prediction: Any) -> Score:
+    """Whether the answer chooses the option of the reference, by its letter or number, or by its text.
+
+    The reference is a label ("B") or the text of an option. Options are read from the question, else from the context, where
+    each has a line ("B) Rome") or stands after its label in brackets ("(B) Rome"). "B", "(b)", "B) Rome", "The answer is B."
+    choose B; "A or B" and a label with the text of another option choose nothing.
+    """
+    golds = usable_golds(golds_of(example))
+    if not golds:
+        return Score.unscored(EMPTY_REFERENCE)
+    options = _options(as_text(example.get("question"))) or _options(as_text(example.get("context")))
+    wanted = {_label_of(gold, options) for gold in golds} - {""}
+    answer = answer_text(prediction)
+    chosen = _label_of(answer, options)
+    if not chosen:
+        return Score(1.0) if exact(example, prediction).value else Score(0.0, NO_FINAL_ANSWER)
+    return Score(float(chosen in wanted))
+
+
+SCORERS: dict[str, Scorer] = {"exact": exact, "number": numeric, "f1": f1, "contains": contains, "multiple_choice": multiple_choice}
+MEASURES = {"f1": "F1"}
+"""What the value of a scorer measures, where it is not accuracy."""
+
+
+def scorer_by_name(name: str) -> Scorer:
+    """A scorer by its name, or a Python function by `module:function`.
+
+    The function is a metric of DSPy: called as `f(example, prediction, trace=None)`, where the example has `question`,
+    `context`, `answer` (a text, or a list of accepted ones) and `id`. It gives a bool, a number from 0 to 1, or a `Score`. The
+    module is looked for where Python looks, and in the working directory.
+
+    Raises:
+        ValueError: Unknown name, a module that cannot be imported, or no such function in it.
+    """
+    if name in SCORERS:
+        return SCORERS[name]
+    module, separator, function = name.partition(":")
+    if not separator or not module or not function:
+        raise ValueError(f"Unknown scorer {name!r}; expected one of {list(SCORERS)}, or a function of yours as 'module:function'.")
+    found = getattr(_module(name, module), function, None)
+    if not callable(found):
+        raise ValueError(f"scorer {name!r}: module {module!r} has no function {function!r}; check the name after the colon.")
+    return lambda example, prediction: judged(f"scorer {name!r}", found(example, prediction))
+
+
+def golds_of(example: dspy.Example) -> list[Any]:
+    """The accepted answers of an example."""
+    answer = example.get("answer")
+    return list(answer) if isinstance(answer, list | tuple) else [answer]
+
+
+def _module(scorer: str, module: str) -> Any:
+    # A command has its own folder in place of the working directory there.
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        raise ValueError(
+            f"scorer {scorer!r}: module {module!r} cannot be imported ({type(error).__name__}: {error}); "
+            "put it into the working directory, or install it."
+        ) from error
+
+
+def _words_f1(words: Sequence[str], wanted: Sequence[str]) -> float:
+    common = sum((Counter(words) & Counter(wanted)).values())
+    return 2 * common / (len(words) + len(wanted)) if common else 0.0
+
+
+def _is_said(words: list[str], wanted: list[str]) -> bool:
+    length = len(wanted)
+    if not length:
+        return False
+    places = [at for at in range(len(words) - length + 1) if words[at : at + length] == wanted]
+    return bool(places) and not any(is_taken_back_or_doubted(words[:at], words[at + length :]) for at in places[:100])
+
+
+_OPTION_LINE = re.compile(r"^\s*[(\[]?([A-Za-z]|[0-9]{1,2})\s*[).:\]]\s*(\S.*?)\s*$", re.MULTILINE)
+_OPTION_INLINE = re.compile(r"[(\[]([A-Za-z]|[0-9]{1,2})[)\]]\s*(.+?)\s*(?=[(\[](?:[A-Za-z]|[0-9]{1,2})[)\]]|\Z)", re.DOTALL)
+_OPTION_BARE = re.compile(r"(?<!\w)([A-Z])[).:]\s*(.+?)\s*(?=(?<!\w)[A-Z][).:]\s|\Z)", re.DOTALL)
+_LEAD_IN = re.compile(
+    r"\b(?:answers?|choice|option|choose|select|pick)\b\s*(?:is|are|would be|=|:)?\s*:?\s*(?:option|choice|letter)?\s*", re.IGNORECASE
+)
+_LABEL = re.compile(
+    r"[*_`\"'(\[{\s]*([A-Za-z]|[0-9]{1,2})(?P<end>[*_`\"')\]}]*\s*(?:[).:\]},;!\-–—]|\Z|\s*$)[*_`\"')\]}]*)\s*(?P<rest>.*)", re.DOTALL
+)
+_BOXED = re.compile(r"\\boxed\s*\{(?:\\text\s*\{)?\s*([^{}]*)\}")
+
+
+def _options(text: str) -> dict[str, str]:
+    """Label -> text of the options in a question; {} if there are no two in a row."""
+    for pattern in (_OPTION_LINE, _OPTION_INLINE, _OPTION_BARE):
+        found = {label.upper(): option for label, option in pattern.findall(text)}
+        if len(found) > 1 and ({"A", "B"} <= set(found) or {"1", "2"} <= set(found)):
+            return found
+    return {}
+
+
+def _label_of(text: str, options: dict[str, str]) -> str:
+    """The label that a text chooses; empty if it chooses none or several."""
+    boxed = _BOXED.findall(text)
+    said = boxed[-1] if boxed else text.strip()
+    by_text = [label for label, option in options.items() if equal_answers(said, option)]
+    # A label alone is the label, even where it is the text of another option.
+    if len(by_text) == 1 and canonical(said).upper() not in options:
+        return by_text[0]
+    # The last ones are enough, as each looks through the rest of the text.
+    for start in [0, *(match.end() for match in reversed(list(_LEAD_IN.finditer(said))[-20:]))]:
+        label = _leading_label(said[start:], options)
+        if label:
+            return label
+    return ""
+
+
+def _leading_label(text: str, options: dict[str, str]) -> str:
+    match = _LABEL.match(text)
+    if not match:
+        return ""
+    label, rest = match[1].upper(), match["rest"].strip()
+    if options and label not in options:
+        return ""
+    others = {other for other in re.findall(r"(?<![\w'’])[A-Z](?![\w'’])", rest) if other != label and other in options}
+    if is_taken_back_or_doubted([], canonical(rest).split()) or re.match(r"(?:and|&|/)\W*[A-Za-z0-9]\b", rest) or others:
+        return ""
+    named = [other for other, option in options.items() if equal_answers(rest, option)]
+    return "" if named and label not in named else label

@@ -1,0 +1,122 @@
+"""The scorers that a `jsonl` user chooses from, on replies that try them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import dspy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from programs.tasks.base import NO_FINAL_ANSWER
+from programs.tasks.scorers import SCORERS, scorer_by_name
+
+CITIES = "Which city is the capital of France?\nA) Rome\nB) Paris\nC) Bern\nD) Oslo"
+INLINE = "Which city? (A) Rome (B) Paris (C) Bern"
+NUMBERS = "How much is 2 + 2?\n1. 3\n2. 4\n3. 5"
+
+
+def score(scorer: str, answer: Any, gold: Any, question: str = "q?") -> float:
+    return scorer_by_name(scorer)(dspy.Example(question=question, answer=gold, id="1"), dspy.Prediction(answer=answer)).value
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [
+        ("18", "18.0", 1), ("So it is 18.", "18", 1), ("$1,234.50", "1234.5", 1), ("eighteen", "18", 1), ("**18**", 18, 1),
+        ("minus 3", "-3", 1),
+        ("3", "-3", 0), ("1.8", "18", 0), ("18 or 19", "18", 0), ("180", "18.0", 0), ("2 dozen", "24", 1), ("50%", "50 %", 1),
+        ("19", ["18", "19"], 1),
+        ("It is 20", ["18", "19"], 0), ("1/3", "0.3333", 0), ("0.5", "1/2", 1), ("no", "18", 0), ("12.5**", "12.5", 1), ("05", "5", 1),
+    ],
+)  # fmt: skip
+def test_number(answer: str, gold: Any, right: int) -> None:
+    assert score("number", answer, gold) == right
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "value"),
+    [
+        ("the Nile river", "Nile", 2 / 3), ("Nile", "the Nile", 1), ("18.0", "18", 1), ("-5", "5", 0), ("C++", "C", 0.5),
+        ("C", "C++", 0.5), ("x", "y", 0),
+        ("1.8", "18", 0), ("", "x", 0), ("x y", ["y z", "x y z"], 0.8), ("A", "A", 1), ("Paris**", "Paris", 1), ("twenty", "20", 1),
+    ],
+)  # fmt: skip
+def test_f1(answer: str, gold: Any, value: float) -> None:
+    assert score("f1", answer, gold) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [
+        ("It is Paris, I think.", "Paris", 1), ("Paris", "paris", 1), ("Parisian", "Paris", 0), ("not Paris", "Paris", 0),
+        ("It isn't Paris", "Paris", 0),
+        ("Paris is wrong", "Paris", 0), ("maybe Paris", "Paris", 0), ("Paris and Rome", "Paris", 1), ("It is 180.", "18", 0),
+        ("It is -18.", "18", 0),
+        ("It is 18.5.", "18", 0), ("It is 18.0 m.", "18", 1), ("It costs $18.", "18", 1), ("We use C++.", "C", 1), ("We use C.", "C++", 0),
+        ("I don't know whether it is Paris", "Paris", 0), ("Rome", ["Rome", "Roma"], 1), ("Roma!", ["Rome", "Roma"], 1), ("", "x", 0),
+        ("北京。", "北京", 1), ("the answer is New York City", "New York", 1), ("York New", "New York", 0), ("1,000 people", "1000", 1),
+    ],
+)  # fmt: skip
+def test_contains(answer: str, gold: Any, right: int) -> None:
+    assert score("contains", answer, gold) == right
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "question", "right"),
+    [
+        *[(answer, "B", CITIES, 1) for answer in (
+            "B", "b", "B.", "(B)", "[B]", "B)", "**B**", "B) Paris", "B. Paris", "(B) Paris", "B: Paris", "Answer: B",
+            "The answer is B.", "The answer is (B).",
+            "The correct answer is B) Paris.", "Option B", "I choose B.", r"\boxed{B}", r"$\boxed{\text{B}}$", "Paris", "paris.",
+            "**Paris**", "`B`", "B\n", "B - Paris",
+            "Answer: **B**", "The answer is option B.", "B, because Paris is the capital of France.", "B**",
+        )],
+        *[(answer, "B", CITIES, 0) for answer in (
+            "A", "C) Bern", "A or B", "B or C", "B and C", "B, C", "B/C", "not B", "The answer is not B.", "It isn't B", "B) Rome",
+            "A) Paris", "Rome", "E", "",
+            "Because", "Bern", "maybe B or maybe A", "Neither A nor B", "A. No, it is C.", "B is wrong", "all of them", "I don't know",
+        )],
+        ("A", "A", CITIES, 1), ("A cat sat here", "A", CITIES, 0), ("I think so", "I", "q?", 0), ("(a)", "A", CITIES, 1),
+        ("A) Rome", "Rome", CITIES, 1),
+        ("Rome", "A", CITIES, 1), ("B", "Paris", CITIES, 1), ("C", "Paris", CITIES, 0), ("B", "B", INLINE, 1),
+        ("Paris", "B", INLINE, 1), ("Rome", "B", INLINE, 0),
+        ("(C) Bern", "C", INLINE, 1), ("2", "2", NUMBERS, 1), ("2. 4", "2", NUMBERS, 1), ("4", "2", NUMBERS, 1),
+        ("3. 5", "2", NUMBERS, 0), ("1. 4", "2", NUMBERS, 0),
+        ("B", "B", "No options here", 1), ("C", "B", "No options here", 0), ("B", ["A", "B"], CITIES, 1),
+    ],
+)  # fmt: skip
+def test_multiple_choice(answer: str, gold: Any, question: str, right: int) -> None:
+    assert score("multiple_choice", answer, gold, question) == right
+
+
+def test_a_reply_without_a_choice_or_a_number_says_so() -> None:
+    for name, gold in (("multiple_choice", "B"), ("number", "18")):
+        found = scorer_by_name(name)(dspy.Example(question=CITIES, answer=gold), dspy.Prediction(answer="I cannot tell."))
+        assert (found.value, found.detail) == (0.0, NO_FINAL_ANSWER)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.text() | st.integers() | st.floats() | st.none() | st.lists(st.text()),
+    st.text() | st.lists(st.text()),
+    st.sampled_from(list(SCORERS)),
+)
+def test_no_answer_makes_a_scorer_fail(answer: Any, gold: Any, name: str) -> None:
+    for prediction in (dspy.Prediction(answer=answer), dspy.Prediction(), None):
+        found = SCORERS[name](dspy.Example(question=CITIES, answer=gold), prediction)
+        assert found.is_unscored or 0 <= found.value <= 1
+
+
+@pytest.mark.parametrize("name", list(SCORERS))
+@pytest.mark.parametrize(
+    "answer",
+    ["A) " * 10**5, "answer is " * 10**5, "Paris " * 10**5, "**" * 10**5, "(" * 10**5, 10**5000],
+    ids=lambda answer: str(answer)[:5] if isinstance(answer, str) else "long",
+)
+def test_a_huge_answer_takes_no_time(name: str, answer: Any) -> None:
+    started = time.process_time()
+    assert score(name, answer, "18", CITIES) == 0
+    assert time.process_time() - started < 10

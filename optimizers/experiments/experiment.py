@@ -20,6 +20,7 @@ from optimizers.experiments.experiment_metrics import build_grid_metrics
 from optimizers.experiments.grid import Cell, Grid
 from optimizers.experiments.results import Run
 from optimizers.experiments.roles import Roles
+from optimizers.experiments.run_folder import refuse_nothing_done
 from optimizers.experiments.variants import Variant
 from optimizers.finetune.train import TrainingError
 from optimizers.jobs.jsonlines import write_json
@@ -109,7 +110,10 @@ def run_experiment(config: RunConfig, progress: Progress | None = None, stages: 
         ValueError: A configuration that cannot work, said before any work.
         LabellingStoppedError: A limit or too many failures ended labelling.
     """
-    job = ExperimentJob(RunConfig.model_validate(config), progress)
+    config = RunConfig.model_validate(config)
+    if tuple(stages) == ("report",):
+        refuse_nothing_done(config)
+    job = ExperimentJob(config, progress)
     work = {"label": job.label, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
     do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
     return Run(job.folder)

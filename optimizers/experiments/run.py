@@ -6,6 +6,7 @@ from typing import Any
 
 from optimizers.experiments.metrics import build_metrics
 from optimizers.experiments.results import Run
+from optimizers.experiments.run_folder import refuse_nothing_done
 from optimizers.experiments.run_job import MainJob
 from optimizers.jobs.jsonlines import write_json
 from optimizers.jobs.progress import Progress
@@ -26,11 +27,14 @@ def run(config: RunConfig | dict[str, Any], progress: Progress | None = None, st
         stages: Of `STAGES`; each needs what the ones before it wrote.
 
     Raises:
-        ValueError: A configuration that cannot work, said before any work.
+        ValueError: A configuration that cannot work, or a report on a folder without a run, said before any work.
         TooFewRowsError: Too few rows after screening; nothing was trained.
         TrainingError: Training failed.
     """
-    job = MainJob(RunConfig.model_validate(config), progress)
+    config = RunConfig.model_validate(config)
+    if tuple(stages) == ("report",):
+        refuse_nothing_done(config)
+    job = MainJob(config, progress)
     work = {"label": job.label, "screen": job.screen, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
     do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
     return Run(job.folder)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import dspy
 
 from optimizers.labelling.samples import Sample
-from programs.registry import Registry, accepted, converted
+from programs.registry import Registry, accepted, converted, missing_option
 from programs.tasks.base import Score
 
 WRONG_ANSWER, UNSCORED = "wrong_answer", "unscored"
@@ -142,7 +142,11 @@ def configured_policy(name: str, settings: Any, models: PolicyModels) -> Policy:
         raise ValueError(f"screening.options: policy {name!r} has no option {unknown[0]!r}; it has {parameters or 'none'}.")
     if hasattr(cls, "configured"):
         return cls.configured(settings, models)
-    return cls(**{**accepted(cls, {"min_score": settings.min_score}), **converted(f"policy {name!r}", cls, options)})
+    given = {**accepted(cls, {"min_score": settings.min_score}), **converted(f"policy {name!r}", cls, options)}
+    lacking = missing_option(cls, given)
+    if lacking:
+        raise ValueError(f"screening.options: policy {name!r} needs {lacking!r}: add --screening.options.{lacking} VALUE.")
+    return cls(**given)
 
 
 def planned_calls(name: str, settings: Any, questions: int, samples: int) -> list[PlannedCalls]:

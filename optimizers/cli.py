@@ -135,12 +135,13 @@ def _config(context: typer.Context) -> RunConfig:
     return config
 
 
-def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run: bool = False) -> None:
+def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run: bool = False, settings: bool = False) -> None:
     config = _config(context)
+    _refuse_settings(settings, dry_run)
     if dry_run:
         from optimizers.experiments.plan import plan
 
-        out.print(plan(config))
+        out.print(plan(config, settings=settings))
         return
     from optimizers.experiments.run import STAGES
     from optimizers.experiments.run import run as run_job
@@ -150,6 +151,11 @@ def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run:
         _show(result)
     else:
         console.print(f"Done: {result.folder}", soft_wrap=True)
+
+
+def _refuse_settings(settings: bool, dry_run: bool) -> None:
+    if settings and not dry_run:
+        raise ValueError("--settings prints the settings of a plan: add --dry-run.")
 
 
 def _continuable(job: Callable[[Callable[[str, int, int, str], None]], T]) -> T:
@@ -180,27 +186,30 @@ def _show_report(title: str, sections: Sequence[Section], report: Path) -> None:
     out.print(f"Report: {report}", soft_wrap=True)
 
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved plan with calls, tokens, dollars and minutes; do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with calls, tokens, dollars and minutes; do nothing.")]
+Settings = Annotated[bool, typer.Option("--settings", help="With --dry-run: print all settings below the plan, as TOML.")]
 
 
 @app.command(**_JOB)
-def run(context: typer.Context, dry_run: DryRun = False) -> None:
+def run(context: typer.Context, dry_run: DryRun = False, settings: Settings = False) -> None:
     """The main job: label, screen, distil, evaluate, report. The same command continues a stopped run."""
-    _run(context, dry_run=dry_run)
+    _run(context, dry_run=dry_run, settings=settings)
 
 
 @app.command(**_JOB)
 def experiment(
     context: typer.Context,
     dry_run: DryRun = False,
+    settings: Settings = False,
     stages: Annotated[str, typer.Option(help="Of label, distill, evaluate, report, joined by commas; all by default.")] = "",
 ) -> None:
     """The whole grid: conditions x training tasks x test tasks x solvers x students, as the section experiment of the recipe spans it."""
     config = _config(context)
+    _refuse_settings(settings, dry_run)
     if dry_run:
         from optimizers.experiments.plan import plan
 
-        out.print(plan(config, grid=True))
+        out.print(plan(config, grid=True, settings=settings))
         return
     from optimizers.experiments.experiment import GRID_STAGES, run_experiment
 
@@ -254,18 +263,19 @@ def study(
     result = _continuable(lambda show: run_study(config, show))
     from optimizers.reports.study import sections, title
 
-    _show_report(title(result.found), sections(result.found), result.folder / "study.html")
+    _show_report(title(result.found), sections(result.found, result.folder), result.folder / "study.html")
     out.print(f"Best configuration: {result.best_config}" if result.best else "No trial has a score.", soft_wrap=True)
 
 
 @app.command(**_JOB)
-def improve(context: typer.Context, dry_run: DryRun = False) -> None:
+def improve(context: typer.Context, dry_run: DryRun = False, settings: Settings = False) -> None:
     """Let a run's student go on learning from what its own decompositions lead the solver to, in rounds, as the section improve says."""
     config = _config(context)
+    _refuse_settings(settings, dry_run)
     if dry_run:
         from optimizers.experiments.plan import improve_steps, plan
 
-        out.print(plan(config, steps=improve_steps(config)))
+        out.print(plan(config, steps=improve_steps(config), settings=settings))
         return
     from optimizers.improvement.improve import improve as improve_student
 

@@ -30,17 +30,18 @@ class Setup(NamedTuple):
     roles: Roles
 
 
-def set_up(config: RunConfig, student_folder: Path, demos: Callable[[], list[dspy.Example]] = list) -> Setup:
+def set_up(config: RunConfig, student_folder: Path, demos: Callable[[], list[dspy.Example]] = list, keys: bool = True) -> Setup:
     """Load what a configuration names.
 
     Args:
         config: The configuration.
         student_folder: Where the artifacts of the students are.
         demos: Gives the demos of the few-shot decomposer.
+        keys: Whether the keys of API models have to be there; a plan needs none.
 
     Raises:
         ValueError: Unknown task or model, a key that is missing, or questions that stand in two splits.
     """
     task = configured_task(config.task, config.seed)
-    roles = Roles(config, student_folder, demos)
+    roles = Roles(config, student_folder, demos, keys)
     return Setup(config, task, load_splits(task, config.data), roles)

@@ -136,10 +136,7 @@ def configured_policy(name: str, settings: Any, models: PolicyModels) -> Policy:
         ValueError: Unknown name, or an option that the policy does not have.
     """
     cls, options = POLICIES.get(name), settings.options if name == settings.policy else {}
-    parameters = [] if hasattr(cls, "configured") else list(inspect.signature(cls).parameters)
-    unknown = sorted(set(options) - set(parameters))
-    if unknown:
-        raise ValueError(f"screening.options: policy {name!r} has no option {unknown[0]!r}; it has {parameters or 'none'}.")
+    check_options(name, options)
     if hasattr(cls, "configured"):
         return cls.configured(settings, models)
     given = {**accepted(cls, {"min_score": settings.min_score}), **converted(f"policy {name!r}", cls, options)}
@@ -147,6 +144,19 @@ def configured_policy(name: str, settings: Any, models: PolicyModels) -> Policy:
     if lacking:
         raise ValueError(f"screening.options: policy {name!r} needs {lacking!r}: add --screening.options.{lacking} VALUE.")
     return cls(**given)
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a policy does not have.
+
+    Raises:
+        ValueError: Names the first, and those that it has.
+    """
+    cls = POLICIES.get(name)
+    parameters = [] if hasattr(cls, "configured") else list(inspect.signature(cls).parameters)
+    unknown = sorted(set(options) - set(parameters))
+    if unknown:
+        raise ValueError(f"screening.options: policy {name!r} has no option {unknown[0]!r}; it has {parameters or 'none'}.")
 
 
 def planned_calls(name: str, settings: Any, questions: int, samples: int) -> list[PlannedCalls]:

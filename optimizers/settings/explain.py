@@ -56,7 +56,9 @@ def unknown_setting(where: str) -> str:
     if near:
         return f"Unknown setting {where!r}; did you mean {' or '.join(f'--{name}' for name in near)}?"
     section = where.removeprefix(around).rpartition(".")[0]
-    return f"Unknown setting {where!r}{_of_section(section) if section else f'; the sections are {_sections()}, listed in docs/settings.md.'}"
+    return (
+        f"Unknown setting {where!r}{_of_section(section) if section else f'; the sections are {_sections()}, listed in docs/settings.md.'}"
+    )
 
 
 def _of_section(section: str) -> str:

@@ -42,6 +42,7 @@ WRONG = {
     "run q60.jsonl": "--task jsonl --task.path q60.jsonl",
     "label --dry-run": "'label' has no --dry-run",
     "screen --nosuch": "Unknown setting 'nosuch'",
+    "run @ embedded --settings": "add --dry-run",
     # Values that cannot be
     "run --seed": "--seed needs a value",
     "run --seed --dry-run": "--seed needs a value",
@@ -151,7 +152,6 @@ def files(tmp_path, monkeypatch):
     """Files of every wrong kind, in the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setenv("DIVIDE_OR_CONQUER_HOME", str(tmp_path / "home"))
     lines = "".join(json.dumps({"question": f"What is {i} + {i}?", "answer": str(2 * i)}) + "\n" for i in range(60))
     (tmp_path / "q60.jsonl").write_text(lines)
     (tmp_path / "q [a].jsonl").write_text(lines[:200].rpartition("\n")[0])
@@ -237,6 +237,7 @@ def test_errors_of_models_networks_and_files_are_one_message(files, monkeypatch,
 
 
 def test_a_fault_of_the_program_is_one_line_and_the_traceback_in_a_log(files, monkeypatch):
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_HOME", str(files / "home"))
     monkeypatch.setattr("optimizers.ask.ask_once", lambda *words: {}["a [key]"])
     code, said = invoke(["ask", "x"], monkeypatch)
     assert code == 1 and "KeyError: 'a [key]'" in said and said.count("\n") == 1, said

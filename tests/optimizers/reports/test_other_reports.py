@@ -121,7 +121,7 @@ def test_a_study_tells_every_trial(tmp_path):
     text = written(study, found, tmp_path, "study")
     assert text.startswith("# Study mine\n") and "2 of 9 trials finished; objective score, dev questions only." in text
     assert "> Incomplete: interrupted. What is below is the best so far; the same command continues." in text
-    assert "Best: trial 0, 50.0% (training.learning_rate = 0.001). 'divide-or-conquer run @ best.toml'" in text
+    assert f"(training.learning_rate = 0.001). 'divide-or-conquer run @ {tmp_path / 'best.toml'}' does the main job" in text
     assert "Pareto front (higher score or lower cost): trials 0, 1." in text
     assert "(trial 0), paired on 4 dev questions: +25.0 points (95 % interval -10.0 to +60.0, p = 0.5000)." in text
     assert "What the score depends on (PED-ANOVA): training.learning_rate 100.0%." in text

@@ -263,7 +263,7 @@ def test_a_plan_does_nothing(prepared, tmp_path):
     console = Console(width=140, record=True)
     console.print(study_plan(config))
     shown = console.export_text()
-    assert "7 trials of 12 training and 4 dev questions" in shown and "0.0001 to 0.01, log" in shown and "Expected minutes" in shown
+    assert "7 trials of 12 training and 4 dev questions" in shown and "0.0001 to 0.01, log" in shown and "without pruning" in shown
     assert not (tmp_path / "s").exists()
 
 

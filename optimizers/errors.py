@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-# Errors of these libraries are those of a model, the network, a file or a database; of an error class in none of them, the code is at fault.
+# What these libraries raise is an error of a model, the network, a file or a database; for any other class the code is at fault.
 _LIBRARIES = frozenset(
     {"dspy", "litellm", "openai", "httpx", "httpcore", "requests", "urllib3", "aiohttp", "huggingface_hub", "safetensors_rust",
      "safetensors", "tokenizers", "optuna", "sqlalchemy", "filelock"}

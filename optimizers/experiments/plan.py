@@ -23,9 +23,9 @@ from optimizers.evaluation.statistics import questions_needed
 from optimizers.experiments.roles import policy_name, roles_of
 from optimizers.experiments.students import RECIPES
 from optimizers.experiments.variants import Variant, variants
+from optimizers.reports.plans import PlanView, minutes_text, short_count
 from optimizers.screening.judge import JudgeDecomposition
 from optimizers.screening.policy import check_options, planned_calls
-from optimizers.reports.plans import PlanView, minutes_text, short_count
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig, configured_for
 from optimizers.settings.splits import configured_task, loaded, refuse_overlap

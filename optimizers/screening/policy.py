@@ -8,7 +8,7 @@ reference answers, `self_consistency`, `agreement` and `judge` ask LMs. A policy
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 

@@ -9,7 +9,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from optimizers.labelling.journal import Limits
 
-
 MOST_QUESTIONS = 1_000_000
 """Of a split; more would take hours to make or to read before anything is said."""
 

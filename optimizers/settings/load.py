@@ -98,7 +98,7 @@ def _check_experiment(config: RunConfig) -> None:
             experiment.task(name, config.task)
         except ValueError as error:
             raise ValueError(f"experiment.data.{name}: {error}") from None
-        _validated(DataConfig, {**config.data.model_dump(), **sizes}, f"experiment.data.{name}")
+        _validated(DataConfig, config.data.model_dump() | dict(sizes), f"experiment.data.{name}")
     _validated(TrainingSpec, {**config.training.model_dump(), **experiment.training}, "experiment.training")
 
 

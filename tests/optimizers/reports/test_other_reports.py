@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 
 import pytest
 from rich.console import Console
@@ -218,3 +219,13 @@ def test_a_table_that_does_not_fit_the_terminal_is_a_line_a_row(width, shown):
     table = Table(["round", "right answers", "a column of many words"], [["0", "50%", ""]], frozenset({0}))
     show(console, "Title", [Section("Rounds", [table])])
     assert shown in console.file.getvalue()
+
+
+def test_a_terminal_shows_words_and_no_markdown(tmp_path):
+    shown = io.StringIO()
+    console = Console(file=shown, width=80)
+    show(console, study.title(studied(0.5, 0.25)), study.sections(studied(0.5, 0.25), tmp_path / "a [b]"))
+    show(console, improvement.title(improved()), improvement.sections(improved()))
+    said = shown.getvalue()
+    assert not re.search(r"^#|\|--|\*\*|\]\(|\\[\[*|]", said, re.MULTILINE), said
+    assert "Trials" in said and "Rounds" in said and "a [b]/best.toml" in said.replace("\n", "")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import dspy
 
+from optimizers.experiments.roles import check_keys
+from optimizers.settings.models import ModelConfig
 from programs.lms.catalog import lm
 from programs.modules import TRAINED, TwoStage
 
@@ -23,13 +25,15 @@ def ask_once(question: str, context: str = "", decomposer: str = "embedded/teach
         max_subquestions: The limit that the decomposer is told; by default the one that it was trained under, and 3 otherwise.
 
     Raises:
-        ValueError: An empty question or an unknown model.
+        ValueError: An empty question, an unknown model, or an API model without its key.
     """
     if not question.strip():
         raise ValueError("The question is empty; give one as the first argument.")
+    decomposer, solver = _model(decomposer), _model(solver)
+    check_keys({"--decomposer": ModelConfig(model=decomposer), "--solver": ModelConfig(model=solver)})
     program = TwoStage(max_subquestions=max_subquestions or TRAINED)
-    program.decompose.set_lm(lm(_model(decomposer)))
-    program.solve.set_lm(lm(_model(solver)))
+    program.decompose.set_lm(lm(decomposer))
+    program.solve.set_lm(lm(solver))
     return program(question=question, context=context)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from optimizers.errors import is_expected, log_unexpected, message
 
 if TYPE_CHECKING:
     from optimizers.reports.blocks import Section
@@ -24,8 +27,9 @@ app = typer.Typer(
     add_completion=False,
     help="Distil the question-decomposing half of an LLM program into a small local model, and measure what that costs and saves.",
 )
-console = Console(stderr=True)
-out = Console()
+# Names, paths and answers are not ours: "[a]" and ":b:" in them are printed as they are.
+console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+out = Console(markup=False, emoji=False, highlight=False)
 
 _OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
 _SETTINGS_HELP = (
@@ -33,16 +37,35 @@ _SETTINGS_HELP = (
     "and any '--section.key VALUE': '--data.train 300', '--task.hops 2,3', '--training.epochs 2', '--labelling.max_usd 5'."
 )
 
+_START = "A first run: 'divide-or-conquer run @ embedded --out runs/first'; with '--dry-run' behind it the plan alone. "
+# Without a word it would be a job of hours that nobody asked for.
+_JOB: dict[str, Any] = {"context_settings": _OPEN, "epilog": _START + _SETTINGS_HELP, "no_args_is_help": True}
+
 
 def main() -> None:
-    """Entry point: turns expected errors into one message."""
+    """Entry point: turns errors into one message; `DIVIDE_OR_CONQUER_TRACEBACK=1` leaves them as they are."""
     try:
         app()
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except Exception as error:
         if os.environ.get("DIVIDE_OR_CONQUER_TRACEBACK"):
             raise
-        console.print(f"[red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        expected = is_expected(error)
+        told = message(error) if expected else log_unexpected(error)
+        console.print(Text.assemble(("Error: ", "red"), told), soft_wrap=True)
+        sys.exit(2 if expected else 1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"divide-or-conquer {importlib.metadata.version('divide-or-conquer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    pass
 
 
 def parse_settings(arguments: list[str]) -> tuple[str | None, dict[str, str]]:
@@ -51,35 +74,76 @@ def parse_settings(arguments: list[str]) -> tuple[str | None, dict[str, str]]:
     Raises:
         ValueError: A word that belongs to no setting, or a setting without a value.
     """
-    recipe, overrides, rest = None, {}, list(arguments)
+    recipe: str | None = None
+    overrides: dict[str, str] = {}
+    rest = list(arguments)
     while rest:
         word = rest.pop(0)
         if word.startswith("@"):
-            recipe = word[1:] or (rest.pop(0) if rest else "")
-            if not recipe:
+            name = word[1:] or (rest.pop(0) if rest else "")
+            if not name or name.startswith("--"):
                 raise ValueError("'@' needs the name of a recipe or the path of a TOML file after it.")
+            if recipe is not None:
+                raise ValueError(f"Two recipes are given, {recipe!r} and {name!r}; name one, and set the rest by flags.")
+            recipe = name
         elif word.startswith("--"):
-            key, equals, value = word[2:].partition("=")
-            if not equals and (not rest or rest[0].startswith("--")):
-                raise ValueError(f"--{key} needs a value: --{key} VALUE.")
-            overrides[key] = value if equals else rest.pop(0)
+            key, value = _setting(word[2:], rest)
+            overrides[key] = value
         else:
-            raise ValueError(f"{word!r} belongs to no setting. {_SETTINGS_HELP}")
+            raise ValueError(f"{word!r} belongs to no setting.{_meant(word)} {_SETTINGS_HELP}")
     return recipe, overrides
+
+
+def _setting(word: str, rest: list[str]) -> tuple[str, str]:
+    """A flag with its value, which is taken from `rest` where none is behind an equals sign."""
+    key, equals, value = word.partition("=")
+    if not key.strip("."):
+        raise ValueError(f"'--{word}' names no setting. {_SETTINGS_HELP}")
+    if equals:
+        return key, value
+    if not rest or rest[0].startswith("--"):
+        raise ValueError(f"--{key} needs a value: --{key} VALUE.{_unknown(key)}")
+    return key, rest.pop(0)
+
+
+def _unknown(key: str) -> str:
+    from optimizers.settings.explain import known_names, unknown_setting
+
+    return "" if key in known_names() or key.startswith("task.") else f" {unknown_setting(key)}"
+
+
+def _meant(word: str) -> str:
+    """What a bare word was probably meant as."""
+    from optimizers.settings.load import recipe_names
+
+    if word in recipe_names() or word.endswith(".toml"):
+        return f" Did you mean '@ {word}'?"
+    return f" Did you mean '--task jsonl --task.path {word}'?" if word.endswith(".jsonl") else ""
 
 
 def _config(context: typer.Context) -> RunConfig:
     from optimizers.settings.load import load_config
 
-    return load_config(*parse_settings(context.args))
+    if "--dry-run" in context.args:
+        raise ValueError(
+            f"{context.info_name!r} has no --dry-run: 'divide-or-conquer run ... --dry-run' plans all stages of a run, and those of an "
+            "experiment, a study, a compilation or an improvement have one too."
+        )
+    config = load_config(*parse_settings(context.args))
+    if not config.out.strip() or (Path(config.out).exists() and not Path(config.out).is_dir()):
+        raise ValueError(f"out={config.out!r} is no folder: name one that exists or can be made, --out FOLDER.")
+    return config
 
 
-def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run: bool = False, redo: str = "") -> None:
+def _run(
+    context: typer.Context, stages: tuple[str, ...] | None = None, dry_run: bool = False, settings: bool = False, redo: str = ""
+) -> None:
     config = _config(context)
+    _refuse_settings(settings, dry_run)
     if dry_run:
         from optimizers.experiments.plan import plan
 
-        out.print(plan(config))
+        out.print(plan(config, settings=settings))
         return
     from optimizers.experiments.run import STAGES
     from optimizers.experiments.run import run as run_job
@@ -88,7 +152,12 @@ def _run(context: typer.Context, stages: tuple[str, ...] | None = None, dry_run:
     if stages is None or "report" in stages:
         _show(result)
     else:
-        console.print(f"Done: {result.folder}")
+        console.print(f"Done: {result.folder}", soft_wrap=True)
+
+
+def _refuse_settings(settings: bool, dry_run: bool) -> None:
+    if settings and not dry_run:
+        raise ValueError("--settings prints the settings of a plan: add --dry-run.")
 
 
 def _continuable(job: Callable[[Callable[[str, int, int, str], None]], T]) -> T:
@@ -99,7 +168,7 @@ def _continuable(job: Callable[[Callable[[str, int, int, str], None]], T]) -> T:
         with ProgressDisplay(console) as display:
             return job(display.update)
     except KeyboardInterrupt:
-        console.print("\n[yellow]Stopped. What is finished is kept: the same command continues.[/]")
+        console.print("\nStopped. What is finished is kept: the same command continues.", style="yellow")
         raise typer.Exit(130) from None
 
 
@@ -116,10 +185,11 @@ def _show_report(title: str, sections: Sequence[Section], report: Path) -> None:
     from optimizers.reports.terminal import show
 
     show(out, title, sections)
-    out.print(f"Report: {report}", highlight=False, soft_wrap=True)
+    out.print(f"Report: {report}", soft_wrap=True)
 
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved plan with calls, tokens, dollars and minutes; do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with calls, tokens, dollars and minutes; do nothing.")]
+Settings = Annotated[bool, typer.Option("--settings", help="With --dry-run: print all settings below the plan, as TOML.")]
 
 Redo = Annotated[
     str, typer.Option("--redo", help="Train students again, from the labels on file: 'distill' for all, or names, as 'S_D-R,S_E-T'.")
@@ -131,25 +201,27 @@ def _names_in(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
-def run(context: typer.Context, dry_run: DryRun = False, redo: Redo = "") -> None:
+@app.command(**_JOB)
+def run(context: typer.Context, dry_run: DryRun = False, settings: Settings = False, redo: Redo = "") -> None:
     """The main job: label, screen, distil, evaluate, report. The same command continues a stopped run."""
-    _run(context, dry_run=dry_run, redo=redo)
+    _run(context, dry_run=dry_run, settings=settings, redo=redo)
 
 
-@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+@app.command(**_JOB)
 def experiment(
     context: typer.Context,
     dry_run: DryRun = False,
+    settings: Settings = False,
     stages: Annotated[str, typer.Option(help="Of label, distill, evaluate, report, joined by commas; all by default.")] = "",
     redo: Redo = "",
 ) -> None:
     """The whole grid: conditions x training tasks x test tasks x solvers x students, as the section experiment of the recipe spans it."""
     config = _config(context)
+    _refuse_settings(settings, dry_run)
     if dry_run:
         from optimizers.experiments.plan import plan
 
-        out.print(plan(config, grid=True))
+        out.print(plan(config, grid=True, settings=settings))
         return
     from optimizers.experiments.experiment import GRID_STAGES, run_experiment
 
@@ -164,7 +236,7 @@ def experiment(
         _show_report(str(result.folder), [what_it_says(read_experiment(result.folder))], result.folder / "report.html")
 
 
-@app.command(name="compile", context_settings=_OPEN, epilog=_SETTINGS_HELP)
+@app.command(name="compile", **_JOB)
 def compile_(context: typer.Context, dry_run: DryRun = False) -> None:
     """Better prompts for the teacher, by one of DSPy's optimizers: '--compile.optimizer COPRO'. The same command continues."""
     config = _config(context)
@@ -182,11 +254,11 @@ def compile_(context: typer.Context, dry_run: DryRun = False) -> None:
     compiled = _continuable(lambda show: compile_prompts(config, show))
     found = read_json(compiled.folder / "compiled.json")
     _show_report(title(found), [candidates(found), in_short(found)], compiled.folder / "compiled.html")
-    out.print(f"For labelling: --teacher.program {compiled.folder / 'program.json'}", highlight=False, soft_wrap=True)
+    out.print(f"For labelling: --teacher.program {compiled.folder / 'program.json'}", soft_wrap=True)
     raise typer.Exit(1 if compiled.failed else 0)
 
 
-@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+@app.command(**_JOB)
 def study(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print dimensions, trials and expected minutes; do nothing.")] = False,
@@ -203,18 +275,19 @@ def study(
     result = _continuable(lambda show: run_study(config, show))
     from optimizers.reports.study import sections, title
 
-    _show_report(title(result.found), sections(result.found), result.folder / "study.html")
+    _show_report(title(result.found), sections(result.found, result.folder), result.folder / "study.html")
     out.print(f"Best configuration: {result.best_config}" if result.best else "No trial has a score.", soft_wrap=True)
 
 
-@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
-def improve(context: typer.Context, dry_run: DryRun = False) -> None:
+@app.command(**_JOB)
+def improve(context: typer.Context, dry_run: DryRun = False, settings: Settings = False) -> None:
     """Let a run's student go on learning from what its own decompositions lead the solver to, in rounds, as the section improve says."""
     config = _config(context)
+    _refuse_settings(settings, dry_run)
     if dry_run:
         from optimizers.experiments.plan import improve_steps, plan
 
-        out.print(plan(config, steps=improve_steps(config)))
+        out.print(plan(config, steps=improve_steps(config), settings=settings))
         return
     from optimizers.improvement.improve import improve as improve_student
 
@@ -224,31 +297,31 @@ def improve(context: typer.Context, dry_run: DryRun = False) -> None:
     _show_report(title(result.metrics), sections(result.metrics), result.folder / "improve.html")
 
 
-@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+@app.command(**_JOB)
 def label(context: typer.Context) -> None:
     """Only collect the teacher's decompositions and solutions."""
     _run(context, ("label",))
 
 
-@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+@app.command(**_JOB)
 def screen(context: typer.Context) -> None:
     """Only decide which teacher rows are kept, and write why the others are not."""
     _run(context, ("screen",))
 
 
-@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+@app.command(**_JOB)
 def distill(context: typer.Context, redo: Redo = "") -> None:
     """Only train the students."""
     _run(context, ("distill",), redo=redo)
 
 
-@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+@app.command(**_JOB)
 def evaluate(context: typer.Context) -> None:
     """Only ask the test questions under every condition; students must be trained."""
     _run(context, ("evaluate",))
 
 
-@app.command(context_settings=_OPEN, epilog=_SETTINGS_HELP)
+@app.command(**_JOB)
 def report(context: typer.Context) -> None:
     """Only sum up and write the report."""
     _run(context, ("report",))
@@ -268,10 +341,10 @@ def ask(
     prediction = ask_once(question, context, decomposer, solver, max_subquestions)
     for number, subquestion in enumerate(prediction.subquestions, 1):
         answer = prediction.sub_answers[number - 1] if number <= len(prediction.sub_answers) else ""
-        out.print(f"{number}. {escape(subquestion)}  [dim]{escape(answer)}[/]", highlight=False)
+        out.print(Text.assemble(f"{number}. {subquestion}  ", (answer, "dim")))
     if prediction.state != "ok":
-        out.print(f"[dim]decomposition: {prediction.state}[/]")
-    out.print(f"[bold]{escape(prediction.answer)}[/]", highlight=False)
+        out.print(f"decomposition: {prediction.state}", style="dim")
+    out.print(prediction.answer, style="bold")
 
 
 @app.command()
@@ -305,7 +378,7 @@ def doctor() -> None:
     table = Table("", "part", "found", "what to do")
     findings = examine()
     for finding in findings:
-        table.add_row("[green]ok[/]" if finding.ok else "[yellow]--[/]", finding.part, finding.found, finding.remedy)
+        table.add_row(Text("ok", "green") if finding.ok else Text("--", "yellow"), finding.part, finding.found, finding.remedy)
     out.print(table)
     raise typer.Exit(1 if any(not finding.ok and finding.required for finding in findings) else 0)
 
@@ -314,12 +387,27 @@ def doctor() -> None:
 def serve(
     model: Annotated[str, typer.Argument(help="Model string, such as embedded/teacher or local/<folder>.")] = "embedded/teacher",
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
 ) -> None:
     """Serve a local model over an OpenAI-compatible HTTP API."""
     from programs.lms.server import serve as serve_model
 
+    _check_address(host, port)
     serve_model(model, host, port)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse an address at which nothing can listen, before a model is loaded."""
+    import socket
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"Cannot listen at {host}:{port} ({reason}); choose another address: --host HOST --port PORT.") from error
 
 
 @app.command()
@@ -331,8 +419,10 @@ def export(
     from programs.lms.artifacts import open_artifact
     from programs.lms.gguf import export as export_model
 
+    if not target.parent.is_dir():
+        raise ValueError(f"There is no folder {target.parent} for {target.name}; make it, or choose another.")
     written = export_model(open_artifact(folder), target)
-    out.print(f"Wrote {' and '.join(map(str, written))}", soft_wrap=True, markup=False)
+    out.print(f"Wrote {' and '.join(map(str, written))}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,14 @@ def accepted(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[s
     return {name: value for name, value in options.items() if name in parameters}
 
 
+def missing_option(function: Callable[..., Any], options: Mapping[str, Any]) -> str | None:
+    """The first parameter that has no default and is not among the options; None where nothing is missing."""
+    collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind not in collecting]
+    return next((name for name in needed if name not in options), None)
+
+
 def converted(what: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as their parameters are annotated, also from the text that a command line gives.
 

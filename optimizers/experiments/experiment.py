@@ -22,6 +22,7 @@ from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.results import Run
 from optimizers.experiments.roles import Roles
+from optimizers.experiments.run_folder import refuse_nothing_done
 from optimizers.experiments.variants import Variant
 from optimizers.finetune.train import TrainingError
 from optimizers.jobs.jsonlines import write_json
@@ -124,7 +125,10 @@ def run_experiment(
         ValueError: A configuration that cannot work, said before any work.
         LabellingStoppedError: A limit or too many failures ended labelling.
     """
-    job = ExperimentJob(RunConfig.model_validate(config), progress)
+    config = RunConfig.model_validate(config)
+    if tuple(stages) == ("report",):
+        refuse_nothing_done(config)
+    job = ExperimentJob(config, progress)
     job.redo(redo)
     work = {"label": job.label, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
     do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})

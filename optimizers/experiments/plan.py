@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import dspy
-from rich.console import Group
-from rich.table import Column, Table
-from rich.text import Text
 
 from optimizers.conditions import (
     CONTROLS,
@@ -24,13 +23,17 @@ from optimizers.evaluation.statistics import questions_needed
 from optimizers.experiments.roles import policy_name, roles_of
 from optimizers.experiments.students import RECIPES
 from optimizers.experiments.variants import Variant, variants
+from optimizers.reports.plans import PlanView, minutes_text, short_count
 from optimizers.screening.judge import JudgeDecomposition
-from optimizers.screening.policy import planned_calls
+from optimizers.screening.policy import check_options, planned_calls
+from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig, configured_for
+from optimizers.settings.splits import configured_task, loaded, refuse_overlap
 from programs.adapter import LineAdapter
+from programs.lms.catalog import check_model
 from programs.lms.ledger import LOCAL_PREFIXES, Prices
 from programs.signatures import Answer, Decompose, Solve
-from programs.tasks.registry import load_task
+from programs.tasks.base import Task
 
 _TOKENS_A_CHARACTER = 0.25
 
@@ -80,31 +83,32 @@ def grid_steps(config: RunConfig) -> list[Step]:
     experiment, steps = config.experiment, []
     train = experiment.train or [config.task.name]
     for name in train:
-        planner = _Planner(configured_for(config, name), f"{name}, ")
+        planner = _Planner(configured_for(config, name), f"{name}, ", ("train", "dev"))
         made: set[Any] = set()
         for variant in variants(config):
             students = students_of(_conditions(config, variant))
             if variant.seeds is None or variant.seeds[2] in (0, *experiment.sampling_seeds[:1]):
-                steps += _labelled(name, config, variant, students, made) if students or not variant.name else []
-                steps += [planner.training(f"{student} {variant.students_name}".strip()) for student in students]
+                own = planner.of(variant)
+                steps += _labelled(own, students, made) if students or not variant.name else []
+                steps += [own.training(f"{student} {variant.students_name}".strip()) for student in students]
     for name in experiment.test or train:
-        planner = _Planner(configured_for(config, name), f"{name}, ")
+        planner = _Planner(configured_for(config, name), f"{name}, ", ("test",))
         for variant in variants(config):
             if variant.everywhere or name in train:
-                steps += _tested(planner, _conditions(config, variant), variant, 1 if not variant.everywhere else len(train))
+                times = 1 if not variant.everywhere else len(train)
+                steps += _tested(planner.of(variant), _conditions(config, variant), variant, times)
     return steps
 
 
-def _labelled(train: str, config: RunConfig, variant: Variant, students: list[str], made: set[Any]) -> list[Step]:
+def _labelled(planner: _Planner, students: list[str], made: set[Any]) -> list[Step]:
     """Labelling and screening of a variant, as far as no earlier one made the same calls; those are kept in `made`."""
-    config = variant.apply(configured_for(config, train))
+    config = planner.config
     samples = config.labelling.samples, config.labelling.temperature
     policy = (*samples, config.screening.policy)
     new = [key for key in (samples, policy) if key not in made]
     made.update(new)
-    planner = _Planner(config, f"{train}, ") if new else None
-    labelling = planner.labelling(students) if planner and samples in new else []
-    return [*labelling, *(planner.screening(students) if planner and policy in new else [])]
+    labelling = planner.labelling(students) if samples in new else []
+    return [*labelling, *(planner.screening(students) if policy in new else [])]
 
 
 def improve_steps(config: RunConfig) -> list[Step]:
@@ -116,7 +120,7 @@ def improve_steps(config: RunConfig) -> list[Step]:
     student = settings.student + (FEEDBACK if settings.form == "feedback" else "")
     own = _Planner(config)
     questions, tests = sizes.train or config.data.train, sizes.test or config.data.test
-    data = config.data.model_copy(update={"train": questions, "test": tests})
+    data = config.data.model_copy(update={"train": questions, "dev": sizes.dev, "test": tests})
     planner = _Planner(config.model_copy(update={"task": settings.task or config.task, "data": data}))
     tries = questions * settings.samples * settings.rounds
     if settings.method == "grpo":
@@ -148,19 +152,53 @@ def _conditions(config: RunConfig, variant: Variant) -> list[Condition]:
     return [parse_condition(name, solvers) for name in expand_conditions(names, solvers)]
 
 
+def _check_models(config: RunConfig) -> None:
+    """Refuse what names no model, as far as no download and no key is needed to see it."""
+    students = {f"experiment.students.{name}": model.in_process() for name, model in config.experiment.students.items()}
+    further = {"screening.judge": config.screening.judge, "compile.prompt_model": config.compile.prompt_model}
+    for role, model in {**roles_of(config), **students, **further}.items():
+        try:
+            check_model(model.model if model else config.teacher.model)
+        except ValueError as error:
+            raise ValueError(f"{role.replace('student0', 'student')}: {error}") from None
+
+
+def _roles(config: RunConfig) -> dict[str, ModelConfig]:
+    return {**roles_of(config), "judge": config.screening.judge or config.teacher}
+
+
+def _probed(task: Task, sizes: Mapping[str, int]) -> list[dspy.Example]:
+    """Some of a task's questions.
+
+    Raises:
+        ValueError: It has fewer than are wanted of a split.
+    """
+    splits = {split: loaded(task, split, count) for split, count in sizes.items() if count}
+    refuse_overlap(splits)
+    return next(iter(splits.values()))[:_PROBED]
+
+
 class _Planner:
-    def __init__(self, config: RunConfig, prefix: str = "") -> None:
+    def __init__(self, config: RunConfig, prefix: str = "", splits: Sequence[str] = ("train", "dev", "test")) -> None:
         self.config, self.prefix = config, prefix
-        self.roles = {**roles_of(config), "judge": config.screening.judge or config.teacher}
+        _check_models(config)
+        check_options(config.screening.policy, config.screening.options)
+        self.roles = _roles(config)
         self.prices = Prices(config.cost.local_usd_per_hour)
-        task = load_task(config.task.name, **config.task.options())
+        task = configured_task(config.task, config.seed)
         self.sees_context = task.decomposer_sees_context is not False
         # A plan downloads nothing.
         self.at_hand = task.typical_characters is None or task.path is not None
-        split, count = ("train", config.data.train) if config.data.train and not prefix else ("test", config.data.test)
         size = task.typical_characters or 0
         assumed = [dspy.Example(context="?" * max(0, size - _QUESTION_CHARACTERS), question="?" * min(size, _QUESTION_CHARACTERS))]
-        self.examples = task.load(split, min(_PROBED, count)) if self.at_hand else assumed
+        self.examples = _probed(task, {split: getattr(config.data, split) for split in splits}) if self.at_hand else assumed
+
+    def of(self, variant: Variant) -> _Planner:
+        """The same questions with a variant's models and settings."""
+        other = copy.copy(self)
+        other.config = variant.apply(self.config)
+        other.roles = _roles(other.config)
+        return other
 
     def prompt_tokens(self, stage: str) -> int:
         signature = {"decompose": Decompose, "solve": Solve, "judge": JudgeDecomposition}.get(stage, Answer)
@@ -202,7 +240,7 @@ class _Planner:
         config, recipe = self.config, RECIPES[student.split()[0]]
         stages = ["reason" if stage.startswith("answer") else stage for stage in recipe.stages]
         a_row = sum(self.prompt_tokens(stage) + _OUTPUT_TOKENS[stage] for stage in stages)
-        rows = config.screening.max_rows or config.data.train
+        rows = min(config.screening.max_rows or config.data.train, config.data.train * config.labelling.samples)
         tokens = a_row * rows * config.training.epochs_of(rows)
         seconds = tokens / config.cost.trained_tokens_per_second
         usd = self.prices.usd("local/student", 0, 0, seconds)
@@ -222,16 +260,37 @@ class _Planner:
         return [self.calls(f"{name}, decompose", condition.decomposer, "decompose", count), solving]
 
 
-def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None) -> Group:
-    """`plan_steps`, `grid_steps` or other steps as a table, with the configuration and what the number of test questions can show."""
-    table = Table(
-        Column("step", overflow="fold"), Column("model", overflow="fold"), "calls", "input tokens", "output tokens", "dollars", "minutes"
-    )
+def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None, settings: bool = False) -> PlanView:
+    """`plan_steps`, `grid_steps` or other steps: their sum, a row each, and what the number of test questions can show.
+
+    Args:
+        config: What is planned.
+        grid: Whether it is an experiment.
+        steps: Other steps than those of a run or an experiment.
+        settings: Whether the configuration stands below, as TOML.
+
+    Raises:
+        ValueError: What the job would refuse that can be seen without a download or a key: a model, a task, a number of questions.
+    """
     steps = steps or (_grouped(grid_steps(config)) if grid else plan_steps(config))
-    for step in steps:
-        table.add_row(*map(_cell, step))
-    table.add_row("[bold]all[/]", "", *map(_cell, _totals(steps)))
-    return Group(Text(config.to_toml(experiment=grid)), table, Text(_power(config, grid)))
+    rows = [(step.name, step.model, _cells(step)) for step in steps]
+    notes = ["", _power(config, grid), *(["", config.to_toml(experiment=grid)] if settings else [])]
+    return PlanView(_total(steps), ("calls", "in", "out", "dollars", "minutes"), rows, notes)
+
+
+def _cells(step: Step) -> list[str]:
+    usd = "no price" if step.usd is None else f"{step.usd:,.2f}"
+    return [f"{step.calls:,}", short_count(step.input_tokens), short_count(step.output_tokens), usd, f"{step.minutes:,.1f}"]
+
+
+def _total(steps: Sequence[Step]) -> str:
+    """The sum in a sentence; dollars say how many steps have none."""
+    calls, tokens_in, tokens_out, minutes = (sum(getattr(step, name) for step in steps) for name in _SUMMED)
+    known = [step.usd for step in steps if step.usd is not None]
+    unknown = len(steps) - len(known)
+    usd = f"{sum(known):,.2f} dollars{f' and {unknown} steps without a price' if unknown else ''}" if known else "no price known"
+    tokens = f"{short_count(tokens_in)} input and {short_count(tokens_out)} output tokens"
+    return f"In all at most {calls:,} calls, {tokens}, {usd}, {minutes_text(minutes)}. Equal calls are made once."
 
 
 def _grouped(steps: list[Step]) -> list[Step]:
@@ -257,16 +316,3 @@ def _power(config: RunConfig, grid: bool) -> str:
     sizes = {name: configured_for(config, name).data.test if grid else config.data.test for name in tests}
     sized = ", ".join(f"{name}: {count}" for name, count in sizes.items())
     return f"Test questions: {sized}. Needed to see a difference at 80 % power, if twice as many answers change: {power}."
-
-
-def _totals(steps: list[Step]) -> list[Any]:
-    known = [step.usd for step in steps if step.usd is not None]
-    usd = sum(known) if known else None
-    calls, tokens_in, tokens_out, minutes = (sum(getattr(step, name) for step in steps) for name in _SUMMED)
-    return [calls, tokens_in, tokens_out, usd, minutes]
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "no price"
-    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

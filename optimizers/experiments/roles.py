@@ -40,18 +40,21 @@ class Roles:
         config: Names the teacher, the base of the students, and the solvers.
         student_folder: Where the artifacts of the students are.
         demos: Gives the demos of the few-shot decomposer.
+        keys: Whether the keys of API models have to be there; a plan needs none.
 
     Raises:
         ValueError: A model that does not exist, or a key that is missing.
     """
 
-    def __init__(self, config: RunConfig, student_folder: Path, demos: Callable[[], list[dspy.Example]] = list) -> None:
+    def __init__(self, config: RunConfig, student_folder: Path, demos: Callable[[], list[dspy.Example]] = list, keys: bool = True) -> None:
         self.config = config
         self.configs = roles_of(config)
         self._student_folder, self._demos = student_folder, demos
         self._models: dict[str, dspy.LM] = {}
         self.teacher_program = CompiledPrompts.read(config.teacher.program) if config.teacher.program else None
-        check_keys(self.configs)
+        self._keys = keys
+        if keys:
+            check_keys(self.configs)
         for role in self.configs:
             self.model(role)
         self.judge()
@@ -92,7 +95,8 @@ class Roles:
         model = self.config.screening.judge
         if model is None:
             return self.model("teacher")
-        check_keys({"screening.judge": model})
+        if self._keys:
+            check_keys({"screening.judge": model})
         return make_lm(model.model, **model.options())
 
     def check_prices(self, limit: str) -> None:

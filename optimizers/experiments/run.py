@@ -7,6 +7,7 @@ from typing import Any
 
 from optimizers.experiments.metrics import build_metrics
 from optimizers.experiments.results import Run
+from optimizers.experiments.run_folder import refuse_nothing_done
 from optimizers.experiments.run_job import MainJob
 from optimizers.jobs.jsonlines import write_json
 from optimizers.jobs.progress import Progress
@@ -30,11 +31,14 @@ def run(
         redo: Students to train again, or `distill` for all of them: what they left is moved to the folder `aside` first.
 
     Raises:
-        ValueError: A configuration that cannot work, said before any work.
+        ValueError: A configuration that cannot work, or a report on a folder without a run, said before any work.
         TooFewRowsError: Too few rows after screening; nothing was trained.
         TrainingError: Training failed.
     """
-    job = MainJob(RunConfig.model_validate(config), progress)
+    config = RunConfig.model_validate(config)
+    if tuple(stages) == ("report",):
+        refuse_nothing_done(config)
+    job = MainJob(config, progress)
     job.redo(redo)
     work = {"label": job.label, "screen": job.screen, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
     do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})

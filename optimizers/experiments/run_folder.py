@@ -44,6 +44,17 @@ def _teacher(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def refuse_nothing_done(config: RunConfig) -> None:
+    """Refuse to report on a folder in which no job was begun.
+
+    Raises:
+        ValueError: There is no configuration in it.
+    """
+    folder = JobFolder(Path(config.out), "run")
+    if folder.settings() is None:
+        raise ValueError(f"{folder.folder} holds no run to report on. Name the folder of one, --out FOLDER, or do one first.")
+
+
 def _keep_program(prompts: CompiledPrompts, folder: Path) -> None:
     """Copy the teacher's compiled prompts beside what was made with them, so that the folder can be continued and read."""
     kept = folder / "teacher_program.json"

@@ -30,20 +30,21 @@ class Setup(NamedTuple):
     roles: Roles
 
 
-def set_up(config: RunConfig, student_folder: Path, demos: Callable[[], list[dspy.Example]] = list) -> Setup:
+def set_up(config: RunConfig, student_folder: Path, demos: Callable[[], list[dspy.Example]] = list, keys: bool = True) -> Setup:
     """Load what a configuration names.
 
     Args:
         config: The configuration.
         student_folder: Where the artifacts of the students are.
         demos: Gives the demos of the few-shot decomposer.
+        keys: Whether the keys of API models have to be there; a plan needs none.
 
     Raises:
         ValueError: Unknown task or model, a key that is missing, questions that stand in two splits, or a compiled
             program that knows questions of dev or test.
     """
     task = configured_task(config.task, config.seed)
-    roles = Roles(config, student_folder, demos)
+    roles = Roles(config, student_folder, demos, keys)
     splits = load_splits(task, config.data)
     refuse_shown(roles.teacher_program, {split: examples for split, examples in splits.items() if split != "train"})
     return Setup(config, task, splits, roles)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class TrainingSpec(BaseModel):
     """Settings of one supervised fine-tuning."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     base: str = ""
     """Folder or Hugging Face id of the model to start from; a run fills it in from `student`."""

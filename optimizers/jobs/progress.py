@@ -46,14 +46,14 @@ class ProgressDisplay:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(stderr=True, markup=False, emoji=False)
         columns = (
-            bars.TextColumn("{task.description:<28}"),
+            bars.TextColumn("{task.description:<28}", markup=False),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
             bars.TimeElapsedColumn(),
             bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.fields[note]}"),
+            bars.TextColumn("{task.fields[note]}", markup=False),
         )
         self._bars = bars.Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._tasks: dict[str, bars.TaskID] = {}
@@ -75,7 +75,7 @@ class ProgressDisplay:
             self._tenths[stage] = tenth
             task = self._bars.tasks[self._tasks[stage]]
             left = "" if task.time_remaining is None else f", {task.time_remaining:.0f} s left"
-            self._console.print(f"{stage}: {done}/{total}{left} {note}".rstrip(), highlight=False)
+            self._console.print(f"{stage}: {done}/{total}{left} {note}".rstrip(), highlight=False, markup=False, emoji=False)
 
     def __enter__(self) -> ProgressDisplay:
         self._bars.start()

@@ -51,7 +51,7 @@ class Compilation:
         self.stages = _stages(config.compile.stages)
         self.task = configured_task(config.task, config.seed)
         models = {"teacher": config.teacher, "compile.prompt_model": self.prompt_model}
-        check_keys(models)
+        self._models = models
         self.lms = {role: make_lm(model.model, **model.options()) for role, model in models.items()}
         self.start = CompiledPrompts.read(config.teacher.program) if config.teacher.program else None
         self.splits = self._splits()
@@ -66,8 +66,10 @@ class Compilation:
         """Make the folder, or go on in it.
 
         Raises:
-            ValueError: It holds something else, or a compilation of another configuration; shows the difference.
+            ValueError: It holds something else, or a compilation of another configuration; shows the difference. Or a key is missing,
+                which a plan does not need.
         """
+        check_keys(self._models)
         folder = JobFolder(self.folder, "compilation", "compile.toml")
         folder.open(compile_settings(self.config), _MAY_DIFFER, filled_in(compile_settings))
 

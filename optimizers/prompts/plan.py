@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
 from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION
 from optimizers.prompts.compilation import Compilation
+from optimizers.reports.plans import PlanView, minutes_text
 from programs.lms.model_strings import is_local
 
 _API_SECONDS_A_CALL = 2.0
@@ -46,16 +43,14 @@ def _minutes(job: Compilation, model: str, calls: int) -> float:
     return calls / local / 60 if is_local(model) else calls * _API_SECONDS_A_CALL / threads / 60
 
 
-def compile_plan(job: Compilation) -> Group:
-    """`compile_steps` as a table, with the optimizer's settings."""
-    table = Table("step", "model", "calls at most", "minutes")
+def compile_plan(job: Compilation) -> PlanView:
+    """`compile_steps` with their sum and the optimizer's settings."""
     steps = compile_steps(job)
-    for step in steps:
-        table.add_row(step.name, step.model, f"{step.calls:,}", f"{step.minutes:.1f}")
-    table.add_row("[bold]all[/]", "", f"{sum(step.calls for step in steps):,}", f"{sum(step.minutes for step in steps):.1f}")
-    settings = ", ".join(f"{name} = {value!r}" for name, value in sorted(job.settings.items()))
-    further = ", ".join(name for name in sorted(job.optimizer.parameters()) if name not in job.settings) or "none"
     limit = job.config.compile.max_calls
     ends = f" It ends at {limit:,} calls with the best so far." if limit else ""
-    lines = [f"{job.config.compile.optimizer} on {' and '.join(job.stages)}, with {settings}.", f"Further settings: {further}.{ends}"]
-    return Group(Text("\n".join(lines)), table)
+    total = f"In all at most {sum(step.calls for step in steps):,} calls, {minutes_text(sum(step.minutes for step in steps))}.{ends}"
+    settings = ", ".join(f"{name} = {value!r}" for name, value in sorted(job.settings.items()))
+    further = ", ".join(name for name in sorted(job.optimizer.parameters()) if name not in job.settings) or "none"
+    notes = ["", f"{job.config.compile.optimizer} on {' and '.join(job.stages)}, with {settings}.", f"Further settings: {further}."]
+    rows = [(step.name, step.model, (f"{step.calls:,}", f"{step.minutes:,.1f}")) for step in steps]
+    return PlanView(total, ("calls at most", "minutes"), rows, notes)

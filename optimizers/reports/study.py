@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -37,7 +38,7 @@ _ERRORS_SHOWN = 20
 def write_report(folder: Path) -> list[Path]:
     """Write `study.md`, `study.html` and `study.png` from `study.json`; returns these files."""
     found = read_json(folder / "study.json")
-    return write_sections(folder, sections(found), title=title(found), stem="study", figures=".", earlier=[_FIGURE])
+    return write_sections(folder, sections(found, folder), title=title(found), stem="study", figures=".", earlier=[_FIGURE])
 
 
 def title(found: Mapping[str, Any]) -> str:
@@ -45,16 +46,17 @@ def title(found: Mapping[str, Any]) -> str:
     return f"Study {found['name']}"
 
 
-def sections(found: Mapping[str, Any]) -> list[Section]:
+def sections(found: Mapping[str, Any], folder: Path) -> list[Section]:
     """The report of a study, in reading order.
 
     Args:
         found: `study.json`.
+        folder: Where it lies, for the path of the best configuration.
     """
-    return [Section("In short", _in_short(found)), Section("Trials", _trials(found)), *_metric_errors(found)]
+    return [Section("In short", _in_short(found, folder)), Section("Trials", _trials(found)), *_metric_errors(found)]
 
 
-def _in_short(found: Mapping[str, Any]) -> list[Block]:
+def _in_short(found: Mapping[str, Any], folder: Path) -> list[Block]:
     text = f"{found['finished']} of {found['planned']} trials finished; objective {found['objective']}, dev questions only."
     blocks: list[Block] = [Text(text)]
     if found["incomplete"]:
@@ -62,14 +64,14 @@ def _in_short(found: Mapping[str, Any]) -> list[Block]:
         blocks.append(Text(f"Incomplete: {found['incomplete']}. {further}", "warning"))
     if not found["best"]:
         return [*blocks, missing_text("No trial has a score.")]
-    return [*blocks, Bullets([_best_line(found), *_front_line(found), *_recipe_line(found), _importance_line(found)])]
+    return [*blocks, Bullets([_best_line(found, folder), *_front_line(found), *_recipe_line(found), _importance_line(found)])]
 
 
-def _best_line(found: Mapping[str, Any]) -> str:
+def _best_line(found: Mapping[str, Any], folder: Path) -> str:
     best = next(trial for trial in found["trials"] if trial["number"] == found["best"][0])
     settings = ", ".join(f"{key} = {_shown(value)}" for key, value in best["params"].items())
     text = f"Best: trial {best['number']}, {percent(best['score'])} ({settings})."
-    return f"{text} 'divide-or-conquer run @ best.toml' does the main job with it."
+    return f"{text} 'divide-or-conquer run @ {shlex.quote(str(folder / 'best.toml'))}' does the main job with it."
 
 
 def _front_line(found: Mapping[str, Any]) -> list[str]:

@@ -8,14 +8,14 @@ reference answers, `self_consistency`, `agreement` and `judge` ask LMs. A policy
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import dspy
 
 from optimizers.labelling.samples import Sample
-from programs.registry import Registry, accepted, converted
+from programs.registry import Registry, accepted, converted, missing_option
 from programs.tasks.base import Score
 
 WRONG_ANSWER, UNSCORED = "wrong_answer", "unscored"
@@ -136,13 +136,27 @@ def configured_policy(name: str, settings: Any, models: PolicyModels) -> Policy:
         ValueError: Unknown name, or an option that the policy does not have.
     """
     cls, options = POLICIES.get(name), settings.options if name == settings.policy else {}
+    check_options(name, options)
+    if hasattr(cls, "configured"):
+        return cls.configured(settings, models)
+    given = {**accepted(cls, {"min_score": settings.min_score}), **converted(f"policy {name!r}", cls, options)}
+    lacking = missing_option(cls, given)
+    if lacking:
+        raise ValueError(f"screening.options: policy {name!r} needs {lacking!r}: add --screening.options.{lacking} VALUE.")
+    return cls(**given)
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a policy does not have.
+
+    Raises:
+        ValueError: Names the first, and those that it has.
+    """
+    cls = POLICIES.get(name)
     parameters = [] if hasattr(cls, "configured") else list(inspect.signature(cls).parameters)
     unknown = sorted(set(options) - set(parameters))
     if unknown:
         raise ValueError(f"screening.options: policy {name!r} has no option {unknown[0]!r}; it has {parameters or 'none'}.")
-    if hasattr(cls, "configured"):
-        return cls.configured(settings, models)
-    return cls(**{**accepted(cls, {"min_score": settings.min_score}), **converted(f"policy {name!r}", cls, options)})
 
 
 def planned_calls(name: str, settings: Any, questions: int, samples: int) -> list[PlannedCalls]:

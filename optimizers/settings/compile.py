@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from optimizers.settings.models import ModelConfig
-from optimizers.settings.section import LimitedSection, Names, read_text
+from optimizers.settings.section import MOST_QUESTIONS, LimitedSection, Names, read_text
 
 
 class CompileConfig(LimitedSection):
@@ -17,11 +17,11 @@ class CompileConfig(LimitedSection):
     """Which of DSPy's prompt optimizers compiles: a name in `optimizers.prompts.dspy_optimizers.OPTIMIZERS`."""
     stages: Names = ["decompose", "solve"]
     """Which stages get better prompts: `decompose`, `solve`, or both; the other stage stays as it is."""
-    train: int = Field(40, ge=1)
+    train: int = Field(40, ge=1, le=MOST_QUESTIONS)
     """Number of questions of the train split that the optimizer takes demos from and learns from."""
-    validation: int = Field(40, ge=1)
+    validation: int = Field(40, ge=1, le=MOST_QUESTIONS)
     """Number of further questions of the train split; candidates are compared by their scores on these."""
-    dev: int = Field(100, ge=0)
+    dev: int = Field(100, ge=0, le=MOST_QUESTIONS)
     """Number of questions of the dev split for the last comparison, which the optimizer never sees; 0 leaves the comparison out."""
     threads: int = Field(16, ge=1)
     """Questions that are asked at a time."""

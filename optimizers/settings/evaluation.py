@@ -11,7 +11,7 @@ from optimizers.settings.section import Names, Section
 class EvaluationConfig(Section):
     """Which conditions are compared."""
 
-    conditions: Names = list(DEFAULT_CONDITIONS)
+    conditions: Names = Field(list(DEFAULT_CONDITIONS), min_length=1)
     """Names of the conditions to compare; see docs/paper.md. If `solver` is set and none are given here, the students work for that
     solver."""
     threads: int = Field(16, ge=1)

@@ -28,7 +28,7 @@ class ExperimentConfig(Section):
     """Numbers of questions of a task where they are other than in `data`: `[experiment.data.bamboogle] test = 125`."""
     training: dict[str, Any] = {}
     """Settings of `training` that are other than the run's: `[experiment.training] batch_size = 2`."""
-    conditions: Names = ["all"]
+    conditions: Names = Field(["all"], min_length=1)
     """Names of the conditions to compare, or `all`; see docs/paper.md."""
     solvers: dict[str, ModelConfig] = {}
     """Further solvers under names of your own, for conditions such as S_D-R+gpt4."""
@@ -36,9 +36,9 @@ class ExperimentConfig(Section):
     """Further models to distil into, under names of your own."""
     ablations: Names = []
     """Which settings to vary one at a time: any of `rows`, `limit`, `screening`, `method`, `format` and `few-shot`; see docs/paper.md."""
-    rows: Numbers = [25, 50, 100]
+    rows: Numbers = Field([25, 50, 100], min_length=1)
     """Numbers of training rows on the learning curve (ablation `rows`)."""
-    limits: Names = ["none", "4", "3", "2"]
+    limits: Names = Field(["none", "4", "3", "2"], min_length=1)
     """Limits on subquestions (ablation `limit`, the paper's Table 10); `none` sets no limit."""
     training_seeds: Numbers = []
     """Further seeds of the training. With `data_seeds` they split the variance of a student's score by where it comes from."""
@@ -50,7 +50,7 @@ class ExperimentConfig(Section):
     """Temperature of the decoding by `sampling_seeds`."""
     seed_rows: int | None = Field(None, ge=2)
     """Rows of each draw by `data_seeds`; by default half as many as the smallest training task has questions."""
-    variant_conditions: Names = ["S_D-R+teacher"]
+    variant_conditions: Names = Field(["S_D-R+teacher"], min_length=1)
     """Conditions by which further students, seeds and ablations of the training are measured."""
     near_duplicates: float = Field(0.5, gt=0, le=1)
     """A test question is left out if one training question has at least this share of its sequences of 8 words."""

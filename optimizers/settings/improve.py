@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from optimizers.settings.section import LimitedSection, Section
+from optimizers.settings.section import MOST_QUESTIONS, LimitedSection, Section
 from optimizers.settings.task import TaskConfig
 
 
@@ -45,11 +45,11 @@ class GroupRewardConfig(Section):
 class ImproveDataConfig(Section):
     """How many questions of each split."""
 
-    train: int | None = Field(None, ge=1)
+    train: int | None = Field(None, ge=1, le=MOST_QUESTIONS)
     """Number of train questions to decompose in each round; by default as many as `data.train`."""
-    dev: int = Field(50, ge=1)
+    dev: int = Field(50, ge=1, le=MOST_QUESTIONS)
     """Number of dev questions; the two-stage score on these decides which round is the best."""
-    test: int | None = Field(None, ge=1)
+    test: int | None = Field(None, ge=1, le=MOST_QUESTIONS)
     """Number of test questions; by default as many as `data.test`."""
 
 

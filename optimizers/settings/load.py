@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from optimizers.finetune.spec import TrainingSpec
+from optimizers.settings.explain import explain
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
+from optimizers.settings.task import DataConfig
+
+# No count, seed or length comes near; what is above it is a slip, and a loop over it would never end.
+_LARGEST = 10**12
 
 
 def recipe_names() -> list[str]:
@@ -31,8 +36,8 @@ def read_recipe(name: str) -> dict[str, Any]:
     if not path.is_file() and name not in recipe_names():
         raise ValueError(f"No recipe and no file {name!r}; recipes: {recipe_names()}, or give the path of a TOML file.")
     try:
-        return tomllib.loads(path.read_text() if path.is_file() else packaged.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig") if path.is_file() else packaged.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} is no valid TOML: {error}") from error
 
 
@@ -47,10 +52,61 @@ def load_config(recipe: str | None = None, overrides: dict[str, Any] | None = No
     # Names of tasks first: another task than the recipe's takes none of its options, and all that are given beside it.
     for key in sorted(given, key=lambda key: key.removesuffix(".name") not in ("task", "improve.task")):
         _set(settings, key.split("."), given[key])
+    _refuse_base(settings)
     try:
-        return RunConfig.model_validate(settings)
+        config = RunConfig.model_validate(settings)
     except ValidationError as error:
-        raise ValueError(_explain(error)) from error
+        raise ValueError(explain(error)) from error
+    _refuse_huge(config.model_dump())
+    _check_experiment(config)
+    return config
+
+
+def _refuse_base(settings: Mapping[str, Any]) -> None:
+    for around, name in ((settings, "training"), (settings.get("experiment"), "experiment.training")):
+        training = around.get("training") if isinstance(around, Mapping) else None
+        if isinstance(training, Mapping) and training.get("base"):
+            raise ValueError(f"{name}.base={training['base']!r} would have no effect: the model that is trained is --student MODEL.")
+
+
+def _refuse_huge(settings: Mapping[str, Any]) -> None:
+    for name, value in _numbers(settings):
+        if abs(value) > _LARGEST:
+            raise ValueError(f"{name}={value:.6g} is too large: numbers go up to {_LARGEST:.0e}.")
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _numbers(inner, name)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield name, value
+
+
+def _check_experiment(config: RunConfig) -> None:
+    """Refuse parts of the grid that `experiment` alone would find wrong, late or never.
+
+    Raises:
+        ValueError: An unknown task, a number of questions or a training setting that cannot be.
+    """
+    experiment = config.experiment
+    for name, sizes in experiment.data.items():
+        try:
+            experiment.task(name, config.task)
+        except ValueError as error:
+            raise ValueError(f"experiment.data.{name}: {error}") from None
+        _validated(DataConfig, config.data.model_dump() | dict(sizes), f"experiment.data.{name}")
+    _validated(TrainingSpec, {**config.training.model_dump(), **experiment.training}, "experiment.training")
+
+
+def _validated(section: type[BaseModel], settings: dict[str, Any], name: str) -> None:
+    try:
+        section.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError(explain(error, name)) from error
 
 
 def _set(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
@@ -64,22 +120,11 @@ def _set(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
         if isinstance(settings.get(section), str):
             settings[section] = {"name" if section == "task" else "model": settings[section]}
         settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise ValueError(f"{'.'.join(path)} is no setting: {section} is one value, {settings!r} so far.")
     if (sections[-1:], last) == (["task"], "name") and settings.get("name", value) != value:
         settings.clear()
     settings[last] = value
-
-
-def _explain(error: ValidationError) -> str:
-    messages = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where, setting_names(), n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"expected one of {setting_names()}."
-            messages.append(f"Unknown setting {where!r}; {hint}")
-        else:
-            messages.append(f"{where}={problem['input']!r}: {problem['msg']}")
-    return "\n".join(messages)
 
 
 def setting_names() -> list[str]:

@@ -60,6 +60,15 @@ class RunConfig(Section):
     compile: CompileConfig = CompileConfig()
     """How `divide-or-conquer compile` improves the teacher's prompts."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_default_models(cls, given: Any) -> Any:
+        """Settings of the teacher or the student alone are those of the default model."""
+        if not isinstance(given, dict):
+            return given
+        roles = [role for role in ("teacher", "student") if isinstance(given.get(role), dict)]
+        return {**given, **{role: {"model": cls.model_fields[role].default.model, **given[role]} for role in roles}}
+
     @model_validator(mode="after")
     def _with_named_parts(self) -> RunConfig:
         tasks = self.experiment.tasks

@@ -9,11 +9,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from optimizers.labelling.journal import Limits
 
+MOST_QUESTIONS = 1_000_000
+"""Of a split; more would take hours to make or to read before anything is said."""
+
 
 class Section(BaseModel):
     """A section of the configuration: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class LimitedSection(Section):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from optimizers.settings.section import Section
+from optimizers.settings.section import MOST_QUESTIONS, Section
 from programs.tasks.mixture import Mixture, parse_parts
 
 
@@ -41,9 +41,9 @@ class TaskConfig(BaseModel):
 class DataConfig(Section):
     """How many questions of each split."""
 
-    train: int = Field(200, ge=1)
+    train: int = Field(200, ge=1, le=MOST_QUESTIONS)
     """Number of questions that the teacher labels."""
-    dev: int = Field(0, ge=0)
+    dev: int = Field(0, ge=0, le=MOST_QUESTIONS)
     """Number of questions whose loss picks the best checkpoint; 0 keeps the last one."""
-    test: int = Field(100, ge=1)
+    test: int = Field(100, ge=1, le=MOST_QUESTIONS)
     """Number of questions that every condition is asked."""

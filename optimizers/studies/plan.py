@@ -6,10 +6,11 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Group
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from optimizers.experiments.plan import Step, plan_steps
+from optimizers.reports.plans import minutes_text
 from optimizers.settings.run import RunConfig
 from optimizers.studies.search_space import Dimension
 from optimizers.studies.study import StudyJob
@@ -52,19 +53,22 @@ def _steps(config: RunConfig) -> list[Step]:
 
 
 def study_plan(config: RunConfig) -> Group:
-    """Dimensions, number of trials and expected minutes, as a table.
+    """Expected minutes, number of trials, and the dimensions in a table.
 
     Raises:
         ValueError: What `study` would refuse.
     """
-    job = StudyJob(config)
-    table = Table(Column("dimension", overflow="fold"), "values", "first trial")
+    job = StudyJob(config, keys=False)
+    table = Table("dimension", "values", "first trial", box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for dimension in job.space.dimensions:
-        table.add_row(dimension.key, str(dimension), str(job.space.defaults[dimension.key]))
+        table.add_row(*map(Text, (dimension.key, str(dimension), str(job.space.defaults[dimension.key]))))
     settings, minutes = config.study, study_minutes(job)
+    total = (
+        f"In all {minutes_text(minutes['all'])} without pruning: labels {minutes_text(minutes['labels'])}, each trial "
+        f"{minutes_text(minutes['a trial'])}."
+    )
     words = (
         f"{settings.trials} trials of {config.data.train} training and {config.data.dev} dev questions by {settings.sampler}, "
-        f"seed {settings.seed}; objective {settings.objective}, pruner {settings.pruning}, {settings.workers} workers.\n"
-        f"Expected minutes without pruning: labels {minutes['labels']:.1f}, a trial {minutes['a trial']:.1f}, all {minutes['all']:.1f}."
+        f"seed {settings.seed}; objective {settings.objective}, pruner {settings.pruning}, {settings.workers} workers."
     )
-    return Group(table, Text(words))
+    return Group(Text(total, style="bold"), Text(words), table)

@@ -93,6 +93,11 @@ def _opened(storage: BaseStorage, config: RunConfig, space: Space) -> Study:
             study_name=config.study.name, storage=storage, directions=directions, pruner=pruner(config), load_if_exists=True
         )
         study.set_user_attr(_DEFINITION, definition(config, space))
+    if study.metric_names is None:
+        # Dashboards and Optuna's plots would call them "Objective 0" and "Objective 1".
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(["dev score", "cost"][: len(directions)])
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(space.defaults, user_attrs={RECIPE: True})
     return study

@@ -70,18 +70,19 @@ class StudyJob:
     Args:
         config: What to do.
         progress: See `Progress`.
+        keys: Whether the keys of API models have to be there; a plan needs none.
 
     Raises:
         ValueError: See `study`.
     """
 
-    def __init__(self, config: RunConfig, progress: Progress | None = None) -> None:
-        self.config = config
+    def __init__(self, config: RunConfig, progress: Progress | None = None, keys: bool = True) -> None:
+        self.config, self._keys = config, keys
         self.progress = progress or no_progress
         self.folder = Path(config.out)
         check_settings(config)
         self.space = Space(config)
-        setup = set_up(config, self.folder / "none")
+        setup = set_up(config, self.folder / "none", keys=keys)
         self.splits = setup.splits
         self._check_models()
         if config.study.max_usd is not None:
@@ -140,7 +141,7 @@ class StudyJob:
         for dimension in self.space.dimensions:
             for value in dimension.values or [] if dimension.key.endswith(".model") else []:
                 try:
-                    Roles(self.space.apply({dimension.key: value}), self.folder / "none")
+                    Roles(self.space.apply({dimension.key: value}), self.folder / "none", keys=self._keys)
                 except ValueError as error:
                     raise ValueError(f"study.space: {dimension.key} cannot be {value!r}: {error}") from error
 

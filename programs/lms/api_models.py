@@ -12,4 +12,6 @@ def load_litellm() -> Any:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
+    # Else it prints a link in red for every name that it does not know, beside the message that says what would do.
+    litellm.suppress_debug_info = True
     return litellm

@@ -9,7 +9,7 @@ import dspy
 
 from programs.lms.api_models import load_litellm
 from programs.lms.engine import AsyncLocalEngine, LocalEngine
-from programs.lms.model_strings import FORMS, is_local, pinned
+from programs.lms.model_strings import FORMS, check_local, is_local, pinned
 
 _KEYLESS = {"hosted_vllm", "ollama", "ollama_chat", "lm_studio", "llamafile", "vllm"}
 
@@ -37,6 +37,21 @@ def lm(model: str, **options: Any) -> dspy.LM:
     engine_options = {key: options.pop(key) for key in ("backend", "device") if key in options}
     engine, async_engine = LocalEngine(**engine_options), AsyncLocalEngine(**engine_options)
     return dspy.LM(pinned(model), engine=engine, async_engine=async_engine, **(_DEFAULTS | options))
+
+
+def check_model(model: str) -> None:
+    """Refuse a model string that names nothing, without loading, preparing or downloading anything.
+
+    Args:
+        model: As of `lm`; whether a Hugging Face model or an API has it is not asked.
+
+    Raises:
+        ValueError: Neither a model of this package, nor of the form of one on the hub, nor of a known provider.
+    """
+    if is_local(model):
+        check_local(model)
+    else:
+        _check_provider(model)
 
 
 def missing_key(model: str, api_base: str | None = None) -> str | None:

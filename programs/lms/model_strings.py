@@ -38,6 +38,19 @@ def pinned(model: str) -> str:
     return _pinned_on_hub(model) if model.startswith("hf/") else model
 
 
+def check_local(model: str) -> None:
+    """Refuse a model of this process that cannot be there; embedded ones are not prepared, and the hub is not asked.
+
+    Raises:
+        ValueError: No such embedded model or folder, or not of the form of a name on the hub.
+    """
+    prefix, _, rest = model.partition("/")
+    if prefix == "hf":
+        _hub_parts(model)
+    elif prefix == "local" or rest.partition("@")[0] not in embedded.MODELS:
+        resolve(model)
+
+
 def resolve(model: str) -> Artifact | None:
     """The artifact behind a model string; None for Hugging Face models and for those behind an API.
 

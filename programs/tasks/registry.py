@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from programs.registry import Registry, converted
+from programs.registry import Registry, converted, missing_option
 from programs.tasks.base import Task
 
 TASKS: Registry[type[Task]] = Registry(
@@ -46,11 +46,14 @@ def load_task(name: str, **options: Any) -> Task:
         **options: The task's own: see its class.
 
     Raises:
-        ValueError: Unknown name, or an option that the task does not have.
+        ValueError: Unknown name, an option that the task does not have, or none of one that it needs.
     """
     cls = task_class(name)
     parameters = inspect.signature(cls, eval_str=True).parameters
     unknown = sorted(set(options) - set(parameters))
     if unknown:
         raise ValueError(f"Task {name!r} has no option {unknown[0]!r}; it has {list(parameters)}.")
+    lacking = missing_option(cls, options)
+    if lacking:
+        raise ValueError(f"Task {name!r} needs {lacking!r}: add --task.{lacking} VALUE. It is {cls.summary}.")
     return cls(**converted(f"task {name!r}", cls, options))

@@ -1,19 +1,22 @@
 """The command line without any work: help, plans, tasks, doctor."""
 
+import io
+
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from optimizers import cli, doctor
 from optimizers.cli import app
-from optimizers.experiments.plan import plan_steps
+from optimizers.experiments.plan import grid_steps, plan_steps
+from optimizers.jobs.progress import ProgressDisplay
 from optimizers.settings.load import load_config
 
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch):
     """Tables that fit, whatever the terminal is that the tests were started in."""
-    monkeypatch.setattr(cli, "out", Console(width=200))
+    monkeypatch.setattr(cli, "out", Console(width=200, markup=False, emoji=False))
 
 
 def invoke(*words):
@@ -32,6 +35,70 @@ def test_the_papers_recipe_is_planned_by_its_name(tmp_path):
     output = invoke("experiment", "@", "paper", "--out", str(tmp_path / "run"), "--dry-run")
     assert "gpt-4.1-mini" in output and "bamboogle, test" in output and "gsm8k: 1319, drop: 2000, bamboogle: 125" in output
     assert not (tmp_path / "run").exists()
+
+
+JOBS = {
+    "run": ("run", "@", "embedded"),
+    "run of a long name": ("run", "--student", "hf/HuggingFaceTB/SmolLM2-360M-Instruct", "--teacher", "openai/gpt-4.1-mini"),
+    "experiment": ("experiment", "@", "paper"),
+    "improve": ("improve", "@", "success"),
+    "compile": ("compile", "--teacher", "openai/gpt-4.1-mini"),
+    "study": ("study", "@", "study", "--teacher", "openai/gpt-4.1-mini"),
+}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_plan_of_80_columns_has_the_total_first_and_breaks_no_word(job, monkeypatch):
+    """No key is needed, no line is longer, and what stands in a plan of 300 columns stands in it, unbroken."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    printed = {}
+    for width in (80, 300):
+        monkeypatch.setattr(cli, "out", Console(width=width, file=io.StringIO(), markup=False, emoji=False))
+        invoke(*JOBS[job], "--dry-run")
+        printed[width] = cli.out.file.getvalue()
+    lines = printed[80].splitlines()
+    assert lines[0].startswith("In all ") and max(map(len, lines)) <= 80
+    words = set(printed[300].replace(",", " ").split()) - {"model"}
+    assert words <= set(printed[80].replace(",", " ").split()), words - set(printed[80].replace(",", " ").split())
+    steps = [line for line in printed[300].splitlines()[2:] if line.startswith(("label", "train", "test", "gsm8k", "tries"))]
+    assert all(any(short.startswith(line[:30].split("  ")[0]) for short in lines) for line in steps)
+
+
+def test_a_plan_shows_settings_on_request_alone():
+    assert "learning_rate" not in invoke("run", "@", "embedded", "--dry-run")
+    output = invoke("run", "@", "embedded", "--dry-run", "--settings")
+    assert output.index("In all") < output.index("label: decompose") < output.index("learning_rate = 0.001")
+
+
+def test_a_further_student_is_planned_as_itself_and_the_rows_of_an_ablation_as_so_many():
+    steps = grid_steps(load_config("paper"))
+    small = [step for step in steps if "student=small" in step.name and ("train" in step.name or step.name.endswith("decompose"))]
+    assert small and {step.model for step in small} == {"hf/Qwen/Qwen2.5-1.5B-Instruct"}
+    few, all_rows = (next(s for s in steps if s.name == f"gsm8k, train S_D-R{name}") for name in (" rows=100", ""))
+    assert few.input_tokens * 40 < all_rows.input_tokens
+    assert "Qwen2.5-1.5B" in invoke("experiment", "@", "paper", "--dry-run")
+
+
+def test_a_sum_of_dollars_says_how_much_has_no_price():
+    output = invoke("run", "@", "embedded", "--teacher", "openai/gpt-4.1-mini", "--dry-run")
+    assert "dollars and 5 steps without a price" in output
+
+
+def test_brackets_of_a_package_are_printed(monkeypatch):
+    finding = doctor.Finding("fastapi :x:", False, "not [installed]", "pip install 'divide-or-conquer[serve]'")
+    monkeypatch.setattr(doctor, "examine", lambda: [finding])
+    shown = io.StringIO()
+    monkeypatch.setattr(cli, "out", Console(width=200, file=shown, markup=cli.out._markup, emoji=cli.out._emoji))
+    invoke("doctor")
+    assert "divide-or-conquer[serve]" in shown.getvalue() and "not [installed]" in shown.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_progress_of_a_stage_keeps_its_brackets(terminal):
+    shown = io.StringIO()
+    with ProgressDisplay(Console(file=shown, width=200, force_terminal=terminal)) as display:
+        display.update("label [a] [/b]", 1, 2, "1 failed [c] :x:")
+    assert "label [a] [/b]" in shown.getvalue() and "[c] :x:" in shown.getvalue()
 
 
 def test_a_plan_counts_calls_and_prices_an_api_teacher():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 
 import pytest
 from rich.console import Console
@@ -121,7 +122,7 @@ def test_a_study_tells_every_trial(tmp_path):
     text = written(study, found, tmp_path, "study")
     assert text.startswith("# Study mine\n") and "2 of 9 trials finished; objective score, dev questions only." in text
     assert "> Incomplete: interrupted. What is below is the best so far; the same command continues." in text
-    assert "Best: trial 0, 50.0% (training.learning_rate = 0.001). 'divide-or-conquer run @ best.toml'" in text
+    assert f"(training.learning_rate = 0.001). 'divide-or-conquer run @ {tmp_path / 'best.toml'}' does the main job" in text
     assert "Pareto front (higher score or lower cost): trials 0, 1." in text
     assert (
         "(trial 0), paired on 4 dev questions: +25.0 points (95% interval -10.0 to +60.0; p = 0.5000: no difference can be shown)." in text
@@ -223,3 +224,13 @@ def test_a_table_that_does_not_fit_the_terminal_is_a_line_a_row(width, shown):
     table = Table(["round", "right answers", "a column of many words"], [["0", "50%", ""]], frozenset({0}))
     show(console, "Title", [Section("Rounds", [table])])
     assert shown in console.file.getvalue()
+
+
+def test_a_terminal_shows_words_and_no_markdown(tmp_path):
+    shown = io.StringIO()
+    console = Console(file=shown, width=80)
+    show(console, study.title(studied(0.5, 0.25)), study.sections(studied(0.5, 0.25), tmp_path / "a [b]"))
+    show(console, improvement.title(improved()), improvement.sections(improved()))
+    said = shown.getvalue()
+    assert not re.search(r"^#|\|--|\*\*|\]\(|\\[\[*|]", said, re.MULTILINE), said
+    assert "Trials" in said and "Rounds" in said and "a [b]/best.toml" in said.replace("\n", "")

@@ -59,7 +59,7 @@ def test_a_solver_may_be_added():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("training.epoch", "1", "Unknown setting 'training.epoch'; did you mean 'training.epochs'"),
+        ("training.epoch", "1", "Unknown setting 'training.epoch'; did you mean --training.epochs"),
         ("data.train", "many", "data.train='many'.*integer"),
         ("data.train", "0", "data.train='0'.*greater"),
         ("training.method", "qlora", "training.method='qlora'.*'lora' or 'full'"),

@@ -37,7 +37,7 @@ def test_types_bounds_and_defaults_are_told_in_words():
     assert rows["improve.method"][1:3] == ("`expert`, `dpo` or `grpo`", "`expert`")
     assert rows["teacher.model"][1:3] == ("text", "`embedded/teacher`")
     assert rows["solver"][1:3] == ("[model](#student)", "not set")
-    assert rows["experiment.rows"][1:3] == ("whole numbers, joined by commas", "`25,50,100`")
+    assert rows["experiment.rows"][1:3] == ("whole numbers, joined by commas, not empty", "`25,50,100`")
     assert rows["improve.dpo"][1:3] == ("[section](#improvedpo)", "")
 
 

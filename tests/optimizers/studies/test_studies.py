@@ -255,6 +255,12 @@ def test_dimensions_from_the_command_line_and_unquoted_tables():
     assert space.apply({"student.model": "hf/a/b"}).student.model == "hf/a/b"
 
 
+@pytest.mark.parametrize(("objective", "names"), [("score", ["dev score"]), ("score,cost", ["dev score", "cost"])])
+def test_a_dashboard_is_told_what_the_objectives_are(prepared, objective, names):
+    config = prepared(objective=objective, pruner=None)
+    assert open_study(config, Space(config)).metric_names == names
+
+
 def test_a_plan_does_nothing(prepared, tmp_path):
     from rich.console import Console
 
@@ -263,7 +269,7 @@ def test_a_plan_does_nothing(prepared, tmp_path):
     console = Console(width=140, record=True)
     console.print(study_plan(config))
     shown = console.export_text()
-    assert "7 trials of 12 training and 4 dev questions" in shown and "0.0001 to 0.01, log" in shown and "Expected minutes" in shown
+    assert "7 trials of 12 training and 4 dev questions" in shown and "0.0001 to 0.01, log" in shown and "without pruning" in shown
     assert not (tmp_path / "s").exists()
 
 

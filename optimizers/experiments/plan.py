@@ -152,7 +152,7 @@ class _Planner:
     def __init__(self, config: RunConfig, prefix: str = "") -> None:
         self.config, self.prefix = config, prefix
         self.roles = {**roles_of(config), "judge": config.screening.judge or config.teacher}
-        self.prices = Prices(config.cost.local_usd_per_hour)
+        self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
         task = load_task(config.task.name, **config.task.options())
         self.sees_context = task.decomposer_sees_context
         # A plan downloads nothing.

@@ -88,7 +88,11 @@ class StudyJob:
         """Label, do the trials, and write what came of them."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.study = open_study(self.config, self.space)
-        do_stages(self.folder, Ledger(Prices(self.config.cost.local_usd_per_hour)), {"label": self.label, "trials": self._trials})
+        do_stages(
+            self.folder,
+            Ledger(Prices(self.config.cost.local_usd_per_hour, self.config.cost.prices)),
+            {"label": self.label, "trials": self._trials},
+        )
         return StudyResult(self.folder)
 
     def _trials(self) -> None:

@@ -15,7 +15,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import append_line, read_lines
-from programs.decomposition import STATES
+from programs.decomposition import CUT_OFF, STATES
 from programs.lms.ledger import Usage
 from programs.tasks.base import Task, score_of
 
@@ -37,7 +37,7 @@ def evaluate(
         program: Takes `question` and `context`; `answer` of its prediction is scored.
         task: Scores the answers.
         examples: Questions, each with an `id`.
-        out: JSONL file, a line a question: subquestions, sub-answers, answer, score, measures, state, unparsed, error,
+        out: JSONL file, a line a question: subquestions, sub-answers, answer, score, measures, state, unparsed, cut_off, error,
             usage by stage.
         threads: Questions at a time.
         progress: Called with (done, total, note).
@@ -100,7 +100,7 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
         **_question(example),
         "subquestions": prediction.get("subquestions"),
         "decomposition": "\n".join(prediction.get("lines") or []),
-        "state": prediction.get("state"),
+        "state": _state(prediction),
         "sub_answers": prediction.get("sub_answers"),
         "reasoning": prediction.get("reasoning"),
         "answer": prediction.get("answer"),
@@ -108,10 +108,18 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
         "detail": score.detail,
         "measures": dict(score.measures),
         "unparsed": bool(prediction.get("unparsed")),
+        "cut_off": bool(prediction.get("cut_off")),
         "error": None,
         "usage": prediction.get("usage") or {},
         "seconds": round(time.monotonic() - started, 4),
     }
+
+
+def _state(prediction: dspy.Prediction) -> str:
+    """The decomposition's state; of a program without one, that of its last reply."""
+    if prediction.get("cut_off") or prediction.get("unparsed"):
+        return prediction.get("state") or (CUT_OFF if prediction.get("cut_off") else "unparseable")
+    return prediction.get("state") or "ok"
 
 
 def _question(example: dspy.Example) -> dict[str, Any]:
@@ -121,7 +129,7 @@ def _question(example: dspy.Example) -> dict[str, Any]:
 def _failed(example: dspy.Example, error: str, score: float | None, started: float) -> dict[str, Any]:
     empty = dict.fromkeys(("subquestions", "decomposition", "state", "sub_answers", "reasoning", "answer"))
     seconds = round(time.monotonic() - started, 4)
-    judged: dict[str, Any] = {"score": score, "detail": "", "measures": {}, "unparsed": False}
+    judged: dict[str, Any] = {"score": score, "detail": "", "measures": {}, "unparsed": False, "cut_off": False}
     return {**_question(example), **empty, **judged, "error": error, "usage": {}, "seconds": seconds}
 
 
@@ -129,7 +137,8 @@ def summarise(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A condition's entry of `metrics.json`: score with interval, states, failures, and what each stage cost."""
     scores = [line["score"] for line in lines if line["score"] is not None]
     interval = mean_interval(scores)
-    states = Counter(line["state"] for line in lines if line["state"])
+    # A program with one stage has no decomposition to count.
+    states = Counter(line["state"] for line in lines if line["state"] and "decompose" in line["usage"])
     failures = Counter(line["error"].split(":")[0] for line in lines if line["error"])
     return {
         "n": len(lines),
@@ -138,6 +147,7 @@ def summarise(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "ci95": [interval.low, interval.high],
         "measures": _measures(lines),
         "unparsed": sum(bool(line.get("unparsed")) for line in lines),
+        "cut_off": sum(bool(line.get("cut_off")) for line in lines),
         "states": {state: states.get(state, 0) for state in STATES} if states else {},
         "failed": sum(failures.values()),
         "failures": dict(failures),

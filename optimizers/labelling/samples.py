@@ -18,6 +18,12 @@ from programs.lms.ledger import Usage
 SAMPLES = "samples.jsonl"
 
 UNPARSEABLE = "unparseable"
+CUT_OFF = "cut_off"
+EMPTY = "empty"
+
+FINAL = (None, UNPARSEABLE, CUT_OFF)
+"""Errors of runs that the same calls would give again, from the journal; whatever else failed may work the next time."""
+
 Examples = list[dspy.Example]
 
 
@@ -46,7 +52,8 @@ class Sample:
         calls: What each predictor was given and gave, in order.
         prediction: The program's prediction, without `usage` and what JSON cannot hold; empty if it failed.
         usage: Stage -> model string -> `Usage` as dict.
-        error: None, `unparseable`, `timeout` or `error:<type>`.
+        error: None, `unparseable`, `cut_off` (a reply ended at its limit of tokens), `empty` (a server sent nothing), `timeout` or
+            `error:<type>`.
     """
 
     example_id: str

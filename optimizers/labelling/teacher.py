@@ -12,8 +12,8 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError, LMTimeoutError
 
 from optimizers.labelling.journal import Budget, Journal, digest
-from optimizers.labelling.journaled_lm import calls_of, journaled
-from optimizers.labelling.samples import UNPARSEABLE
+from optimizers.labelling.journaled_lm import all_options, calls_of, journaled
+from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 
 TIMEOUT = "timeout"
@@ -77,7 +77,7 @@ class Teacher:
         options: dict[str, Any] = {"trace": [], "disable_history": True}
         if self.lm:
             options["lm"] = self.lm
-        with calls_of(example_id, self.sample), recording(ledger), dspy.context(**options), metered("teacher"):
+        with calls_of(example_id, self.sample), recording(ledger, adopts=False), dspy.context(**options), metered("teacher") as meter:
             outcome = self._attempt(example)
             trace = dspy.settings.trace
         entries = ledger.entries()
@@ -90,6 +90,7 @@ class Teacher:
             "inputs": inputs_hash,
             "calls": [[self.names.get(id(p), "?"), _plain(inputs), _plain(outputs.toDict())] for p, inputs, outputs in trace],
             **outcome,
+            "error": _told(outcome["error"], meter.cut_off, meter.empty),
             "usage": _nested(entries),
         }
 
@@ -122,7 +123,7 @@ def _fingerprint(teacher: Teacher) -> str:
         (name, predictor.signature.dump_state(), [dict(demo) for demo in predictor.demos], predictor.config)
         for name, predictor in _predictors(teacher.program)
     ]
-    lms = [(used.model, used.kwargs) for used in teacher.lms]
+    lms = [(used.model, all_options(used)) for used in teacher.lms]
     return digest([modules, predictors, lms, type(dspy.settings.adapter).__qualname__])[:16]
 
 
@@ -148,6 +149,13 @@ def _reason(error: BaseException) -> str:
             return TIMEOUT
         cause = cause.__cause__
     return f"error:{type(error).__name__}"
+
+
+def _told(error: str | None, cut_off: bool, empty: bool) -> str | None:
+    """The reason of a failed run: what became of its replies, where that is known, says more than that they could not be read."""
+    if error not in (None, UNPARSEABLE):
+        return error
+    return CUT_OFF if cut_off else EMPTY if empty else error
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,8 +134,8 @@ def adapter_state(adapter: dspy.Adapter, stage: str) -> str | dict[str, Any]:
     options = _options(adapter, _SAVED[name]) if name else {}
     if name is None or adapter.native_response_types != _SAVED[name]().native_response_types:
         raise ValueError(
-            f"Stage {stage!r} has an adapter that cannot be saved with its program: {type(adapter).__name__}. Expected one of {sorted(_SAVED)} "
-            f"without native_response_types; save the program without it, and pass adapters={{{stage!r}: ...}} again before you load."
+            f"Stage {stage!r} has an adapter that cannot be saved with its program: {type(adapter).__name__}. "
+            f"Expected one of {sorted(_SAVED)} without native_response_types; save the program without it, and pass adapters={{{stage!r}: ...}} again before you load."
         )
     return {"name": name, "options": options} if options else name
 
@@ -213,7 +213,8 @@ def _label_pattern(name: str) -> re.Pattern[str]:
     label = re.escape(_label(name)).replace(r"\ ", r"[ _-]?")
     leads = r"(?:(?:so|therefore|thus|hence|and|the|my|our|final|correct|short)[ ,:]+)*"
     return re.compile(
-        rf"^[ \t#>-]*(?:(?:[*+•]|\d{{1,2}}[.)])[ \t]+)?(?P<open>[*_]*){leads}{label}(?: \([^)\n]*\))?(?: is)?(?:(?P<shut>[ *_]*)[:：=](?!=)|(?P<end>[ *_#]*)$(?=\s*\S))",
+        rf"^[ \t#>-]*(?:(?:[*+•]|\d{{1,2}}[.)])[ \t]+)?(?P<open>[*_]*){leads}{label}(?: \([^)\n]*\))?(?: is)?"
+        r"(?:(?P<shut>[ *_]*)[:：=](?!=)|(?P<end>[ *_#]*)$(?=\s*\S))",
         re.IGNORECASE | re.MULTILINE,
     )
 

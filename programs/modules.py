@@ -219,8 +219,8 @@ class TwoStage(Staged):
 
         Returns:
             `subquestions`, `state` and `lines` of the decomposition, `sub_answers`, `answer`, `unparsed`, `cut_off` (a reply
-            ended at its limit of tokens), and `usage` (stage -> `Usage` as dict). Where the solver's reply cannot be read, `unparsed` is True, `answer` the whole
-            reply, and `sub_answers` [].
+            ended at its limit of tokens), and `usage` (stage -> `Usage` as dict). Where the solver's reply cannot be read,
+            `unparsed` is True, `answer` the whole reply, and `sub_answers` [].
         """
         return self._two_stages(self.decompose_inputs(question, context), question, context)
 

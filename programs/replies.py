@@ -74,8 +74,10 @@ def last_marked(text: str) -> re.Match[str] | None:
 def said(label: str, text: str) -> re.Match[str] | None:
     """The last sentence that tells a value: `The answer is 18`, `the final answer would be: 18`; group 1 is the value."""
     sentence = re.compile(
-        rf"(?:^|(?<=[\s*_(.,;:!?]))(?<!if )(?<!whether )(?<!what )(?:the|my|our|this|that|final|correct)\s+(?:(?:final|correct|right|short)\s+)*"
-        rf"{label}(?:\s+(?:to|of|for)\b[^.\n]{{0,80}}?)?[*_]*\s*(?:(?:is|was|are|be|equals|becomes)\b|(?:would|must|should|will|can only) be\b|=|:)"
+        rf"(?:^|(?<=[\s*_(.,;:!?]))(?<!if )(?<!whether )(?<!what )"
+        rf"(?:the|my|our|this|that|final|correct)\s+(?:(?:final|correct|right|short)\s+)*"
+        rf"{label}(?:\s+(?:to|of|for)\b[^.\n]{{0,80}}?)?[*_]*\s*"
+        r"(?:(?:is|was|are|be|equals|becomes)\b|(?:would|must|should|will|can only) be\b|=|:)"
         rf"(?!\s*(?:not|n't|unclear|given|found|asked)\b)[ \t]*:?[ \t]*(\S[^\n]*)"
         rf"|(?<=[.!?;] )(?:final\s+)?{label}[*_]*\s*[:=][ \t]*(\S[^\n]*)",
         re.IGNORECASE | re.MULTILINE,

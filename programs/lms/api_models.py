@@ -1,4 +1,4 @@
-"""LiteLLM, which knows the providers of API models, their keys and their prices, and has a tokenizer; and LMs that wait out a rate limit."""
+"""LiteLLM, which knows the providers, keys and prices of API models and has a tokenizer; and LMs that wait out a rate limit."""
 
 from __future__ import annotations
 

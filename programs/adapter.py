@@ -6,15 +6,24 @@ the signature's instructions with one line on the form, inputs are `Label: value
 
 from __future__ import annotations
 
+import copy
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any, get_origin
 
 import dspy
 from dspy.adapters.utils import parse_value
 from dspy.utils.exceptions import AdapterParseError
 
-_MARKER = re.compile(r"^\s*(?:[-*•–·]+\s+|\(?\d{1,2}[.):]\s+|(?:sub-?question|question|step|q)\s*\d{1,2}\s*[.):]\s*)", re.IGNORECASE)
+from programs.replies import item_text, json_fields, last_marked, read_lines, said, unmarked, without_thoughts
+
+_REASONING = ("reasoning", "rationale")
+"""Output fields that need no label: what a model writes before its answer is how it came there."""
+
+_FULL_STOP = re.compile(
+    r"(?<=\d)\.\s+.*|\.\s+(?=(?:I|This|That|Let|So|Therefore|Thus|Hope|Because|It|Since|The|We|You|Note|If)\b).*|(?<!\b[A-Za-z])\.\s*$"
+)
 
 
 class LineAdapter(dspy.ChatAdapter):
@@ -59,12 +68,16 @@ class LineAdapter(dspy.ChatAdapter):
         Raises:
             AdapterParseError: The reply is empty, lacks a labelled field, or a value does not fit its type.
         """
-        sections = _sections(signature, completion)
-        missing = [name for name in signature.output_fields if name not in sections]
-        if missing or not completion.strip():
+        text = without_thoughts(completion)
+        values = json_fields(signature.output_fields, text) or _sections(signature, text)
+        for name, field in list(signature.output_fields.items())[:-1]:
+            if name in _REASONING or _is_list(field.annotation):
+                values.setdefault(name, "")
+        missing = [name for name in signature.output_fields if values.get(name) is None]
+        if missing or not text or values[list(signature.output_fields)[-1]] == "":
             raise self._error(signature, completion, f"the reply has no {' and no '.join(map(_label, missing)) or 'text'}")
         try:
-            return {name: _read(sections[name], field.annotation) for name, field in signature.output_fields.items()}
+            return {name: _read(values[name], field.annotation) for name, field in signature.output_fields.items()}
         except ValueError as error:
             raise self._error(signature, completion, str(error)) from error
 
@@ -104,10 +117,59 @@ def adapter_name(adapter: dspy.Adapter) -> str:
     return next((name for name, cls in ADAPTERS.items() if type(adapter) is cls), type(adapter).__name__)
 
 
-def read_lines(text: str) -> list[str]:
-    """Items of a list, one a line, without blank lines, numbering, bullets and code fences."""
-    lines = (_MARKER.sub("", line).strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("```")]
+_SAVED: dict[str, type[dspy.Adapter]] = {**ADAPTERS, "json": dspy.JSONAdapter, "xml": dspy.XMLAdapter}
+
+
+def adapter_state(adapter: dspy.Adapter, stage: str) -> str | dict[str, Any]:
+    """An adapter as a program keeps it on file: its name, with its options where it has any.
+
+    Args:
+        adapter: One of this package or of DSPy.
+        stage: Whose it is, for the message.
+
+    Raises:
+        ValueError: An adapter, or an option, that a file cannot bring back.
+    """
+    name = next((name for name, cls in _SAVED.items() if type(adapter) is cls), None)
+    options = _options(adapter, _SAVED[name]) if name else {}
+    if name is None or adapter.native_response_types != _SAVED[name]().native_response_types:
+        raise ValueError(
+            f"Stage {stage!r} has an adapter that cannot be saved with its program: {type(adapter).__name__}. "
+            f"Expected one of {sorted(_SAVED)} without native_response_types; save the program without it, and pass adapters={{{stage!r}: ...}} again before you load."
+        )
+    return {"name": name, "options": options} if options else name
+
+
+def adapter_from_state(saved: str | Mapping[str, Any]) -> dspy.Adapter:
+    """The inverse of `adapter_state`.
+
+    Raises:
+        ValueError: No adapter, or options, of `adapter_state`.
+    """
+    name, options = (saved, {}) if isinstance(saved, str) else (saved.get("name"), saved.get("options", {}))
+    if name not in _SAVED:
+        raise ValueError(
+            f"The file names the adapter {name!r}; expected one of {sorted(_SAVED)}: save the program again with one of these."
+        )
+    try:
+        return _SAVED[name](**options)
+    except TypeError as error:
+        raise ValueError(f"The adapter {name!r} cannot be made from its options {options!r} on file: {error}.") from error
+
+
+def _options(adapter: dspy.Adapter, cls: type[dspy.Adapter]) -> dict[str, Any]:
+    """The switches of an adapter that are set otherwise than by default."""
+    usual = vars(cls())
+    return {key: value for key, value in vars(adapter).items() if isinstance(value, bool) and value != usual.get(key)}
+
+
+def past_thoughts(adapter: dspy.Adapter) -> dspy.Adapter:
+    """An adapter that reads replies without what a reasoning model thought aloud in them, and is the same in all else."""
+    if isinstance(adapter, LineAdapter):
+        return adapter
+    reader = copy.copy(adapter)
+    reader.parse = lambda signature, completion: adapter.parse(signature, without_thoughts(completion))
+    return reader
 
 
 def _label(name: str) -> str:
@@ -149,7 +211,12 @@ def _reply_form(signature: type[dspy.Signature]) -> str:
 
 def _label_pattern(name: str) -> re.Pattern[str]:
     label = re.escape(_label(name)).replace(r"\ ", r"[ _-]?")
-    return re.compile(rf"^[ \t*_#>-]*(?:(?:so|therefore|thus|the|final)[ ,]+)*{label}(?: is)?[ *_]*:[ \t*_]*", re.IGNORECASE | re.MULTILINE)
+    leads = r"(?:(?:so|therefore|thus|hence|and|the|my|our|final|correct|short)[ ,:]+)*"
+    return re.compile(
+        rf"^[ \t#>-]*(?:(?:[*+•]|\d{{1,2}}[.)])[ \t]+)?(?P<open>[*_]*){leads}{label}(?: \([^)\n]*\))?(?: is)?"
+        r"(?:(?P<shut>[ *_]*)[:：=](?!=)|(?P<end>[ *_#]*)$(?=\s*\S))",
+        re.IGNORECASE | re.MULTILINE,
+    )
 
 
 def _sections(signature: type[dspy.Signature], completion: str) -> dict[str, str]:
@@ -157,18 +224,52 @@ def _sections(signature: type[dspy.Signature], completion: str) -> dict[str, str
     names = list(signature.output_fields)
     found = []
     for name in names:
-        matches = list(_label_pattern(name).finditer(completion))
+        matches = [match for match in _label_pattern(name).finditer(completion) if _is_label(match, signature, name)]
         if matches:
             found.append((matches[-1 if name == names[-1] else 0], name))
     found.sort(key=lambda item: item[0].start())
     starts = [match.start() for match, _ in found] + [len(completion)]
-    sections = {name: completion[match.end() : end].strip() for (match, name), end in zip(found, starts[1:], strict=True)}
-    if (bare := _bare_field(signature)) is not None and bare not in sections:
-        sections[bare] = completion[: starts[0]].strip()
+    sections = {name: _under(match, completion[match.end() : end]) for (match, name), end in zip(found, starts[1:], strict=True)}
+    if names[-1] not in sections and not _is_list(signature.output_fields[names[-1]].annotation):
+        starts[0] = min(starts[0], _unlabelled(names[-1], completion, sections))
+    first = _bare_field(signature) or (names[0] if names[0] in _REASONING else None)
+    if first is not None and first not in sections:
+        sections[first] = completion[: starts[0]].strip()
     return sections
 
 
-def _read(text: str, annotation: Any) -> Any:
+def _is_label(match: re.Match[str], signature: type[dspy.Signature], name: str) -> bool:
+    """Whether a line is a label: without a colon only where it is a heading, and never in a list."""
+    return match["end"] is None or not _is_list(signature.output_fields[name].annotation)
+
+
+def _under(match: re.Match[str], text: str) -> str:
+    """The text under a label, without the other half of the markup that the label begins with."""
+    opened = match["open"]
+    if not opened or set(match["shut"] or match["end"] or "") & {"*", "_"}:
+        return text.strip()
+    text = text.strip()
+    if text.endswith(opened) and text.count(opened) == 1:
+        return text.removesuffix(opened).strip()
+    return text.replace(opened, "", 1).strip()
+
+
+def _unlabelled(name: str, completion: str, sections: dict[str, str]) -> int:
+    """Read a value that has no label, but stands in a sentence or is marked; gives where it begins, or else the end."""
+    sentence = said(re.escape(_label(name)), completion)
+    if sentence:
+        sections[name] = _FULL_STOP.sub("", (sentence[1] or sentence[2]).strip())
+        return sentence.start()
+    marked = last_marked(completion)
+    if marked:
+        sections[name] = marked[0] if marked[0].startswith("\\") else marked[1]
+        return marked.start()
+    return len(completion)
+
+
+def _read(value: Any, annotation: Any) -> Any:
     if _is_list(annotation):
-        return read_lines(text)
-    return text if annotation is str else parse_value(text, annotation)
+        return [line for line in map(item_text, value) if line] if isinstance(value, list) else read_lines(str(value or ""))
+    if annotation is str:
+        return unmarked("\n".join(map(item_text, value)) if isinstance(value, list) else "" if value is None else str(value))
+    return parse_value(unmarked(value) if isinstance(value, str) else value, annotation)

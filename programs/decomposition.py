@@ -8,22 +8,30 @@ from typing import NamedTuple
 from programs.signatures import NO_DECOMPOSITION
 from programs.tasks.base import normalize_answer
 
-STATES = ("ok", "none_needed", "unparseable", "over_limit")
+CUT_OFF = "cut_off"
+
+STATES = ("ok", "none_needed", "unparseable", "over_limit", CUT_OFF)
 
 
 class Decomposition(NamedTuple):
     """The subquestions that a solver is given, and the state of the decomposition that they come from.
 
     Attributes:
-        subquestions: At most `limit`, where there is one; empty unless the state is `ok` or `over_limit`.
+        subquestions: At most `limit`, where there is one; empty unless the state is `ok`, `over_limit` or `cut_off`.
         state: `ok`; `none_needed` (the decomposer says so); `unparseable` (no question in it);
-            `over_limit` (more than were allowed: the first ones are used).
+            `over_limit` (more than were allowed: the first ones are used); `cut_off` (the reply ended at its limit of tokens:
+            the whole questions in it are used).
         lines: The decomposer's lines as they were.
     """
 
     subquestions: list[str]
     state: str
     lines: list[str]
+
+    def cut(self) -> Decomposition:
+        """The same of a reply that ended at its limit of tokens."""
+        last = self.lines[-1:] if self.lines and not self.lines[-1].endswith("?") else []
+        return Decomposition([one for one in self.subquestions if one not in last], CUT_OFF, self.lines)
 
 
 def read_decomposition(lines: Sequence[str] | None, limit: int | None) -> Decomposition:

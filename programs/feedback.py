@@ -68,4 +68,5 @@ class FeedbackTwoStage(TwoStage):
 
 
 def _with_attempt(found: dspy.Prediction, attempt: dspy.Prediction, usage: Usage) -> dspy.Prediction:
-    return dspy.Prediction(**{**found.toDict(), "attempt": attempt.answer, "usage": {"attempt": usage.to_dict(), **found.usage}})
+    told = {"attempt": attempt.answer, "cut_off": found.cut_off or attempt.cut_off}
+    return dspy.Prediction(**{**found.toDict(), **told, "usage": {"attempt": usage.to_dict(), **found.usage}})

@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeVar
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
-from programs.adapter import adapter_by_name, adapter_name
-from programs.decomposition import Decomposition, read_decomposition
+from programs.adapter import adapter_by_name, adapter_from_state, adapter_name, adapter_state, past_thoughts
+from programs.decomposition import CUT_OFF, Decomposition, read_decomposition
 from programs.lms.ledger import Usage, metered
 from programs.lms.model_strings import adapter_name_for
 from programs.lms.trained_prompts import UNTOLD, TrainedPrompt, trained_to_decompose
+from programs.replies import without_thoughts
 from programs.signatures import Answer, Decompose, ShortAnswer, Solve
 from programs.tasks.base import Task
 
@@ -100,16 +101,17 @@ class Staged(dspy.Module):
 
     @contextlib.contextmanager
     def _in_stage(self, stage: str) -> Iterator[Any]:
-        with dspy.context(adapter=self.adapter_of(stage)), metered(stage) as meter:
+        with dspy.context(adapter=past_thoughts(self.adapter_of(stage))), metered(stage) as meter:
             yield meter
 
     def _ask(self, stage: str, inputs: dict[str, Any]) -> tuple[dspy.Prediction, Usage]:
-        """A stage's prediction with `unparsed`: whether its reply could not be read, and stands in `answer` as it was."""
+        """A stage's prediction with `unparsed`: its reply could not be read, and stands in `answer` as it was; and with `cut_off`."""
         with self._in_stage(stage) as meter:
             try:
                 prediction = _read(getattr(self, stage)(**inputs))
             except AdapterParseError as error:
                 prediction = _raw(error)
+        prediction.cut_off = meter.cut_off
         return prediction, meter.total
 
     async def _aask(self, stage: str, inputs: dict[str, Any]) -> tuple[dspy.Prediction, Usage]:
@@ -119,17 +121,18 @@ class Staged(dspy.Module):
                 prediction = _read(await getattr(self, stage).acall(**inputs))
             except AdapterParseError as error:
                 prediction = _raw(error)
+        prediction.cut_off = meter.cut_off
         return prediction, meter.total
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         state = super().dump_state(json_mode=json_mode)
-        return {**state, "adapters": {stage: adapter_name(adapter) for stage, adapter in self._adapters.items()}}
+        return {**state, "adapters": {stage: adapter_state(adapter, stage) for stage, adapter in self._adapters.items()}}
 
     def load_state(self, state: dict[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
         state = dict(state)
         adapters = state.pop("adapters", {})
         super().load_state(state, allow_unsafe_lm_state=allow_unsafe_lm_state)
-        self._adapters = {stage: adapter_by_name(name) for stage, name in adapters.items()}
+        self._adapters = {stage: adapter_from_state(saved) for stage, saved in adapters.items()}
 
 
 class SingleStage(Staged):
@@ -167,8 +170,9 @@ class SingleStage(Staged):
         """Answer a question.
 
         Returns:
-            `answer`, `unparsed`, `usage` (stage -> `Usage` as dict), and `reasoning` with a chain of thought. Where the
-            reply cannot be read, `unparsed` is True, `answer` the whole reply, and `sub_answers` [].
+            `answer`, `unparsed`, `cut_off` (the reply ended at its limit of tokens), `usage` (stage -> `Usage` as dict), and
+            `reasoning` with a chain of thought. Where the reply cannot be read, `unparsed` is True, `answer` the whole reply,
+            and `sub_answers` [].
         """
         return _answered(*self._ask("answer", {"context": context, "question": question}))
 
@@ -258,9 +262,10 @@ class TwoStage(Staged):
         with self._in_stage("decompose") as meter:
             try:
                 lines = self.decompose(**inputs).subquestions
+                decomposition = read_decomposition(lines, self.max_subquestions)
             except AdapterParseError as error:
-                return _unread(error), meter.total
-        return read_decomposition(lines, self.max_subquestions), meter.total
+                decomposition = _unread(error)
+        return decomposition.cut() if meter.cut_off else decomposition, meter.total
 
     def run_solve(self, question: str, context: str, subquestions: list[str]) -> tuple[dspy.Prediction, Usage]:
         """The second stage alone; of a reply that cannot be read, `unparsed` is True and `answer` the whole reply."""
@@ -270,9 +275,9 @@ class TwoStage(Staged):
         """Decompose and solve a question.
 
         Returns:
-            `subquestions`, `state` and `lines` of the decomposition, `sub_answers`, `answer`, `unparsed`, and `usage`
-            (stage -> `Usage` as dict). Where the solver's reply cannot be read, `unparsed` is True, `answer` the whole
-            reply, and `sub_answers` [].
+            `subquestions`, `state` and `lines` of the decomposition, `sub_answers`, `answer`, `unparsed`, `cut_off` (a reply
+            ended at its limit of tokens), and `usage` (stage -> `Usage` as dict). Where the solver's reply cannot be read,
+            `unparsed` is True, `answer` the whole reply, and `sub_answers` [].
         """
         return self._two_stages(self.decompose_inputs(question, context), question, context)
 
@@ -292,6 +297,7 @@ class TwoStage(Staged):
                 decomposition = read_decomposition(reply.subquestions, self.max_subquestions)
             except AdapterParseError as error:
                 decomposition = _unread(error)
+        decomposition = decomposition.cut() if first.cut_off else decomposition
         given = {"context": context, "question": question, "subquestions": decomposition.subquestions}
         solved, solve_usage = await self._aask("solve", given)
         return _prediction(decomposition, solved, _usage(decompose=first.total, solve=solve_usage))
@@ -303,7 +309,7 @@ def _unread(error: AdapterParseError) -> Decomposition:
 
 def _reply_text(error: AdapterParseError) -> str:
     # Of a reply without text, DSPy's error holds the repr of all else: the reasoning of a model that never came to an answer.
-    return "" if error.message.startswith(_NO_TEXT) else str(error.lm_response or "").strip()
+    return "" if error.message.startswith(_NO_TEXT) else without_thoughts(str(error.lm_response or "")).strip()
 
 
 def _read(prediction: dspy.Prediction) -> dspy.Prediction:
@@ -331,5 +337,6 @@ def _prediction(decomposition: Decomposition, solved: dspy.Prediction, usage: di
         sub_answers=solved.get("sub_answers", []),
         answer=solved.answer,
         unparsed=solved.unparsed,
+        cut_off=solved.cut_off or decomposition.state == CUT_OFF,
         usage=usage,
     )

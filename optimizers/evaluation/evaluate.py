@@ -20,7 +20,7 @@ from dspy.utils.exceptions import AdapterParseError
 from optimizers.evaluation.reply_counts import reply_counts
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import Lines, read_lines
-from programs.decomposition import STATES
+from programs.decomposition import CUT_OFF, STATES
 from programs.lms.ledger import Usage
 from programs.tasks.base import Task, score_of
 
@@ -47,8 +47,8 @@ def evaluate(
         program: Takes `question` and `context`; `answer` of its prediction is scored.
         task: Scores the answers.
         examples: Questions, each with an `id`.
-        out: JSONL file, a line a question: subquestions, sub-answers, answer, score, measures, state, unparsed, error,
-            usage by stage. The last line of an id is the one that counts; see `answers`.
+        out: JSONL file, a line a question: subquestions, sub-answers, answer, score, measures, state, unparsed, cut_off,
+            error, usage by stage. The last line of an id is the one that counts; see `answers`.
         threads: Questions at a time.
         progress: Called with (done, total, note).
 
@@ -205,7 +205,7 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
         **_question(example),
         "subquestions": prediction.get("subquestions"),
         "decomposition": "\n".join(prediction.get("lines") or []),
-        "state": prediction.get("state"),
+        "state": _state(prediction),
         "sub_answers": prediction.get("sub_answers"),
         "reasoning": prediction.get("reasoning"),
         "answer": prediction.get("answer"),
@@ -213,10 +213,18 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
         "detail": score.detail,
         "measures": dict(score.measures),
         "unparsed": bool(prediction.get("unparsed")),
+        "cut_off": bool(prediction.get("cut_off")),
         "error": None,
         "usage": prediction.get("usage") or {},
         "seconds": round(time.monotonic() - started, 4),
     }
+
+
+def _state(prediction: dspy.Prediction) -> str:
+    """The decomposition's state; of a program without one, that of its last reply."""
+    if prediction.get("cut_off") or prediction.get("unparsed"):
+        return prediction.get("state") or (CUT_OFF if prediction.get("cut_off") else "unparseable")
+    return prediction.get("state") or "ok"
 
 
 def _question(example: dspy.Example) -> dict[str, Any]:
@@ -226,7 +234,7 @@ def _question(example: dspy.Example) -> dict[str, Any]:
 def _failed(example: dspy.Example, error: str, score: float | None, started: float) -> dict[str, Any]:
     empty = dict.fromkeys(("subquestions", "decomposition", "state", "sub_answers", "reasoning", "answer"))
     seconds = round(time.monotonic() - started, 4)
-    judged: dict[str, Any] = {"score": score, "detail": "", "measures": {}, "unparsed": False}
+    judged: dict[str, Any] = {"score": score, "detail": "", "measures": {}, "unparsed": False, "cut_off": False}
     return {**_question(example), **empty, **judged, "error": error, "usage": {}, "seconds": seconds}
 
 
@@ -234,7 +242,8 @@ def summarise(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A condition's entry of `metrics.json`: score with interval, states, failures, and what each stage cost."""
     scores = [line["score"] for line in lines if line["score"] is not None]
     interval = mean_interval(scores)
-    states = Counter(line["state"] for line in lines if line["state"])
+    # A program with one stage has no decomposition to count.
+    states = Counter(line["state"] for line in lines if line["state"] and "decompose" in line["usage"])
     failures = Counter(line["error"].split(":")[0] for line in lines if line["error"])
     return {
         "n": len(lines),

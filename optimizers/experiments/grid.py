@@ -88,7 +88,7 @@ class Grid:
         for variant in self.variants:
             self.conditions_of(variant)
         self.skipped: dict[str, str] = {}
-        self.prices = Prices(config.cost.local_usd_per_hour)
+        self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
         self._roles: dict[tuple[str, str], Roles] = {}
         roles = self.roles(self.train[0], self.variants[0])
         refuse_shown(roles.teacher_program, {f"{name} test": self.tasks[name].splits["test"] for name in self.test})

@@ -184,7 +184,7 @@ class _Planner:
         _check_models(config)
         check_options(config.screening.policy, config.screening.options)
         self.roles = _roles(config)
-        self.prices = Prices(config.cost.local_usd_per_hour)
+        self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
         task = configured_task(config.task, config.seed)
         self.sees_context = task.decomposer_sees_context is not False
         # A plan downloads nothing.

@@ -97,7 +97,7 @@ class Roles:
             return self.model("teacher")
         if self._keys:
             check_keys({"screening.judge": model})
-        return make_lm(model.model, **model.options())
+        return make_lm(model.model, **model.lm_options())
 
     def check_prices(self, limit: str) -> None:
         """Refuse a limit in dollars that the calls of a student or its solver would never reach, as they have no price.
@@ -105,7 +105,7 @@ class Roles:
         Raises:
             ValueError: Names the model.
         """
-        prices = Prices(self.config.cost.local_usd_per_hour)
+        prices = Prices(self.config.cost.local_usd_per_hour, self.config.cost.prices)
         for role in ("student0", "solver"):
             prices.check(limit, self.configs[role].model, f"{role} ")
 
@@ -113,9 +113,9 @@ class Roles:
         if role in TRAINED:
             artifact = self.artifact_of(role)
             register(artifact)
-            return make_lm(artifact.model_string, **self.config.student.options())
+            return make_lm(artifact.model_string, **self.config.student.lm_options())
         model = self.configs[role]
-        return make_lm(model.model, **model.options())
+        return make_lm(model.model, **model.lm_options())
 
     def format(self, role: str) -> str | None:
         """The prompt format that the configuration sets for a role; students have theirs in the artifact."""

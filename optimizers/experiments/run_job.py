@@ -43,7 +43,7 @@ class MainJob:
         self.task, self.splits, self.roles = setup.task, setup.splits, setup.roles
         self.distillation = Distillation(setup, labels=self.folder, students=students_of(self.conditions), progress=self.progress)
         open_folder(config)
-        self.prices = Prices(config.cost.local_usd_per_hour)
+        self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
 
     def redo(self, names: Collection[str]) -> None:
         """Move students aside with what they answered, so that they are made again; see `optimizers.experiments.redo`."""

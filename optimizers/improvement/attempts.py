@@ -17,7 +17,7 @@ from optimizers.jobs.jsonlines import line_of, read_json, read_lines, write_json
 from optimizers.jobs.progress import Progress
 from optimizers.labelling.collect import collect
 from optimizers.labelling.journal import LimitReached, Limits, digest
-from optimizers.labelling.samples import UNPARSEABLE, Collected, example_key, inputs_hash
+from optimizers.labelling.samples import CUT_OFF, UNPARSEABLE, Collected, example_key, inputs_hash
 from optimizers.settings.improve import ImproveConfig
 from programs.baselines.hidden_question import with_hidden_question
 from programs.feedback import FeedbackTwoStage
@@ -178,7 +178,7 @@ class Attempts:
 
 def _check_failures(found: Collected) -> None:
     # A student that writes what cannot be read is what learning is for; calls that fail are not.
-    failed = {reason: count for reason, count in found.failed.items() if reason != UNPARSEABLE}
+    failed = {reason: count for reason, count in found.failed.items() if reason not in (UNPARSEABLE, CUT_OFF)}
     if sum(failed.values()) > _FAILURE_SHARE * found.done:
         reasons = ", ".join(f"{count} {reason}" for reason, count in failed.items())
         raise AttemptsFailedError(

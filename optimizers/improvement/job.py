@@ -57,7 +57,7 @@ class ImproveJob:
         if self.settings.max_usd is not None:
             self.roles.check_prices("improve.max_usd")
         open_folder(config)
-        self.prices = Prices(config.cost.local_usd_per_hour)
+        self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
 
     def _load(self) -> None:
         """The questions: those of the run, those to improve on, and those to test on."""

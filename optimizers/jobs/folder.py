@@ -107,9 +107,13 @@ def _with_article(what: str) -> str:
 def changed_settings(before: Settings, now: Settings, may_differ: Collection[str], apart: Apart | None = None) -> list[str]:
     """A line for each setting that stands differently in two configurations and may not."""
     one, other = flat(before), flat(now)
-    names = [name for name in sorted({*one, *other} - set(may_differ)) if one.get(name) != other.get(name)]
+    names = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name) and not _is_free(name, may_differ)]
     kept = [name for name in names if not (apart and apart(name, name in one and name in other))]
     return [f"  {name}: {one.get(name)!r} there, {other.get(name)!r} now" for name in kept]
+
+
+def _is_free(name: str, may_differ: Collection[str]) -> bool:
+    return name in may_differ or any(name.startswith(f"{section}.") for section in may_differ)
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Settings:

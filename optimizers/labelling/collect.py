@@ -29,10 +29,11 @@ from dspy.clients import costs
 
 from optimizers.jobs.jsonlines import Lines
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
-from optimizers.labelling.samples import SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash, shortened
+from optimizers.labelling.samples import FINAL, SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash, shortened
 from optimizers.labelling.teacher import Teacher
 from optimizers.labelling.values import Types
 from programs.lms.ledger import Usage, current_ledger
+from programs.lms.rate_limits import stoppable
 
 Progress = Callable[[int, int, int, float | None], None]
 """Called with (done, total, failed, seconds left or None while unknown)."""
@@ -226,8 +227,7 @@ class _Job:
             return
         place = example * len(self._teachers) + number
         self._offsets[place] = offset
-        # An unreadable reply would be unreadable again, from the journal; whatever else failed may work now.
-        if record["error"] not in (None, UNPARSEABLE):
+        if record["error"] not in FINAL:
             self._retry[place] = record
         else:
             self._retry.pop(place, None)
@@ -273,8 +273,9 @@ class _Job:
 
     def _work(self) -> None:
         try:
-            while (task := self._next()) is not None:
-                self._record(*task)
+            with stoppable(self._budget.stopped):
+                while (task := self._next()) is not None:
+                    self._record(*task)
         except LimitReached as limit:
             self._stop(str(limit))
         except BaseException as error:
@@ -313,6 +314,7 @@ class _Job:
     def _stop(self, reason: str) -> None:
         with self._lock:
             self._stopped = self._stopped or reason
+        self._budget.stopped.set()
 
     def _report(self, started: float) -> None:
         if self._progress is None:

@@ -26,7 +26,8 @@ def digest(value: Any) -> str:
 class Journal:
     """Every LM call ever made for a folder, by a key of all that makes a call unique. For any number of threads.
 
-    Failed calls are kept for the audit (lines with `error`) and counted, but are made again when they are asked for.
+    Failed calls are kept for the audit (lines with `error`) and counted, but are made again when they are asked for; so are
+    calls that a server answered by nothing at all (lines with `empty`).
 
     Args:
         path: The JSONL file; made if missing, continued otherwise.
@@ -77,7 +78,7 @@ class Journal:
 
     def _visit(self, record: dict[str, Any], offset: int) -> None:
         self.paid += _cost(record)
-        if "error" not in record:
+        if _answers(record):
             self._offsets[bytes.fromhex(record["key"])] = offset
 
     def begin(self, key: str) -> dict[str, Any] | Future[dict[str, Any]] | None:
@@ -111,7 +112,7 @@ class Journal:
     def _settle(self, call: bytes, offset: int | None, record: dict[str, Any], error: BaseException | None, cost: Usage) -> None:
         with self._lock:
             self.paid += cost
-            if offset is not None and error is None:
+            if offset is not None and error is None and _answers(record):
                 self._offsets[call] = offset
             future = self._flying.pop(call)
         if error is None:
@@ -120,11 +121,16 @@ class Journal:
             future.set_exception(error)
 
 
+def _answers(record: Mapping[str, Any]) -> bool:
+    return "error" not in record and not record.get("empty")
+
+
 def _cost(record: Mapping[str, Any]) -> Usage:
     failed, cached = int("error" in record), int(bool(record.get("cached")))
     if failed or cached:
         return Usage(1, cached, failed, seconds=record["seconds"])
-    return Usage(1, 0, 0, record.get("input_tokens") or 0, record.get("output_tokens") or 0, record["seconds"], record.get("usd"))
+    tokens, estimated = (record.get("input_tokens") or 0, record.get("output_tokens") or 0), int(bool(record.get("estimated")))
+    return Usage(1, 0, 0, *tokens, record["seconds"], record.get("usd"), estimated)
 
 
 @dataclass(frozen=True)
@@ -164,11 +170,17 @@ class LimitReached(BaseException):
 
 
 class Budget:
-    """`Limits` on calls, tokens and dollars, watched over a journal by all threads."""
+    """`Limits` on calls, tokens and dollars, watched over a journal by all threads.
+
+    Attributes:
+        reached: The limit that was reached; None while none is.
+        stopped: Ends the waits for rate limits, when the job stops.
+    """
 
     def __init__(self, limits: Limits, journal: Journal) -> None:
         self.limits = limits
         self.reached: str | None = None
+        self.stopped = threading.Event()
         self._journal = journal
         self._lock = threading.Lock()
         self._under_way = 0

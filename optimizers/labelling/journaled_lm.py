@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import dataclasses
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
@@ -19,7 +20,9 @@ from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.utils.callback import BaseCallback
 
 from optimizers.labelling.journal import Budget, Journal, LimitReached, digest
-from programs.lms.ledger import LOCAL_PREFIXES, current_call, current_ledger
+from programs.lms.api_models import aask, ask
+from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
+from programs.replies import without_thoughts
 
 
 @dataclass
@@ -39,7 +42,8 @@ class _Asked:
     candidates: int = 0
 
 
-_run: contextvars.ContextVar[_Run | None] = contextvars.ContextVar("divide_or_conquer_run", default=None)
+_RUN = "divide_or_conquer_run"
+"""A setting of DSPy, which `dspy.Parallel` hands on to its threads."""
 
 _asked: contextvars.ContextVar[_Asked | None] = contextvars.ContextVar("divide_or_conquer_asked", default=None)
 
@@ -47,11 +51,12 @@ _asked: contextvars.ContextVar[_Asked | None] = contextvars.ContextVar("divide_o
 @contextlib.contextmanager
 def calls_of(example_id: str, sample: int) -> Iterator[None]:
     """Journal the enclosed calls as those of one run of the teacher on one example."""
-    token = _run.set(_Run(example_id, sample))
-    try:
+    with dspy.context(**{_RUN: _Run(example_id, sample)}):
         yield
-    finally:
-        _run.reset(token)
+
+
+def _current_run() -> _Run | None:
+    return dspy.settings.get(_RUN)
 
 
 class _Asking(BaseCallback):
@@ -81,10 +86,23 @@ class _Ticket:
 
 
 class JournalEngine:
-    """DSPy engine that answers from a journal, and asks `inner` for what is not in it."""
+    """DSPy engine that answers from a journal, and asks `inner` for what is not in it.
 
-    def __init__(self, inner: dspy.LM, journal: Journal, stage: str | None, sample: int, budget: Budget | None) -> None:
+    Attributes:
+        further: Options of the inner LM that only its server or LiteLLM knows; they go with every request.
+    """
+
+    def __init__(
+        self,
+        inner: dspy.LM,
+        journal: Journal,
+        stage: str | None,
+        sample: int,
+        budget: Budget | None,
+        further: dict[str, Any] | None = None,
+    ) -> None:
         self._inner, self._journal, self._stage, self._sample, self._budget = inner, journal, stage, sample, budget
+        self.further = further or {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> JournalEngine:
         return self
@@ -113,10 +131,11 @@ class JournalEngine:
         return _answer(await asyncio.wrap_future(found) if isinstance(found, Future) else found)
 
     def _ticket(self, request: lm15.Request) -> _Ticket:
-        run, asked, call = _run.get(), _asked.get() or _Asked(), current_call()
+        run, asked, call = _current_run(), _asked.get() or _Asked(), current_call()
         greedy = request.config.temperature == 0
         sample, rollout = (0, None) if greedy else (self._sample, asked.rollout_id)
         candidate, asked.candidates = (0 if greedy else asked.candidates), asked.candidates + 1
+        request = _with_further(request, self.further)
         request = _reseeded(request, sample + candidate + _shift(request.model, rollout))
         whole = request_to_dict(request)
         prompt = digest({name: whole.get(name) for name in ("system", "messages", "tools")})
@@ -141,7 +160,7 @@ class JournalEngine:
         captor, started = _Captor(), time.monotonic()
         try:
             with self._quiet(captor):
-                response = self._inner(request=ticket.request, **ticket.options)
+                response = ask(self._inner, request=ticket.request, **ticket.options)
         except BaseException as error:
             self._failed(ticket, error, started)
             raise
@@ -152,7 +171,7 @@ class JournalEngine:
         captor, started = _Captor(), time.monotonic()
         try:
             with self._quiet(captor):
-                response = await self._inner.acall(request=ticket.request, **ticket.options)
+                response = await aask(self._inner, request=ticket.request, **ticket.options)
         except BaseException as error:
             self._failed(ticket, error, started)
             raise
@@ -174,6 +193,8 @@ class JournalEngine:
         record = {**ticket.record, **_response_fields(response, captor.usage), **_clock(started)}
         # A local model tells its share of the batch's time; the wait in its queue is nobody's cost.
         record["seconds"] = (response.provider_data or {}).get("seconds", record["seconds"])
+        if not record.get("cached"):
+            record |= _counted(ticket.request, response, record)
         tokens = record["input_tokens"] or 0, record["output_tokens"] or 0
         record["usd"] = None if record.get("cached") else current_ledger().prices.usd(ticket.request.model, *tokens, record["seconds"])
         self._end(record)
@@ -225,11 +246,14 @@ def journaled(lm: dspy.LM, journal: Journal, *, stage: str | None = None, sample
         limits: A budget to ask before every call that is not in the journal.
 
     Raises:
-        ValueError: `lm` has options that only LiteLLM knows (`extra_body`, ...), which a journal cannot key.
+        ValueError: `lm` has an option that JSON cannot hold, which a journal cannot key.
     """
-    engine = JournalEngine(lm, journal, stage, sample, limits)
     options = {name: value for name, value in lm.kwargs.items() if name not in CLIENT_KEYS}
-    _check_options(lm.model, options)
+    further = _further(lm.model, options)
+    options = {name: value for name, value in options.items() if name not in further}
+    # Asked for what DSPy's own client does not know, an LM is asked by LiteLLM, as it would be without a journal.
+    inner = lm.copy(engine="litellm") if further and lm.engine == "auto" else lm
+    engine = JournalEngine(inner, journal, stage, sample, limits, further)
     wrapped = dspy.LM(
         lm.model,
         model_type=lm.model_type,
@@ -247,12 +271,39 @@ def journaled(lm: dspy.LM, journal: Journal, *, stage: str | None = None, sample
     return wrapped
 
 
-def _check_options(model: str, options: dict[str, Any]) -> None:
+def all_options(lm: dspy.LM) -> dict[str, Any]:
+    """The options of an LM that shape its texts; of a journaled one also those that its journal adds to the requests."""
+    return {**lm.kwargs, **(lm.engine.further if isinstance(lm.engine, JournalEngine) else {})}
+
+
+def _further(model: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that DSPy's requests have no field for: `extra_body`, `min_p`, `num_ctx`, `thinking`, ..."""
     plain = {name: value for name, value in options.items() if value is not None and name not in ("n", "rollout_id", "prompt_cache")}
+    further = {name: value for name, value in plain.items() if not _has_a_field(model, name, value)}
+    for name, value in further.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"The option {name}={value!r} of {model} cannot be journaled ({error}): a call is told apart by its options as JSON; give "
+                "numbers, texts, true, false, null, and lists and dicts of these, or leave it out."
+            ) from error
+    return further
+
+
+def _has_a_field(model: str, name: str, value: Any) -> bool:
     try:
-        lm15.request_from_openai_chat({"model": model, "messages": [{"role": "user", "content": "?"}], **plain})
-    except Exception as error:
-        raise ValueError(f"The options {sorted(plain)} of {model} cannot all be journaled: {error}; leave out what it names.") from error
+        lm15.request_from_openai_chat({"model": model, "messages": [{"role": "user", "content": "?"}], name: value})
+    except Exception:
+        return False
+    return True
+
+
+def _with_further(request: lm15.Request, further: dict[str, Any]) -> lm15.Request:
+    if not further:
+        return request
+    extensions = {**(request.config.extensions or {}), **further}
+    return dataclasses.replace(request, config=dataclasses.replace(request.config, extensions=extensions))
 
 
 def _reseeded(request: lm15.Request, number: int) -> lm15.Request:
@@ -281,14 +332,30 @@ def _response_fields(response: lm15.Response, usage: dict[str, Any] | None) -> d
     fields |= {"input_tokens": tokens[0], "output_tokens": tokens[1]}
     if usage is None:
         fields["cached"] = True
+    if _is_empty(response):
+        fields["empty"] = True
     if response.logprobs is not None or len(parts) != 1 or not isinstance(parts[0], lm15.TextPart):
         fields["response"] = response_to_dict(response)
     return fields
 
 
+def _is_empty(response: lm15.Response) -> bool:
+    """Whether a server gave nothing, which it may not do again; a model of this process would, and a limit has its own name."""
+    local, texts = response.model.startswith(LOCAL_PREFIXES), (getattr(part, "text", part) for part in response.message.parts)
+    return not local and response.finish_reason != "length" and not any(text.strip() if isinstance(text, str) else True for text in texts)
+
+
+def _counted(request: lm15.Request, response: lm15.Response, record: dict[str, Any]) -> dict[str, Any]:
+    """The tokens of a call, and whether they are an estimate."""
+    counted = record["input_tokens"], record["output_tokens"]
+    tokens = completed_tokens(request.model, counted, request, response)
+    estimated = {"estimated": True} if tokens != (counted[0] or 0, counted[1] or 0) else {}
+    return {"input_tokens": tokens[0], "output_tokens": tokens[1], **estimated}
+
+
 def _answer(record: dict[str, Any]) -> lm15.Response:
     """The response of a line, with its cost told to the meter of the stage that asks."""
-    run, call = _run.get(), current_call()
+    run, call = _current_run(), current_call()
     # The run that made a call bears its cost, whoever asks first after a restart: so totals do not hang on chance.
     free = run is not None and ((record["example"], record["sample"]) != (run.example_id, run.sample) or record["key"] in run.claimed)
     if run is not None:
@@ -296,8 +363,12 @@ def _answer(record: dict[str, Any]) -> lm15.Response:
     if call is not None:
         call.seconds, call.usd = 0.0 if free else record["seconds"], record.get("usd")
         call.cached = free or bool(record.get("cached"))
+        call.estimated, call.empty = bool(record.get("estimated")), bool(record.get("empty"))
+        call.cut_off = record["finish"] == "length"
     usage = lm15.Usage(input_tokens=record["input_tokens"], output_tokens=record["output_tokens"])
     if "response" in record:
-        return dataclasses.replace(response_from_dict(record["response"]), usage=usage)
-    message = lm15.Message.assistant([lm15.TextPart(record["text"])])
+        whole = response_from_dict(record["response"])
+        parts = [lm15.TextPart(without_thoughts(part.text)) if isinstance(part, lm15.TextPart) else part for part in whole.message.parts]
+        return dataclasses.replace(whole, message=dataclasses.replace(whole.message, parts=tuple(parts)), usage=usage)
+    message = lm15.Message.assistant([lm15.TextPart(without_thoughts(record["text"]))])
     return lm15.Response(id=None, model=record["model"], message=message, finish_reason=record["finish"], usage=usage)

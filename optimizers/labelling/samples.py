@@ -20,6 +20,12 @@ SAMPLES = "samples.jsonl"
 
 UNPARSEABLE = "unparseable"
 _SHOWN = 200
+CUT_OFF = "cut_off"
+EMPTY = "empty"
+
+FINAL = (None, UNPARSEABLE, CUT_OFF)
+"""Errors of runs that the same calls would give again, from the journal; whatever else failed may work the next time."""
+
 Examples = list[dspy.Example]
 
 
@@ -48,7 +54,8 @@ class Sample:
         calls: What each predictor was given and gave, in order.
         prediction: The program's prediction, its values of the types that they had, without `usage`; empty if it failed.
         usage: Stage -> model string -> `Usage` as dict.
-        error: None, `unparseable`, `timeout` or `error:<type>`.
+        error: None, `unparseable`, `cut_off` (a reply ended at its limit of tokens), `empty` (a server sent nothing), `timeout` or
+            `error:<type>`.
         message: What the error said, or the reply that could not be read, shortened; empty without an error.
         left_out: Fields that cannot be written to a file, as `prediction.table (DataFrame)`, and are missing above.
     """

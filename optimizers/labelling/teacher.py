@@ -11,9 +11,9 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError, LMError, LMTimeoutError
 
 from optimizers.labelling.journal import Budget, Journal, digest
-from optimizers.labelling.journaled_lm import calls_of, journaled
+from optimizers.labelling.journaled_lm import all_options, calls_of, journaled
 from optimizers.labelling.program_copy import all_predictors, copy_program, own_lms
-from optimizers.labelling.samples import UNPARSEABLE, shortened
+from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE, shortened
 from optimizers.labelling.values import Types, is_plain, shape_of, written
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 
@@ -90,7 +90,7 @@ class Teacher:
         options: dict[str, Any] = {"trace": [], "disable_history": True}
         if self.lm:
             options["lm"] = self.lm
-        with calls_of(example_id, self.sample), recording(ledger), dspy.context(**options), metered("teacher"):
+        with calls_of(example_id, self.sample), recording(ledger, adopts=False), dspy.context(**options), metered("teacher") as meter:
             outcome = self._attempt(example)
             trace = dspy.settings.trace
         entries = ledger.entries()
@@ -106,6 +106,7 @@ class Teacher:
             "calls": calls,
             **outcome,
             **({"left_out": missing} if missing else {}),
+            "error": _told(outcome["error"], meter.cut_off, meter.empty),
             "usage": _nested(entries),
         }
 
@@ -162,7 +163,7 @@ def _fingerprint(teacher: Teacher) -> str:
         (name, predictor.signature.dump_state(), [dict(demo) for demo in predictor.demos], predictor.config)
         for name, predictor in all_predictors(teacher.program)
     ]
-    lms = [(used.model, used.kwargs) for used in teacher.lms]
+    lms = [(used.model, all_options(used)) for used in teacher.lms]
     shape = [modules, predictors, lms, type(dspy.settings.adapter).__qualname__]
     typed = [shape_of(annotation) for _, predictor in all_predictors(teacher.program) for annotation in _typed(predictor)]
     return digest([*shape, typed] if typed else shape)[:16]
@@ -201,6 +202,13 @@ def _reason(error: BaseException) -> str:
 def _is_usage(value: Any) -> bool:
     """Whether a field is what this package's programs say of their cost, which each line has already."""
     return isinstance(value, Mapping) and all(isinstance(stage, Mapping) and "calls" in stage for stage in value.values())
+
+
+def _told(error: str | None, cut_off: bool, empty: bool) -> str | None:
+    """The reason of a failed run: what became of its replies, where that is known, says more than that they could not be read."""
+    if error not in (None, UNPARSEABLE):
+        return error
+    return CUT_OFF if cut_off else EMPTY if empty else error
 
 
 def _nested(entries: Mapping[tuple[str, str], Usage]) -> dict[str, dict[str, dict[str, Any]]]:

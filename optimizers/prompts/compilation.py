@@ -52,13 +52,13 @@ class Compilation:
         self.task = configured_task(config.task, config.seed)
         models = {"teacher": config.teacher, "compile.prompt_model": self.prompt_model}
         self._models = models
-        self.lms = {role: make_lm(model.model, **model.options()) for role, model in models.items()}
+        self.lms = {role: make_lm(model.model, **model.lm_options()) for role, model in models.items()}
         self.start = CompiledPrompts.read(config.teacher.program) if config.teacher.program else None
         self.splits = self._splits()
         refuse_shown(self.start, {split: self.splits[split] for split in (VALIDATION, DEV)})
         outputs = {stage: list(_SIGNATURES[stage].output_fields) for stage in self.stages}
         check_questions(config.compile.optimizer, self.settings, self.splits[TRAIN], outputs)
-        self.ledger = Ledger(Prices(config.cost.local_usd_per_hour))
+        self.ledger = Ledger(Prices(config.cost.local_usd_per_hour, config.cost.prices))
         self._check_formats()
         self._check_limits()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 
-from optimizers.labelling.samples import UNPARSEABLE, Sample, example_key
+from optimizers.labelling.samples import CUT_OFF, UNPARSEABLE, Sample, example_key
 from optimizers.labelling.values import Types, encoded
 from optimizers.screening.lm_policy import Asking, AskingPolicy
 from optimizers.screening.policy import Decision, Policy, Scorer, policy_by_name, verdict
@@ -128,8 +128,8 @@ def _length(sample: Sample) -> int:
 def _reason(
     example: dspy.Example, sample: Sample, policy: Policy, score: Scorer, usable: Callable[[Sample], bool]
 ) -> tuple[str | None, float | None]:
-    if sample.error == UNPARSEABLE:
-        return UNPARSEABLE, None
+    if sample.error in (UNPARSEABLE, CUT_OFF):
+        return sample.error, None
     if sample.error:
         return TEACHER_ERROR + sample.error.removeprefix("error:"), None
     if not usable(sample):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
 
 from optimizers.conditions import DEFAULT_CONDITIONS
-from optimizers.settings.section import Names, Section
+from optimizers.settings.section import Names, Section, split_text
+
+PricePair = Annotated[list[float], BeforeValidator(split_text), Field(min_length=2, max_length=2)]
+"""Dollars per million input tokens, and per million output tokens; also as one text with a comma."""
 
 
 class EvaluationConfig(Section):
@@ -19,10 +24,13 @@ class EvaluationConfig(Section):
 
 
 class CostConfig(Section):
-    """What a local model's time costs."""
+    """What calls cost, and a local model's time."""
 
     local_usd_per_hour: float | None = Field(None, ge=0)
     """Dollars that an hour of this machine costs; without it, calls of local models have no price."""
+    prices: dict[str, PricePair] = Field(default_factory=dict)
+    """Dollars per million input tokens and per million output tokens of API models, by model string, for those that LiteLLM does not list
+    or lists wrongly: `--cost.prices.openai/my-model 0.4,1.6`."""
     local_calls_per_second: float = Field(4.0, gt=0)
     """Calls a second of a local model, for the minutes that plans show; the default suits the embedded models on two cores."""
     trained_tokens_per_second: float = Field(150.0, gt=0)

@@ -51,7 +51,7 @@ def load_config(recipe: str | None = None, overrides: dict[str, Any] | None = No
     given = overrides or {}
     # Names of tasks first: another task than the recipe's takes none of its options, and all that are given beside it.
     for key in sorted(given, key=lambda key: key.removesuffix(".name") not in ("task", "improve.task")):
-        _set(settings, key.split("."), given[key])
+        _set(settings, _path(key), given[key])
     _refuse_base(settings)
     try:
         config = RunConfig.model_validate(settings)
@@ -107,6 +107,12 @@ def _validated(section: type[BaseModel], settings: dict[str, Any], name: str) ->
         section.model_validate(settings)
     except ValidationError as error:
         raise ValueError(explain(error, name)) from error
+
+
+def _path(key: str) -> list[str]:
+    """The parts of a dotted key; the names of models may have dots themselves."""
+    prices = "cost.prices."
+    return ["cost", "prices", key.removeprefix(prices)] if key.startswith(prices) else key.split(".")
 
 
 def _set(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:

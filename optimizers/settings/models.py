@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from optimizers.settings.section import Section
+from optimizers.settings.section import Section, read_text
 from programs.lms.model_strings import is_local
+
+_OWN = ("model", "temperature", "max_tokens", "api_base", "timeout", "adapter")
+
+
+def read_options(value: Any) -> Any:
+    """Options from texts that a command line gives, at any depth."""
+    value = read_text(value)
+    return {name: read_options(inner) for name, inner in value.items()} if isinstance(value, dict) else value
 
 
 class ModelConfig(Section):
@@ -26,6 +34,20 @@ class ModelConfig(Section):
     adapter: Literal["line", "line-terse", "chat"] | None = None
     """Prompt format; by default the one that a model of this package was trained on, and `line` for others."""
 
+    options: Annotated[dict[str, Any], BeforeValidator(read_options)] = Field(default_factory=dict)
+    """Further options of `dspy.LM`, LiteLLM or the server, as JSON: `--teacher.options.min_p 0.05`, `--teacher.options.num_retries 5`,
+    `--teacher.options.extra_body '{"top_k": 20}'`. Each is part of what tells one call from another."""
+
+    @field_validator("options")
+    @classmethod
+    def _no_fields(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted({*value} & {*_OWN, "api_key", "cache", "n", "stream", "rollout_id"})
+        if taken:
+            own = [name for name in taken if name in _OWN]
+            step = f"has a setting of its own, {own[0]}" if own else "is not for the configuration (keys come from the environment)"
+            raise ValueError(f"The option {taken[0]!r} {step}; leave it out of the options.")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _bare_name(cls, value: Any) -> Any:
@@ -35,9 +57,9 @@ class ModelConfig(Section):
         """The same model as one of this process, for a student: a bare `org/name` is one of the Hugging Face hub."""
         return self if is_local(self.model) else self.model_copy(update={"model": f"hf/{self.model}"})
 
-    def options(self) -> dict[str, Any]:
+    def lm_options(self) -> dict[str, Any]:
         """What `programs.lms.lm` takes beside the model string."""
-        return self.model_dump(exclude={"model", "adapter"}, exclude_none=True)
+        return {**self.model_dump(exclude={"model", "adapter", "options", "program"}, exclude_none=True), **self.options}
 
 
 class TeacherConfig(ModelConfig):
@@ -46,7 +68,3 @@ class TeacherConfig(ModelConfig):
     program: str | None = None
     """Path of a program that `compile` saved (`program.json`): its instructions and demos are used in the stages that were compiled. If
     not given, the package's own prompts."""
-
-    def options(self) -> dict[str, Any]:
-        """What `programs.lms.lm` takes beside the model string."""
-        return {name: value for name, value in super().options().items() if name != "program"}

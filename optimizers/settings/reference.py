@@ -132,7 +132,7 @@ def _in_words(kind: Any) -> str:
         *most, last = (f"`{part}`" for part in parts)
         return f"{', '.join(most)} or {last}" if most else last
     if origin is list:
-        return {str: "words, joined by commas", int: "whole numbers, joined by commas"}[parts[0]]
+        return {str: "words, joined by commas", int: "whole numbers, joined by commas", float: "numbers, joined by commas"}[parts[0]]
     if origin is dict:
         return _by_name(parts[1])
     if kind in SHARED:

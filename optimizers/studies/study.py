@@ -95,7 +95,11 @@ class StudyJob:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.study = open_study(self.config, self.space)
         self._check_questions()
-        do_stages(self.folder, Ledger(Prices(self.config.cost.local_usd_per_hour)), {"label": self.label, "trials": self._trials})
+        do_stages(
+            self.folder,
+            Ledger(Prices(self.config.cost.local_usd_per_hour, self.config.cost.prices)),
+            {"label": self.label, "trials": self._trials},
+        )
         return StudyResult(self.folder)
 
     def _trials(self) -> None:

@@ -127,7 +127,7 @@ class TrialRun:
         self.metric_errors: dict[str, str] = {}
         self.task = GuardedTask(configured_task(config.task, config.seed), self.metric_errors)
         self.roles = Roles(config, folder / "student")
-        self.prices = Prices(config.cost.local_usd_per_hour)
+        self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
 
     def run(self, watch: Watch) -> dict[str, Any]:
         """Do what is missing, and return what `trial.json` holds.

@@ -90,16 +90,18 @@ class Interactive(Staged):
         asked: list[str] = []
         answers: list[str] = []
         usage = {stage: Usage() for stage in self.stages}
-        stopped, turns = "", 0
+        stopped, turns, cut = "", 0, False
         while not stopped:
             turns += 1
             known = _pairs(asked, answers)
             reply, cost = yield "follow_up", {"context": context, "question": question, "answered": known}
             usage["follow_up"] += cost
+            cut |= reply.cut_off
             follow_up, stopped = read_follow_up(None if reply.unparsed else reply.follow_up, asked)
             if not stopped:
                 reply, cost = yield "answer", {"context": _problem(context, known, question), "question": follow_up}
                 usage["answer"] += cost
+                cut |= reply.cut_off
                 asked.append(follow_up)
                 answers.append(str(reply.answer).strip())
                 stopped = "turn_limit" if turns == self.max_turns else ""
@@ -107,7 +109,7 @@ class Interactive(Staged):
         usage["answer"] += cost
         told = {"subquestions": asked, "sub_answers": answers, "turns": turns, "stopped": stopped}
         totals = {stage: total.to_dict() for stage, total in usage.items()}
-        return dspy.Prediction(**told, answer=final.answer, unparsed=final.unparsed, usage=totals)
+        return dspy.Prediction(**told, answer=final.answer, unparsed=final.unparsed, cut_off=cut or final.cut_off, usage=totals)
 
 
 def read_follow_up(reply: str | None, asked: Sequence[str]) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import dspy
 
-from programs.adapter import adapter_by_name
+from programs.adapter import adapter_from_state, adapter_state
 from programs.compiled.few_shot import FewShot
 from programs.modules import TwoStage
 from programs.tasks.base import normalize_answer
@@ -87,7 +87,7 @@ class CompiledPrompts:
             predictor.lm = before.lm
             setattr(program, stage, predictor)
             if stage in formats:
-                program.fix_adapter(stage, adapter_by_name(formats[stage]))
+                program.fix_adapter(stage, adapter_from_state(formats[stage]))
 
 
 def question_digest(example: Mapping[str, Any] | dspy.Example) -> str:
@@ -112,7 +112,7 @@ def program_state(program: TwoStage, about: Mapping[str, Any]) -> dict[str, Any]
     bare = program.deepcopy()
     bare.set_lm(None)
     state = {stage: getattr(bare, stage).dump_state() for stage in STAGES}
-    adapters = {stage: program.adapter_name_of(stage) for stage in STAGES}
+    adapters = {stage: adapter_state(program.adapter_of(stage), stage) for stage in STAGES}
     return {**state, "adapters": adapters, "compiled": dict(about), "metadata": {"dependency_versions": get_dependency_versions()}}
 
 

@@ -1,9 +1,18 @@
-"""LiteLLM, which knows the providers of API models, their keys and their prices."""
+"""LiteLLM, which knows the providers, keys and prices of API models and has a tokenizer; and LMs that wait out a rate limit."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import dspy
+from dspy import lm15
+from dspy._vendor.lm15.serde import request_to_dict, response_to_dict
+
+from programs.lms.rate_limits import await_out, wait_out
+
+_NO_TEXT = frozenset({"role", "type", "model", "id", "finish_reason", "usage", "config", "kwargs", "provider_data"})
 
 
 def load_litellm() -> Any:
@@ -15,3 +24,50 @@ def load_litellm() -> Any:
     # Else it prints a link in red for every name that it does not know, beside the message that says what would do.
     litellm.suppress_debug_info = True
     return litellm
+
+
+def estimated_tokens(value: Any) -> int:
+    """About how many tokens the texts in a prompt or a reply have, by the tokenizer of GPT-4, which comes with LiteLLM."""
+    texts = [text for text in _texts(value) if text]
+    return len(load_litellm().encode(model="gpt-4", text="\n".join(texts))) if texts else 0
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, lm15.Request):
+        yield from _texts(request_to_dict(value))
+    elif isinstance(value, lm15.Response):
+        yield from _texts(response_to_dict(value))
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name not in _NO_TEXT:
+                yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+class PatientLM(dspy.LM):
+    """`dspy.LM` that waits until a rate limit of its server has passed; it is saved as a `dspy.LM`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return wait_out(lambda: super(PatientLM, self).__call__(*args, **kwargs))
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """`__call__` without blocking the event loop."""
+        return await await_out(lambda: super(PatientLM, self).acall(*args, **kwargs))
+
+    def dump_state(self) -> dict[str, Any]:
+        of_dspy = dspy.LM.dump_state(self)
+        return {key: "dspy.clients.lm.LM" if value == f"{__name__}.PatientLM" else value for key, value in of_dspy.items()}
+
+
+def ask(lm: dspy.LM, **call: Any) -> Any:
+    """Ask an LM, and wait until a rate limit of its server has passed."""
+    return lm(**call) if isinstance(lm, PatientLM) else wait_out(lambda: lm(**call))
+
+
+async def aask(lm: dspy.LM, **call: Any) -> Any:
+    """`ask` without blocking the event loop."""
+    return await (lm.acall(**call) if isinstance(lm, PatientLM) else await_out(lambda: lm.acall(**call)))

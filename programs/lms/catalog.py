@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 
-from programs.lms.api_models import load_litellm
+from programs.lms.api_models import PatientLM, load_litellm
 from programs.lms.engine import AsyncLocalEngine, LocalEngine
 from programs.lms.model_strings import FORMS, check_local, is_local, pinned
 
@@ -33,7 +33,7 @@ def lm(model: str, **options: Any) -> dspy.LM:
         if options.get("api_base"):
             # DSPy's cache does not key the address, so another server's answers would pass for this one's.
             options.setdefault("cache", False)
-        return dspy.LM(model, **options)
+        return PatientLM(model, **options)
     engine_options = {key: options.pop(key) for key in ("backend", "device") if key in options}
     engine, async_engine = LocalEngine(**engine_options), AsyncLocalEngine(**engine_options)
     return dspy.LM(pinned(model), engine=engine, async_engine=async_engine, **(_DEFAULTS | options))

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from programs.lms.api_models import load_litellm
+from programs.lms.api_models import estimated_tokens, load_litellm
 
 LOCAL_PREFIXES = ("local/", "embedded/", "hf/")
+
+_HISTORY = 512
+"""How far back a call is looked for in the history of its LM: more than there are threads that put theirs in between."""
 
 
 @dataclass
@@ -33,6 +37,7 @@ class Usage:
         input_tokens, output_tokens: As the provider (or the local tokenizer) counted them.
         seconds: Wall-clock time inside the calls, summed over threads.
         usd: Dollars; None as soon as one call has no known price.
+        estimated: Calls whose server did not count tokens, so that they are counted here by a tokenizer that need not be the model's.
     """
 
     calls: int = 0
@@ -42,6 +47,7 @@ class Usage:
     output_tokens: int = 0
     seconds: float = 0.0
     usd: float | None = 0.0
+    estimated: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         usd = None if self.usd is None or other.usd is None else self.usd + other.usd
@@ -53,6 +59,7 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.seconds + other.seconds,
             usd,
+            self.estimated + other.estimated,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,10 +113,10 @@ class Prices:
             ValueError: No price is known.
         """
         if self.usd(model, 1, 1, 1.0) is None:
-            raise ValueError(
-                f"{limit} needs a price for {role}{model}: set cost.local_usd_per_hour for models of this machine (0 if its time is "
-                "free), or limit calls, tokens or minutes in place of dollars."
-            )
+            local = "set cost.local_usd_per_hour, what an hour of this machine costs (0 if its time is free)"
+            api = f'set cost.prices, in a file [cost.prices] "{model}" = [dollars per million input tokens, per million output tokens]'
+            step = local if model.startswith(LOCAL_PREFIXES) else api
+            raise ValueError(f"{limit} needs a price for {role}{model}: {step}, or limit calls, tokens or minutes in place of dollars.")
 
 
 def _litellm_rates(model: str) -> tuple[float, float] | None:
@@ -148,23 +155,75 @@ class Ledger:
             return dict(self._entries)
 
 
-_current: contextvars.ContextVar[Ledger | None] = contextvars.ContextVar("divide_or_conquer_ledger", default=None)
+_LEDGER = "divide_or_conquer_ledger"
+"""A setting of DSPy, which `dspy.Parallel` and `dspy.Evaluate` hand on to their threads; other context variables they do not."""
+
 _default = Ledger()
+_active: list[_Recording] = []
+_active_lock = threading.Lock()
+_log = logging.getLogger("divide_or_conquer")
+
+
+@dataclass(eq=False)
+class _Recording:
+    """A `recording` under way, and the one around it."""
+
+    ledger: Ledger
+    outer: _Recording | None
+    warned: bool = False
 
 
 def current_ledger() -> Ledger:
-    """The ledger of the enclosing `recording`; the process-wide one outside of any."""
-    return _current.get() or _default
+    """The ledger of the enclosing `recording`; the process-wide one outside of any.
+
+    A thread of a plain pool knows nothing of who started it. It counts for the innermost recording under way where these
+    lie within each other; where there are several side by side it counts for none of them, and the log says so.
+    """
+    found: _Recording | None = dspy.settings.get(_LEDGER)
+    if found is not None:
+        return found.ledger
+    with _active_lock:
+        if not _active or threading.current_thread() is threading.main_thread():
+            return _default
+        innermost = max(_active, key=lambda one: len(_around(one)))
+        if len(_around(innermost)) == len(_active):
+            return innermost.ledger
+        warn, innermost.warned = not innermost.warned, True
+    if warn:
+        _log.warning(
+            "A call in a thread of its own cannot be told to belong to one of %d recordings under way, and counts for none: start such "
+            "threads by contextvars.copy_context().run, or use dspy.Parallel.",
+            len(_active),
+        )
+    return _default
+
+
+def _around(recording: _Recording) -> list[_Recording]:
+    """A recording, and those around it that are still under way."""
+    chain, one = [], recording
+    while one is not None:
+        chain.append(one)
+        one = one.outer
+    return [one for one in chain if one in _active]
 
 
 @contextlib.contextmanager
-def recording(ledger: Ledger) -> Iterator[Ledger]:
-    """Send what the enclosed calls cost to `ledger`."""
-    token = _current.set(ledger)
+def recording(ledger: Ledger, *, adopts: bool = True) -> Iterator[Ledger]:
+    """Send what the enclosed calls cost to `ledger`, also those of `dspy.Parallel`, `dspy.Evaluate`, tasks and thread pools.
+
+    Args:
+        ledger: Gets the cost.
+        adopts: Whether it counts threads too that know nothing of who started them; see `current_ledger`.
+    """
+    mine = _Recording(ledger, dspy.settings.get(_LEDGER))
+    with _active_lock:
+        _active.extend([mine] if adopts else [])
     try:
-        yield ledger
+        with dspy.context(**{_LEDGER: mine}):
+            yield ledger
     finally:
-        _current.reset(token)
+        with _active_lock:
+            _active[:] = [one for one in _active if one is not mine]
 
 
 @dataclass(eq=False)
@@ -185,6 +244,9 @@ class CallNote:
         seconds: To count in place of the measured time; None counts the measured time.
         usd: To count in place of the price by the ledger's table; None counts that price.
         cached: Whether to count the call as a cache hit: no tokens, no dollars.
+        estimated: Whether the tokens are an estimate.
+        cut_off: Whether the reply ended at its limit of tokens; None leaves it to DSPy's history of the LM.
+        empty: Whether the reply had nothing in it.
     """
 
     call_id: str
@@ -197,6 +259,11 @@ class CallNote:
     seconds: float | None = None
     usd: float | None = None
     cached: bool = False
+    estimated: bool = False
+    cut_off: bool | None = None
+    empty: bool = False
+    lm: Any = None
+    prompt: Any = None
 
 
 _call: contextvars.ContextVar[CallNote | None] = contextvars.ContextVar("divide_or_conquer_call", default=None)
@@ -208,15 +275,26 @@ def current_call() -> CallNote | None:
 
 
 class _Meter(BaseCallback):
-    """Sees the calls of one stage of one question; usage arrives between a call's start and its end."""
+    """Sees the calls of one stage of one question; usage arrives between a call's start and its end.
+
+    Attributes:
+        total: What the calls cost.
+        cut_off: Whether one of their replies ended at its limit of tokens.
+        empty: Whether one of their replies had nothing in it.
+    """
 
     def __init__(self, stage: str, outer: Any) -> None:
         self.total = Usage()
+        self.cut_off = self.empty = False
         self._stage = stage
         self._outer = outer
         self._ledger = current_ledger()
         self._started: dict[str, CallNote] = {}
         self._lock = threading.Lock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Meter:
+        # DSPy gives each thread of `dspy.Parallel` a copy of the tracker, and would lose what is counted there.
+        return self
 
     def add_usage(self, model: str, usage: dict[str, Any]) -> None:
         if self._outer is not None:
@@ -232,7 +310,7 @@ class _Meter(BaseCallback):
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         note = _call.get()
         if note is None or note.call_id != call_id:
-            note = CallNote(call_id, instance.model, time.monotonic(), self._stage, self, previous=note)
+            note = CallNote(call_id, instance.model, time.monotonic(), self._stage, self, previous=note, lm=instance, prompt=inputs)
             _call.set(note)
         # Callbacks run from the outermost stage inwards, so the last one to claim the call is the innermost.
         note.stage, note.meter = self._stage, self
@@ -244,19 +322,56 @@ class _Meter(BaseCallback):
             note = self._started.pop(call_id)
         if _call.get() is note:
             _call.set(note.previous)
-        usage = self._usage(note, failed=exception is not None)
+        usage = self._usage(note, outputs, failed=exception is not None)
+        if note.cut_off is None and exception is None:
+            note.cut_off = was_cut_off(note.lm, outputs)
         with self._lock:
             self.total += usage
+            self.cut_off |= bool(note.cut_off)
+            self.empty |= note.empty
         if note.meter is self:
             self._ledger.add(self._stage, note.model, usage)
 
-    def _usage(self, note: CallNote, failed: bool) -> Usage:
+    def _usage(self, note: CallNote, outputs: Any, failed: bool) -> Usage:
         seconds = time.monotonic() - note.started if note.seconds is None else note.seconds
         if note.tokens is None or note.cached:
             return Usage(1, int(not failed), int(failed), 0, 0, seconds, 0.0)
+        if not failed and not note.estimated:
+            counted = note.tokens
+            note.tokens = list(completed_tokens(note.model, counted, note.prompt, outputs))
+            note.estimated = note.tokens != counted
         tokens_in, tokens_out = note.tokens
         usd = self._ledger.prices.usd(note.model, tokens_in, tokens_out, seconds) if note.usd is None else note.usd
-        return Usage(1, 0, int(failed), tokens_in, tokens_out, seconds, usd)
+        return Usage(1, 0, int(failed), tokens_in, tokens_out, seconds, usd, int(note.estimated))
+
+
+def was_cut_off(lm: Any, outputs: Any) -> bool:
+    """Whether a reply of `lm` ended at its limit of tokens, by DSPy's history, which is where the reason stands."""
+    entry = next((one for one in reversed(lm.history[-_HISTORY:]) if one.get("outputs") is outputs), None)
+    found = entry["response"] if entry else None
+    replies = found if isinstance(found, tuple | list) else [found]
+    return any(_ended_at_limit(reply) for reply in replies)
+
+
+def _ended_at_limit(reply: Any) -> bool:
+    read = reply.get if isinstance(reply, dict) else lambda name, default=None: getattr(reply, name, default)
+    choices = read("choices", None) or ()
+    return read("finish_reason", None) == "length" or read("status", None) == "incomplete" or any(map(_ended_at_limit, choices))
+
+
+def completed_tokens(model: str, counted: Sequence[int | None], prompt: Any, reply: Any) -> tuple[int, int]:
+    """Input and output tokens of a call: as the server counted them, and estimated where it gave none, or none for a text.
+
+    Args:
+        model: Its model string. Models of this package always count.
+        counted: Input and output tokens by the server; 0 or None where it told none.
+        prompt: What was asked, in any form with its texts in it.
+        reply: What came back, likewise.
+    """
+    known_in, known_out = (int(one or 0) for one in counted)
+    if model.startswith(LOCAL_PREFIXES):
+        return known_in, known_out
+    return known_in or estimated_tokens(prompt), known_out or estimated_tokens(reply)
 
 
 @contextlib.contextmanager

@@ -307,7 +307,7 @@ def test_duplicate_ids_missing_inputs_and_missing_lms_are_named(tmp_path: Path) 
     with dspy.context(lm=None), pytest.raises(ValueError, match="Predictor 'decompose' of the teacher has no LM"):
         collect(TwoStage(adapters={"decompose": "line", "solve": "line"}), examples(1), folder=tmp_path)
     with pytest.raises(ValueError, match="extra_body"):
-        journaled(dspy.LM("openai/x", extra_body={"a": 1}), Journal(tmp_path / "j.jsonl"))
+        journaled(dspy.LM("openai/x", extra_body={"a": object()}), Journal(tmp_path / "j.jsonl"))
 
 
 def test_examples_without_ids_keep_theirs_over_runs(tmp_path: Path) -> None:
@@ -536,7 +536,7 @@ def test_ctrl_c_finishes_what_is_under_way_and_keeps_it(tmp_path: Path) -> None:
 
 
 def test_any_program_and_the_configured_lm(tmp_path: Path) -> None:
-    engine = ScriptedEngine()
+    engine = ScriptedEngine({"w": "Ann\nRome"})
     with dspy.context(lm=scripted(engine), adapter=LineAdapter()):
         collected = collect(dspy.ChainOfThought("question -> answer"), _questions(3), folder=tmp_path, limits=Limits(failure_share=1.0))
     assert [s.error for s in collected.samples] == ["unparseable"] * 3

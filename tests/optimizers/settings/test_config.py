@@ -22,7 +22,7 @@ def test_overrides_reach_every_section():
         {"teacher": "openai/gpt-4.1-mini", "teacher.api_base": "http://x", "data.train": "7", "task": "jsonl", "task.path": "a.jsonl",
          "evaluation.conditions": "single-stage,teacher+teacher", "seed": "3"},
     )  # fmt: skip
-    assert (config.teacher.model, config.teacher.options()["api_base"]) == ("openai/gpt-4.1-mini", "http://x")
+    assert (config.teacher.model, config.teacher.lm_options()["api_base"]) == ("openai/gpt-4.1-mini", "http://x")
     assert (config.data.train, config.seed, config.task.name, config.task.options()["path"]) == (7, 3, "jsonl", "a.jsonl")
     assert config.evaluation.conditions == ["single-stage", "teacher+teacher"]
 

@@ -1,0 +1,102 @@
+"""Waiting until a server takes calls again: DSPy's retries end after seconds, and the window of a rate limit is a minute as a rule."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from dspy.utils.exceptions import LMRateLimitError
+
+TOTAL_SECONDS = 300.0
+"""For how long one call waits in total."""
+
+FIRST_SECONDS = 5.0
+"""The first wait; each further one is twice as long, up to `LONGEST_SECONDS`."""
+
+LONGEST_SECONDS = 60.0
+
+_log = logging.getLogger("divide_or_conquer")
+_told: set[str] = set()
+_stop: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar("divide_or_conquer_stop", default=None)
+
+
+@contextlib.contextmanager
+def stoppable(event: threading.Event) -> Iterator[None]:
+    """Let `event` end the enclosed waits at once: the call fails by the rate limit."""
+    token = _stop.set(event)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
+
+
+def wait_out(call: Callable[[], Any]) -> Any:
+    """What `call` gives, asked again while its server says that there were too many calls (429).
+
+    Raises:
+        LMRateLimitError: The server still says so after `TOTAL_SECONDS`, or would by its own word.
+    """
+    waits = _Waits()
+    while True:
+        try:
+            return call()
+        except LMRateLimitError as error:
+            seconds = waits.next(error)
+            stopped = (_stop.get() or threading.Event()).wait(seconds) if seconds is not None else True
+            if stopped:
+                raise
+
+
+async def await_out(call: Callable[[], Awaitable[Any]]) -> Any:
+    """`wait_out` without blocking the event loop."""
+    waits = _Waits()
+    while True:
+        try:
+            return await call()
+        except LMRateLimitError as error:
+            seconds = waits.next(error)
+            if seconds is None or not await _slept(seconds):
+                raise
+
+
+async def _slept(seconds: float) -> bool:
+    """Whether the wait went to its end."""
+    event, end = _stop.get(), time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if event is not None and event.is_set():
+            return False
+        await asyncio.sleep(min(left, 0.5))
+    return True
+
+
+class _Waits:
+    """The waits of one call."""
+
+    def __init__(self) -> None:
+        self._end = time.monotonic() + TOTAL_SECONDS
+        self._seconds = FIRST_SECONDS
+
+    def next(self, error: LMRateLimitError) -> float | None:
+        """Seconds to wait; None if the server would not take the call in time."""
+        hint = getattr(error, "retry_after", None)
+        # A hint that was too short is not trusted twice: each wait is at least twice the one before.
+        seconds = max(self._seconds, float(hint or 0.0))
+        self._seconds = min(2 * self._seconds, LONGEST_SECONDS)
+        left = self._end - time.monotonic()
+        if left <= 0 or float(hint or 0.0) > left:
+            return None
+        _tell(error)
+        return min(seconds, left)
+
+
+def _tell(error: LMRateLimitError) -> None:
+    model = str(getattr(error, "model", None) or "The server")
+    if model not in _told:
+        _told.add(model)
+        _log.warning("%s: too many calls for its server (429); each call waits for up to %.0f s in total. %s", model, TOTAL_SECONDS, error)

@@ -1,0 +1,167 @@
+"""What stands in the replies of LMs that nobody trained on a format: thoughts, markup, JSON, and answers in a sentence."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import json_repair
+
+_TAGS = r"think|thinking|thought|seed:think"
+_OPEN = rf"(?:<(?:{_TAGS})>|\[THINK\]|◁think▷|<\|begin_of_thought\|>)"
+_CLOSE = rf"(?:</(?:{_TAGS})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>)"
+_BLOCK = re.compile(rf"{_OPEN}(?:(?!{_OPEN}).)*?{_CLOSE}", re.IGNORECASE | re.DOTALL)
+_LEFT_OPEN = re.compile(_OPEN, re.IGNORECASE)
+_ONLY_CLOSED = re.compile(rf".*{_CLOSE}", re.IGNORECASE | re.DOTALL)
+_FINAL_CHANNEL = re.compile(r".*<\|channel\|>final<\|message\|>", re.DOTALL)
+_CHANNEL = re.compile(r"<\|channel\|>(?:analysis|commentary).*", re.DOTALL)
+
+_FENCE = re.compile(r"```[\w+-]*[ \t]*\n?(.*?)```", re.DOTALL)
+_BOLD = re.compile(r"(?<![\w*])\*\*(?=\S)(.+?)(?<=\S)\*\*(?![\w*])")
+_WRAPPED = re.compile(r"\*([^\s*][^*\n]*)\*|`([^`\n]+)`|\$([^$\n]+)\$|\\\(\s*(.+?)\s*\\\)|\\\[\s*(.+?)\s*\\\]", re.DOTALL)
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_LAST_HASHES = re.compile(r"^#{4}[ \t]*(\S.*?)\s*\Z", re.MULTILINE)
+
+_MARKER = re.compile(
+    r"^\s*[*_#>]*(?:"
+    r"(?:[-*•–·]+\s+|\(?\d{1,2}[.):]\s+|\(?\d{1,2}[.):][*_]+\s*)?[*_]*(?:sub-?question|question|step|q)\s*#?\d{1,2}\s*[*_]*\s*[.):][*_]*\s*"
+    r"|[-*•–·]+\s+|\(?\d{1,2}[.):]\s+|\(?\d{1,2}[.):][*_]+\s*)",
+    re.IGNORECASE,
+)
+
+_QUESTION_KEYS = ("subquestion", "sub_question", "question", "text", "content")
+
+
+def without_thoughts(text: str) -> str:
+    """A reply without what a reasoning model thought aloud in it.
+
+    Thoughts stand in `<think>…</think>` (also `<thinking>`, `[THINK]`, `◁think▷`, `<|begin_of_thought|>`), or in the
+    channels of gpt-oss. Chat templates that open the block themselves leave the closing tag alone in the reply, and a
+    reply that was cut off has no closing tag.
+    """
+    if _FINAL_CHANNEL.match(text):
+        return _FINAL_CHANNEL.sub("", text).replace("<|return|>", "").strip()
+    found, left = _CHANNEL.sub("", text), ""
+    while found != left:
+        left, found = found, _BLOCK.sub("", found)
+    found = _ONLY_CLOSED.sub("", found)
+    opened = _LEFT_OPEN.search(found)
+    found = found[: opened.start()] if opened else found
+    return text if found == text else found.strip()
+
+
+def unmarked(text: str) -> str:
+    """A value without the markup around it: bold, italics, code, a fence, the signs of LaTeX's mathematics, `\\boxed`."""
+    text = text.strip()
+    fenced = _FENCE.fullmatch(text)
+    text = _BOLD.sub(r"\1", fenced[1].strip() if fenced else text)
+    boxes = _BOXED.findall(text)
+    text = _TEXT.sub(r"\1", boxes[-1]) if boxes else text
+    wrapped = _WRAPPED.fullmatch(text)
+    return next(inner for inner in wrapped.groups() if inner is not None).strip() if wrapped else text.strip()
+
+
+def last_marked(text: str) -> re.Match[str] | None:
+    """The last mark of a final result that mathematical texts have: `\\boxed{18}`, or `#### 18` at the end."""
+    boxes = list(_BOXED.finditer(text))
+    return boxes[-1] if boxes else _LAST_HASHES.search(text)
+
+
+def said(label: str, text: str) -> re.Match[str] | None:
+    """The last sentence that tells a value: `The answer is 18`, `the final answer would be: 18`; group 1 is the value."""
+    sentence = re.compile(
+        rf"(?:^|(?<=[\s*_(.,;:!?]))(?<!if )(?<!whether )(?<!what )"
+        rf"(?:the|my|our|this|that|final|correct)\s+(?:(?:final|correct|right|short)\s+)*"
+        rf"{label}(?:\s+(?:to|of|for)\b[^.\n]{{0,80}}?)?[*_]*\s*"
+        r"(?:(?:is|was|are|be|equals|becomes)\b|(?:would|must|should|will|can only) be\b|=|:)"
+        rf"(?!\s*(?:not|n't|unclear|given|found|asked)\b)[ \t]*:?[ \t]*(\S[^\n]*)"
+        rf"|(?<=[.!?;] )(?:final\s+)?{label}[*_]*\s*[:=][ \t]*(\S[^\n]*)",
+        re.IGNORECASE | re.MULTILINE,
+    )
+    found = None
+    place = 0
+    # The sentences of one line overlap: the last one starts inside of what the first one took for its value.
+    while (match := sentence.search(text, place)) is not None:
+        found, place = match, match.start() + 1
+    return found
+
+
+def json_fields(names: Iterable[str], text: str) -> dict[str, Any] | None:
+    """The values of a JSON object in a reply, fenced or not, by the names of fields; None without one that has any.
+
+    Numbers keep the digits that they were written with. `Final answer` and `finalAnswer` are `answer`.
+    """
+    known = {_bare(alias): name for name in names for alias in (name, f"final {name}")}
+    for candidate in _objects(text):
+        values = {known[_bare(key)]: value for key, value in candidate.items() if _bare(key) in known}
+        if values:
+            return values
+    return None
+
+
+def read_lines(text: str) -> list[str]:
+    """Items of a list: of a JSON list, or else one a line, without blank lines, numbering, bullets, bold and code fences."""
+    listed = _json_list(text)
+    if listed is not None:
+        return listed
+    lines = (unbold(_MARKER.sub("", line)) for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("```")]
+
+
+def unbold(line: str) -> str:
+    """A line without the bold type that it stands in as a whole."""
+    line = line.strip()
+    bold = _BOLD.fullmatch(line)
+    return bold[1].strip() if bold and "**" not in bold[1] else line
+
+
+def item_text(item: Any) -> str:
+    """An item of a JSON list as text; of an object, what it asks."""
+    if not isinstance(item, Mapping):
+        return str(item).strip()
+    texts = {_bare(key): value for key, value in item.items() if isinstance(value, str)}
+    asked = next((texts[_bare(key)] for key in _QUESTION_KEYS if _bare(key) in texts), None)
+    return (asked or next(iter(texts.values()), "")).strip()
+
+
+def _json_list(text: str) -> list[str] | None:
+    fenced = _FENCE.search(text)
+    inner = (fenced[1] if fenced else text).strip()
+    if not (inner.startswith("[") and inner.endswith("]")):
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(inner)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list) and found and all(isinstance(item, str | dict) for item in found):
+            return [line for line in map(item_text, found) if line]
+    return None
+
+
+def _objects(text: str) -> Iterable[dict[str, Any]]:
+    """JSON objects in a text: in its fences, the last one first, and from its first to its last brace."""
+    start, end = text.find("{"), text.rfind("}")
+    pieces = [piece.strip() for piece in reversed(_FENCE.findall(text))]
+    for piece in [*pieces, text[start : end + 1] if 0 <= start < end else ""]:
+        if not (piece.startswith("{") and piece.endswith("}")):
+            continue
+        found = _loaded(piece)
+        if isinstance(found, dict):
+            yield found
+
+
+def _loaded(piece: str) -> Any:
+    try:
+        return json.loads(piece, parse_float=str, parse_int=str, strict=False)
+    except (ValueError, RecursionError):
+        # Single quotes, commas at the end: only where it begins as an object does, as anything can be repaired into one.
+        return json_repair.loads(piece) if re.match(r"\{\s*[\"'\w]+\s*:", piece) else None
+
+
+def _bare(key: Any) -> str:
+    return re.sub(r"[^a-z0-9]", "", str(key).lower())

@@ -79,6 +79,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         rewrite: `rewrite(outputs, example) -> outputs`: the target to learn in place of the teacher's outputs.
         max_rows: Rows to train on at most, drawn by `row_seed`; None takes all.
         augment: Further rows for decomposers, made from those that were drawn; None or the default makes none.
+        replace: Move an artifact of other rows or settings aside and train again; without it, it is refused.
         threads: Teacher calls at a time.
         limits: Where labelling and screening stop.
         artifact_names: Predictor name -> folder name of its artifact; that of the first target, where `joint`.
@@ -108,6 +109,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         max_rows: int | None = None,
         row_seed: int = 0,
         augment: AugmentSpec | None = None,
+        replace: bool = False,
         progress: Callable[[str, int, int, str], None] | None = None,
     ) -> None:
         super().__init__(train_kwargs=(training or TrainingSpec()).model_dump(exclude={"base"}))
@@ -126,7 +128,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         self.student_folder = student_folder or self.folder / "student"
         self.joint, self.rewrite = joint, rewrite
         self.max_rows, self.row_seed = max_rows, row_seed
-        self.augment = augment or AugmentSpec()
+        self.augment, self.replace = augment or AugmentSpec(), replace
         self.progress = progress
 
     def compile(
@@ -282,6 +284,7 @@ class BootstrapDistill(FinetuneTeleprompter):
             base=base,
             dev_rows=dev,
             progress=self._training_progress(folder_name),
+            replace=self.replace,
         )
 
     def _training_progress(self, name: str) -> Progress:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from pathlib import Path
 
 from optimizers.conditions import TRAINED, parse_condition, students_of
 from optimizers.evaluation.evaluate import evaluate
+from optimizers.experiments.answers import answering, check_students, refuse_untrained
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.run_folder import open_folder
-from optimizers.experiments.setup import set_up
+from optimizers.experiments.setup import check_before_payment, set_up
 from optimizers.jobs.progress import Progress, no_progress
-from optimizers.labelling.journal import Journal
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.run import RunConfig
 from programs.lms.engine import unload
@@ -39,6 +38,7 @@ class MainJob:
         setup = set_up(config, self.folder / "student", demos=lambda: self.distillation.demos())
         self.task, self.splits, self.roles = setup.task, setup.splits, setup.roles
         self.distillation = Distillation(setup, labels=self.folder, students=students_of(self.conditions), progress=self.progress)
+        check_before_payment(config, self.roles)
         open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour)
 
@@ -57,14 +57,24 @@ class MainJob:
             program.save(self.folder / "program.json")
 
     def evaluate(self) -> None:
-        """Ask every condition the same test questions: `predictions/<condition>.jsonl`."""
-        with contextlib.closing(Journal(self.folder / "predictions" / "calls.jsonl")) as journal:
+        """Ask every condition the same test questions: `predictions/<condition>.jsonl`.
+
+        Raises:
+            ValueError: A student is not trained yet; nothing was asked.
+            EvaluationStoppedError: A limit of the job is reached.
+        """
+        predictions = self.folder / "predictions"
+        refuse_untrained(students_of(self.conditions), self.roles.folder_of)
+        with answering(self.config, predictions) as (journal, limits):
             for condition in self.conditions:
+                out = predictions / f"{condition.name}.jsonl"
+                check_students(condition, self.roles, out, predictions)
+                wrap = functools.partial(journaled, journal=journal, limits=limits)
                 evaluate(
-                    self.roles.program(condition, self.task, self.splits["test"], functools.partial(journaled, journal=journal)),
+                    self.roles.program(condition, self.task, self.splits["test"], wrap),
                     self.task,
                     self.splits["test"],
-                    out=self.folder / "predictions" / f"{condition.name}.jsonl",
+                    out=out,
                     threads=self.config.evaluation.threads,
                     progress=functools.partial(self.progress, f"evaluate {condition.name}"),
                 )

@@ -20,7 +20,7 @@ from typing import Any
 import tomli_w
 
 from optimizers.experiments.roles import Roles
-from optimizers.experiments.setup import set_up
+from optimizers.experiments.setup import check_before_payment, set_up
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.jobs.work import do_stages
 from optimizers.settings.run import RunConfig
@@ -81,6 +81,7 @@ class StudyJob:
         self._check_models()
         if config.study.max_usd is not None:
             setup.roles.check_prices("study.max_usd")
+        check_before_payment(config, setup.roles)
         if (self.folder / "config.toml").exists():
             raise ValueError(f"{self.folder} holds a run or an experiment, not a study. Choose another folder: --out {self.folder}-study")
 

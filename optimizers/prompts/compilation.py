@@ -137,11 +137,16 @@ class Compilation:
     def limits(self) -> Limits:
         """The lower of the limits of `compile` and of the whole job, which are the same calls here."""
         own, whole = self.config.compile, self.config
-        lowest = [
-            min((value for value in (getattr(own, name), getattr(whole, name)) if value is not None), default=None)
-            for name in ("max_calls", "max_tokens", "max_usd")
-        ]
-        return Limits(*lowest, failure_share=1.0)
+
+        def lowest(*values: Any) -> Any:
+            return min((value for value in values if value is not None), default=None)
+
+        return Limits(
+            lowest(own.max_calls, whole.max_calls),
+            lowest(own.max_tokens, whole.max_tokens),
+            lowest(own.max_usd, whole.max_usd),
+            failure_share=1.0,
+        )
 
     def _check_limits(self) -> None:
         given = self.limits()

@@ -103,6 +103,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         max_rows: Rows to train on at most, drawn by `row_seed`; None takes all.
         augment: Further rows for decomposers, made from those that were drawn; None or the default makes none.
         reported: Questions that will be asked to measure the student, which no further row may repeat.
+        replace: Move an artifact of other rows or settings aside and train again; without it, it is refused.
         threads: Teacher calls at a time.
         limits: Where labelling and screening stop.
         artifact_names: Predictor name -> folder name of its artifact; that of the first target, where `joint`.
@@ -136,6 +137,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         row_seed: int = 0,
         augment: AugmentSpec | None = None,
         reported: Examples | None = None,
+        replace: bool = False,
         progress: Callable[[str, int, int, str], None] | None = None,
     ) -> None:
         super().__init__(train_kwargs=(training or TrainingSpec()).model_dump(exclude={"base"}))
@@ -158,6 +160,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         self.joint, self.rewrite = joint, rewrite
         self.max_rows, self.row_seed = max_rows, row_seed
         self.augment, self.reported = augment or AugmentSpec(), reported or []
+        self.replace = replace
         self.progress = progress
 
     def compile(
@@ -408,6 +411,7 @@ class BootstrapDistill(FinetuneTeleprompter):
             dev_rows=dev,
             prompts=prompts,
             progress=self._training_progress(folder_name),
+            replace=self.replace,
         )
 
     def _training_progress(self, name: str) -> Progress:

@@ -21,7 +21,7 @@ from optimizers.evaluation.reply_counts import reply_counts
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import Lines, read_lines
 from programs.decomposition import CUT_OFF, STATES
-from programs.lms.ledger import Usage
+from programs.lms.ledger import Ledger, Usage, current_ledger, recording
 from programs.tasks.base import Task, score_of
 
 Progress = Callable[[int, int, str], None]
@@ -188,7 +188,19 @@ def _answers(program: dspy.Module, task: Task, examples: Sequence[dspy.Example],
 
 
 def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[str, Any]:
-    """One question's line."""
+    """One question's line; with what it cost also where a stage failed."""
+    outer = current_ledger()
+    ledger = Ledger(outer.prices)
+    with recording(ledger):
+        line = _asked(program, task, example)
+    for (stage, model), usage in ledger.entries().items():
+        outer.add(stage, model, usage)
+    if line["error"]:
+        line["usage"] = {stage: usage.to_dict() for stage, usage in ledger.by_stage().items()}
+    return line
+
+
+def _asked(program: dspy.Module, task: Task, example: dspy.Example) -> dict[str, Any]:
     started = time.monotonic()
     try:
         with dspy.context(trace=[]):

@@ -18,6 +18,7 @@ from optimizers.finetune.augment import check_augment
 from optimizers.finetune.rows import teachers_own
 from optimizers.jobs.jsonlines import line_of, read_json, write_json, write_whole
 from optimizers.jobs.progress import Progress, no_progress
+from optimizers.labelling.collect import TRACES
 from optimizers.labelling.journal import Limits
 from optimizers.labelling.samples import Collected
 from optimizers.screening.lm_policy import check_asking
@@ -77,13 +78,17 @@ class Distillation:
         # The two-stage teacher writes the few-shot demos too, so that it labels whatever students there are.
         asked = {RECIPES[student].teacher for student in self.students}
         further = [RECIPES[name] for name in ("S_C-T", FEEDBACK_STUDENTS[0]) if RECIPES[name].teacher in asked]
-        collected = [self._labelled(recipe) for recipe in (RECIPES["S_D-T"], *further)]
+        recipes = RECIPES["S_D-T"], *further
+        collected = [self._labelled(recipe) for recipe in recipes]
+        # Students' dev rows are of the teacher's calls too: paid here, where they are counted.
+        if self.splits.get("dev") and self.students:
+            collected += [self._labelled(recipe, "dev") for recipe in recipes]
         self._note_labelling(collected)
         for part in collected:
             self.check_complete("Labelling", part)
 
-    def _labelled(self, recipe: StudentRecipe) -> Collected:
-        distilled = self._prepared(self._distiller("S_D-T", recipe), recipe)
+    def _labelled(self, recipe: StudentRecipe, split: str = "train") -> Collected:
+        distilled = self._prepared(self._distiller("S_D-T", recipe), recipe, split)
         assert distilled.collected is not None
         return distilled.collected
 
@@ -91,6 +96,7 @@ class Distillation:
         usage = sum((stage for part in parts for stage in part.usage.values()), Usage())
         noted = {
             "questions": len(parts[0]),
+            **({"dev_questions": len(self.splits["dev"])} if self.splits.get("dev") else {}),
             "samples": sum(part.done for part in parts),
             "failed": sum(sum(part.failed.values()) for part in parts),
             **usage.to_dict(),
@@ -116,7 +122,8 @@ class Distillation:
             return
         raise LabellingStoppedError(
             f"{stage} stopped: {collected.stopped}. {collected.done} teacher runs are kept in {self.labels / 'samples.jsonl'}. The same "
-            f"command continues once the cause is gone; to go on with what there is, add --labelling.partial true."
+            f"command continues once the cause is gone (a limit may be raised in the same folder); to go on with what there is, add "
+            f"--labelling.partial true."
         )
 
     def screen(self) -> dict[str, Distilled]:
@@ -170,9 +177,10 @@ class Distillation:
             TooFewRowsError: Fewer rows than `screening.min_rows`.
         """
         distilled = self.prepare(name)
-        assert distilled.collected is not None
-        self._note_labelling([distilled.collected])
-        self.check_complete("Labelling", distilled.collected)
+        parts = [self._labelled(RECIPES[name], split) for split in ("train", "dev") if self.splits.get(split)]
+        self._note_labelling(parts)
+        for part in parts:
+            self.check_complete("Labelling", part)
         self._write_rows({name: distilled})
         self.train(name, distilled)
         return distilled
@@ -249,7 +257,7 @@ class Distillation:
             temperature=labelling.temperature,
             min_rows=min(screening.min_rows, max_rows or screening.min_rows),
             adapter=self.config.student.adapter,
-            training=training.model_copy(update={"seed": training.seed or self.config.seed}),
+            training=training.seeded(self.config.seed),
             folder=self.labels,
             threads=labelling.threads,
             limits=self._limits(),
@@ -262,11 +270,13 @@ class Distillation:
             # Students of equal numbers of rows are told apart by their stage alone.
             reported=self.reported,
             augment=None if recipe.matched or "decompose" not in recipe.stages else self.config.augment,
+            replace=True,
             progress=self.progress,
         )
 
     def _limits(self) -> Limits:
-        return self.config.labelling.limits(self.config.labelling.failure_share)
+        job = self.config.job_limits(self.labels / TRACES)
+        return self.config.labelling.limits(self.config.labelling.failure_share, job)
 
     def _write_rows(self, prepared: Mapping[str, Distilled]) -> None:
         questions = {example.id: example.question for example in self.splits["train"]}

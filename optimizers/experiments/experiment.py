@@ -16,6 +16,7 @@ import dspy
 from optimizers.conditions import STUDENTS, Condition
 from optimizers.distill import TooFewRowsError
 from optimizers.evaluation.evaluate import evaluate
+from optimizers.experiments.answers import answering, check_students
 from optimizers.experiments.experiment_metrics import build_grid_metrics
 from optimizers.experiments.grid import Cell, Grid
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
@@ -28,7 +29,6 @@ from optimizers.finetune.train import TrainingError
 from optimizers.jobs.jsonlines import write_json
 from optimizers.jobs.progress import Progress
 from optimizers.jobs.work import do_stages
-from optimizers.labelling.journal import Journal
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.reports.experiment_report import write_experiment_report
 from optimizers.settings.run import RunConfig
@@ -36,6 +36,9 @@ from programs.lms.engine import unload
 from programs.lms.ledger import Ledger
 
 _log = logging.getLogger("divide_or_conquer")
+
+Journaled = Callable[..., dspy.LM]
+"""Puts the journal around an LM; see `journaled`."""
 
 GRID_STAGES = ("label", "distill", "evaluate", "report")
 
@@ -71,17 +74,19 @@ class ExperimentJob(Grid):
 
     def evaluate(self) -> None:
         """Ask every cell the test questions: `predictions/<test>/[<train>/[<variant>/]]<condition>.jsonl`."""
-        with contextlib.closing(Journal(self.folder / "predictions" / "calls.jsonl")) as journal:
+        predictions = self.folder / "predictions"
+        with answering(self.config, predictions) as (journal, limits):
             cells = list(self.cells())
             for number, cell in enumerate(cells):
                 roles = self.roles(cell.train or self.train[0], cell.variant)
                 if all((roles.folder_of(student) / "manifest.json").exists() for student in cell.condition.students):
-                    self._evaluate(cell, roles, journal, f"{number + 1}/{len(cells)}")
+                    check_students(cell.condition, roles, predictions / cell.path, predictions)
+                    self._evaluate(cell, roles, functools.partial(journaled, journal=journal, limits=limits), f"{number + 1}/{len(cells)}")
                 following = cells[number + 1] if number + 1 < len(cells) else None
                 if following is None or (following.condition, following.train) != (cell.condition, cell.train):
                     _unload(roles, cell.condition)
 
-    def _evaluate(self, cell: Cell, roles: Roles, journal: Journal, place: str) -> None:
+    def _evaluate(self, cell: Cell, roles: Roles, journal: Journaled, place: str) -> None:
         named = self.tasks[cell.test]
         splits = self.tasks[cell.train].splits if cell.train else {}
         refuse_trained_on(roles, cell.condition.students, learned_from(splits, ()), named.splits["test"])
@@ -95,11 +100,11 @@ class ExperimentJob(Grid):
             progress=functools.partial(self.progress, f"evaluate {place} {cell.path.with_suffix('')}"),
         )
 
-    def _wrap(self, variant: Variant, journal: Journal) -> Callable[[dspy.LM], dspy.LM]:
+    def _wrap(self, variant: Variant, journal: Journaled) -> Journaled:
         if variant.seeds is None or not self.config.experiment.sampling_seeds:
-            return functools.partial(journaled, journal=journal)
+            return journal
         sample, temperature = variant.seeds[2], self.config.experiment.sampling_temperature
-        return lambda lm: journaled(lm.copy(temperature=temperature), journal, sample=sample)
+        return lambda lm: journal(lm.copy(temperature=temperature), sample=sample)
 
 
 def _unload(roles: Roles, condition: Condition) -> None:

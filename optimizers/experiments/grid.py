@@ -18,7 +18,7 @@ from optimizers.evaluation.leakage import Leak, find_leaks, keep_out
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
-from optimizers.experiments.setup import Setup
+from optimizers.experiments.setup import Setup, check_before_payment
 from optimizers.experiments.variants import Variant, variants
 from optimizers.finetune.augment import check_augment
 from optimizers.jobs.progress import Progress, no_progress
@@ -92,6 +92,10 @@ class Grid:
         self._roles: dict[tuple[str, str], Roles] = {}
         roles = self.roles(self.train[0], self.variants[0])
         refuse_shown(roles.teacher_program, {f"{name} test": self.tasks[name].splits["test"] for name in self.test})
+        for train in self.train:
+            # Every variant, as a bad value in the last one would be found when the others are paid.
+            for variant in self.variants:
+                check_before_payment(self.configured(train, variant)[0], self.roles(train, variant))
         open_folder(config, experiment=True)
 
     def _parsed(self, names: list[str]) -> list[Condition]:

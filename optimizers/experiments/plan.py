@@ -221,7 +221,8 @@ class _Planner:
         return Step(f"{self.prefix}{name}", model.model, count, tokens_in, tokens_out, usd, seconds / 60)
 
     def labelling(self, students: list[str]) -> list[Step]:
-        count = self.config.data.train * self.config.labelling.samples
+        questions = self.config.data.train + (self.config.data.dev if students else 0)
+        count = questions * self.config.labelling.samples
         stages = ["decompose", "solve", *(["reason"] if PLAIN_STUDENT in students else [])]
         if any(student.endswith(FEEDBACK) for student in students):
             stages += ["reason", "decompose", "solve"]

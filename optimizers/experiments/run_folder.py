@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from optimizers.jobs.folder import JobFolder, free
+from optimizers.experiments.earlier import calls_on_file, journals_of, set_results_aside, take_over_calls
+from optimizers.jobs.folder import Apart, JobFolder, flat, free
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.settings.run import RunConfig
-from optimizers.settings.views import MAY_DIFFER, experiment_settings, filled_in, run_settings
+from optimizers.settings.views import MAY_DIFFER, REACH, experiment_settings, filled_in, run_settings
 from programs.compiled.state import CompiledPrompts
 
 _GRID = {
@@ -19,13 +21,35 @@ _GRID = {
 """What may be added to an experiment, or left out for a time: every cell stands for itself."""
 
 
+_OTHER_CALLS = ("seed", "task.", "teacher.", "labelling.temperature", "experiment.tasks.")
+"""Settings under which the teacher would be asked something else, so that the folder is that of another job."""
+
+_REDONE = {
+    "data.train": "further questions are labelled, and the students trained again",
+    "data.dev": "further questions are labelled, and the students trained again",
+    "labelling.": "further samples are asked for, and the students trained again",
+    "data.test": "the test questions are asked again",
+    "solver.": "the test questions are asked again",
+    "screening.": "the rows are screened and the students trained again",
+    "": "the students are trained again",
+}
+"""Start of a setting's name -> what is done again with it, and all that follows."""
+
+_WITHOUT_STUDENTS = ("data.test", "solver.", "experiment.solvers.")
+
+_log = logging.getLogger("divide_or_conquer")
+
+
 def open_folder(config: RunConfig, experiment: bool = False) -> Path:
     """The folder of a run, or of an experiment, made if it is not there.
 
+    A changed setting that asks the teacher nothing else does its own stage and what follows again: earlier results are moved to
+    `earlier/`, students beside themselves, and calls are kept.
+
     Raises:
-        ValueError: It holds a run of another configuration; shows the difference.
+        ValueError: It holds a run that asked something else; shows the difference.
     """
-    folder = JobFolder(Path(config.out), "run")
+    folder = JobFolder(Path(config.out), "run", reuse="--labelling.calls_from")
     view = experiment_settings if experiment else run_settings
     there, now = folder.settings(), view(config)
     if there is not None and ("experiment" in there) != experiment:
@@ -33,9 +57,21 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
         raise ValueError(f"{folder.folder} holds {kinds[0]}, not {kinds[1]}. Choose a new folder: --out {free(folder.folder)}")
     # Of two compiled programs what they hold is compared.
     same = {"teacher.program"} if all("program" in _teacher(side) for side in (there or {}, now)) else set()
-    folder.open(now, MAY_DIFFER | _GRID | same, filled_in(view), _stands_apart if experiment else None)
+    may_differ = MAY_DIFFER | REACH | _GRID | same
+    apart = _stands_apart if experiment else lambda key, both: False
+    fill_in = filled_in(view)
+    folder.check(now, may_differ, fill_in, lambda key, both: _is_redone(key) or apart(key, both))
     if config.teacher.program:
-        _keep_program(CompiledPrompts.read(config.teacher.program), folder.folder)
+        _check_program(CompiledPrompts.read(config.teacher.program), folder.folder)
+    source = Path(config.labelling.calls_from) if config.labelling.calls_from else None
+    journals = journals_of(source) if source else []
+    if there is not None:
+        _redo(folder.folder, _differences(_as_now(fill_in(there), now), now, may_differ, apart))
+    folder.open(now, may_differ, fill_in, lambda key, both: True)
+    if source:
+        take_over_calls(journals, source, folder.folder)
+    if config.teacher.program:
+        write_json(folder.folder / "teacher_program.json", CompiledPrompts.read(config.teacher.program).state)
     return folder.folder
 
 
@@ -55,15 +91,48 @@ def refuse_nothing_done(config: RunConfig) -> None:
         raise ValueError(f"{folder.folder} holds no run to report on. Name the folder of one, --out FOLDER, or do one first.")
 
 
-def _keep_program(prompts: CompiledPrompts, folder: Path) -> None:
-    """Copy the teacher's compiled prompts beside what was made with them, so that the folder can be continued and read."""
+def _is_redone(key: str) -> bool:
+    return not key.startswith(_OTHER_CALLS)
+
+
+def _as_now(there: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Earlier settings; those before training.seed could be left out wrote 0 for the run's own."""
+    training = there.get("training", {})
+    if training.get("seed") == 0 and "seed" not in now["training"]:
+        return {**there, "training": {key: value for key, value in training.items() if key != "seed"}}
+    return there
+
+
+def _differences(there: dict[str, Any], now: dict[str, Any], may_differ: Collection[str], apart: Apart) -> dict[str, tuple[Any, Any]]:
+    one, other = flat(there), flat(now)
+    names = [name for name in sorted({*one, *other} - set(may_differ)) if one.get(name) != other.get(name)]
+    return {name: (one.get(name), other.get(name)) for name in names if not apart(name, name in one and name in other)}
+
+
+def _redo(folder: Path, changed: dict[str, tuple[Any, Any]]) -> None:
+    """Move aside what other settings made, and say so in a line a setting."""
+    if not changed:
+        return
+    kept = calls_on_file(folder)
+    for name, (before, after) in changed.items():
+        what = next(text for start, text in _REDONE.items() if name.startswith(start))
+        # A warning, as the folder's log is not open yet and a user is to see it.
+        _log.warning("%s %s → %s: %s; %d calls on file are kept", name, _said(before), _said(after), what, kept)
+    set_results_aside(folder, students=not all(name.startswith(_WITHOUT_STUDENTS) for name in changed))
+
+
+def _said(value: Any) -> str:
+    return "not set" if value is None else str(value)
+
+
+def _check_program(prompts: CompiledPrompts, folder: Path) -> None:
+    """Refuse other prompts than those that the folder was made with, which are kept in it."""
     kept = folder / "teacher_program.json"
     if kept.exists() and _told(read_json(kept)) != _told(prompts.state):
         raise ValueError(
             f"{folder} was made with other prompts than {prompts.path} has now; choose a new folder, --out {free(folder)}, or give "
             f"those it was made with: --teacher.program {kept}"
         )
-    write_json(kept, prompts.state)
 
 
 def _told(state: Mapping[str, Any]) -> dict[str, Any]:

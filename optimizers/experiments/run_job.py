@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Collection
 from pathlib import Path
 
 from optimizers.conditions import TRAINED, parse_condition, students_of
 from optimizers.evaluation.evaluate import evaluate
+from optimizers.experiments.answers import answering, check_students, refuse_untrained
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.run_folder import open_folder
-from optimizers.experiments.setup import set_up
+from optimizers.experiments.setup import check_before_payment, set_up
 from optimizers.jobs.progress import Progress, no_progress
-from optimizers.labelling.journal import Journal
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.run import RunConfig
 from programs.lms.engine import unload
@@ -42,6 +41,7 @@ class MainJob:
         setup = set_up(config, self.folder / "student", demos=lambda: self.distillation.demos())
         self.task, self.splits, self.roles = setup.task, setup.splits, setup.roles
         self.distillation = Distillation(setup, labels=self.folder, students=students_of(self.conditions), progress=self.progress)
+        check_before_payment(config, self.roles)
         open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
 
@@ -70,16 +70,22 @@ class MainJob:
         """Ask every condition the same test questions: `predictions/<condition>.jsonl`.
 
         Raises:
-            ValueError: A student was trained on one of them.
+            ValueError: A student is not trained yet, or was trained on one of them; nothing was asked.
+            EvaluationStoppedError: A limit of the job is reached.
         """
+        predictions = self.folder / "predictions"
+        refuse_untrained(students_of(self.conditions), self.roles.folder_of)
         refuse_trained_on(self.roles, self.distillation.students, learned_from(self.splits, ()), self.splits["test"])
-        with contextlib.closing(Journal(self.folder / "predictions" / "calls.jsonl")) as journal:
+        with answering(self.config, predictions) as (journal, limits):
             for condition in self.conditions:
+                out = predictions / f"{condition.name}.jsonl"
+                check_students(condition, self.roles, out, predictions)
+                wrap = functools.partial(journaled, journal=journal, limits=limits)
                 evaluate(
-                    self.roles.program(condition, self.task, self.splits["test"], functools.partial(journaled, journal=journal)),
+                    self.roles.program(condition, self.task, self.splits["test"], wrap),
                     self.task,
                     self.splits["test"],
-                    out=self.folder / "predictions" / f"{condition.name}.jsonl",
+                    out=out,
                     threads=self.config.evaluation.threads,
                     progress=functools.partial(self.progress, f"evaluate {condition.name}"),
                 )

@@ -9,8 +9,11 @@ from typing import NamedTuple
 import dspy
 
 from optimizers.experiments.roles import Roles
+from optimizers.finetune.provider import check_lora_targets
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import configured_task, load_splits, refuse_shown
+from programs.lms.devices import device_and_dtype
+from programs.lms.ledger import Prices
 from programs.tasks.base import Task
 
 
@@ -48,3 +51,19 @@ def set_up(config: RunConfig, student_folder: Path, demos: Callable[[], list[dsp
     splits = load_splits(task, config.data)
     refuse_shown(roles.teacher_program, {split: examples for split, examples in splits.items() if split != "train"})
     return Setup(config, task, splits, roles)
+
+
+def check_before_payment(config: RunConfig, roles: Roles) -> None:
+    """Refuse what a training or the job's limits would fail at later, when calls are paid.
+
+    Raises:
+        ValueError: A limit in dollars on a model without a price, a device that this machine does not have, or names of modules
+            that the student does not have.
+    """
+    if config.max_usd is not None:
+        prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
+        for role, model in {**roles.configs, "screening.judge": config.screening.judge or config.teacher}.items():
+            prices.check(f"max_usd={config.max_usd:g}", model.model, f"{role} ")
+    if config.training.device != "auto":
+        device_and_dtype(config.training.device)
+    check_lora_targets(config.training, roles.configs["student0"].model)

@@ -39,6 +39,7 @@ def preference_trainer(folder: Path, spec: PreferenceSpec, tokenizer: Any, model
     """
     arguments = DPOConfig(**common_arguments(folder, spec), beta=spec.beta, max_length=spec.max_length)
     pairs = pair_dataset(folder / "rows.jsonl", tokenizer, spec.max_length)
+    arguments.warmup_steps = spec.warmup_of(spec.steps_of(len(pairs)))
     trainer = PairTrainer(model=model, args=arguments, train_dataset=pairs, processing_class=tokenizer, peft_config=lora)
     if on_cpu:
         from optimizers.finetune.completion_head import add_completion_head

@@ -65,6 +65,7 @@ def group_trainer(folder: Path, spec: GroupRewardSpec, tokenizer: Any, model: An
         temperature=spec.temperature,
         max_completion_length=spec.max_completion,
     )
+    arguments.warmup_steps = spec.warmup_of(spec.steps_of(len(rows)))
     trainer = GroupTrainer(
         model=model,
         reward_funcs=[solver_reward(spec, [row["example"] for row in rows], journal)],

@@ -142,6 +142,33 @@ def base_folder(model: str) -> str:
     raise ValueError(f"{model!r} cannot be trained here; expected 'embedded/base', 'hf/<org>/<name>' or 'local/<folder>'.")
 
 
+def check_lora_targets(spec: TrainingSpec, model: str) -> None:
+    """Refuse names of modules that a model on this disk does not have; one that is still to be downloaded is not looked at.
+
+    Raises:
+        ValueError: A name of `lora_targets` that no module of the model ends with.
+    """
+    folder = Path(base_folder(model))
+    if spec.method != "lora" or spec.lora_targets == "all-linear" or not folder.is_dir():
+        return
+    weights = [name for path in folder.glob("*.safetensors") for name in _weights(path)]
+    modules = {name.removesuffix(".weight").rpartition(".")[2] for name in weights if name.endswith(".weight")}
+    names = [name.strip() for name in spec.lora_targets.split(",")]
+    unknown = [name for name in names if name.rpartition(".")[2] not in modules]
+    if weights and unknown:
+        raise ValueError(
+            f"training.lora_targets: {model} has no module {unknown[0]!r}; expected 'all-linear', or some of {sorted(modules)} joined by "
+            "commas."
+        )
+
+
+def _weights(path: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return list(file.keys())
+
+
 def check_rows(rows: list[dict[str, Any]], data_format: TrainDataFormat | None) -> None:
     """Refuse what DSPy passes on unchecked: no rows, or rows that are no chats ending with the assistant."""
     if data_format not in (None, TrainDataFormat.CHAT):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Scheduler = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
+"""Schedulers of transformers that need no arguments of their own."""
 
 
 class TrainingSpec(BaseModel):
@@ -19,7 +22,7 @@ class TrainingSpec(BaseModel):
     """`lora` trains LoRA adapters (Hu et al. 2021), which are merged at the end; `full` trains all weights."""
     epochs: float = Field(4.0, gt=0)
     """Passes over the rows."""
-    max_steps: int = -1
+    max_steps: int = Field(-1, ge=-1)
     """Optimizer steps in all, in place of `epochs`; -1 leaves it to `epochs`."""
     min_steps: int = Field(0, ge=0)
     """Optimizer steps at least: few rows are repeated beyond `epochs` to reach it. `max_steps` overrides it; 0 sets no least number."""
@@ -30,9 +33,10 @@ class TrainingSpec(BaseModel):
     gradient_accumulation: int = Field(1, ge=1)
     """Batches that together make one optimizer step; with 1 each batch is a step."""
     warmup_steps: int = Field(10, ge=0)
-    """Optimizer steps in which the learning rate rises from 0 to its peak."""
-    scheduler: str = "linear"
-    """How the learning rate goes on after the warm-up: the name of a scheduler of transformers. `linear` falls to 0 at the end."""
+    """Optimizer steps in which the learning rate rises from 0 to its peak; at most half of all steps, as a short training would not
+    come to its peak, and one of a single step would change nothing."""
+    scheduler: Scheduler = "linear"
+    """How the learning rate goes on after the warm-up, by transformers' name of the scheduler. `linear` falls to 0 at the end."""
     weight_decay: float = Field(0.0, ge=0)
     """Weight decay of AdamW; 0 is none."""
     lora_rank: int = Field(16, ge=1)
@@ -53,8 +57,8 @@ class TrainingSpec(BaseModel):
 """
     max_length: int = Field(1024, ge=16)
     """Length of a row in tokens, at most; longer rows are left out and counted."""
-    seed: int = 0
-    """Seed of the order of the rows, of new adapters and of dropout; with 0 a run takes its own seed."""
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    """Seed of the order of the rows, of new adapters and of dropout; by default the run's own, 0 outside of a run."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train: `auto` takes a CUDA GPU if there is one, else Apple's MPS, else the CPU."""
     threads: int = Field(0, ge=0)
@@ -68,12 +72,34 @@ class TrainingSpec(BaseModel):
         """Passes over so many rows, as `epochs` and `min_steps` ask for."""
         return max(self.epochs, self.min_steps / self._steps_a_pass(rows, devices))
 
-    def steps_of(self, rows: int) -> int:
-        """Optimizer steps on so many rows, on one device."""
-        return self.max_steps if self.max_steps > 0 else math.ceil(self._steps_a_pass(rows) * self.epochs_of(rows))
+    def steps_of(self, rows: int, devices: int = 1) -> int:
+        """Optimizer steps on so many rows."""
+        return self.max_steps if self.max_steps > 0 else math.ceil(self._steps_a_pass(rows, devices) * self.epochs_of(rows, devices))
+
+    def seeded(self, seed: int) -> Self:
+        """The same settings with a seed for those that have none of their own."""
+        return self if self.seed is not None else self.model_copy(update={"seed": seed})
+
+    def warmup_of(self, steps: int) -> int:
+        """Steps of the warm-up in a training of so many."""
+        return min(self.warmup_steps, steps // 2)
 
     def _steps_a_pass(self, rows: int, devices: int = 1) -> int:
         return max(1, math.ceil(rows / (self.batch_size * self.gradient_accumulation * devices)))
+
+    @field_validator("max_steps")
+    @classmethod
+    def _some_steps(cls, steps: int) -> int:
+        if steps == 0:
+            raise ValueError("max_steps=0 would train nothing; give a number from 1, or -1 to go by epochs")
+        return steps
+
+    @field_validator("lora_targets")
+    @classmethod
+    def _named_targets(cls, targets: str) -> str:
+        if not all(part.strip() for part in targets.split(",")):
+            raise ValueError(f"lora_targets={targets!r} has an empty name; give 'all-linear' or names of modules such as 'q_proj,v_proj'")
+        return targets
 
     @model_validator(mode="after")
     def _has_a_base_beside_it(self) -> TrainingSpec:

@@ -41,6 +41,9 @@ ENVIRONMENT = {
 _WITHOUT_EFFECT = {"threads", "save_steps", "device", "limits"}
 _LATER = ("adapter_scale", "neftune_noise", "kl_weight", "min_steps")
 
+EARLIER = "earlier"
+"""Folder of artifacts that others took the place of."""
+
 _POLL_SECONDS = 0.2
 
 _STOP_SECONDS = 60
@@ -68,6 +71,7 @@ def train(
     prompts: Mapping[str, TrainedPrompt] | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    replace: bool = False,
 ) -> Artifact:
     """Fine-tune on chats, and return the artifact in `target`.
 
@@ -85,23 +89,56 @@ def train(
         prompts: Predictor name -> what its rows look like, for the manifest; by default what the base was trained on.
         progress: See `Progress`.
         cancelled: Asked twice a second; True stops as Ctrl-C does.
+        replace: Move an artifact of other rows or settings aside, see `keep_aside`; without it, it is refused.
 
     Raises:
         TrainingError: The process failed; nothing is published.
         TrainingStopped: Interrupted, with a checkpoint.
         LimitReached: Of a `GroupRewardSpec`; the same call with higher limits continues from the last checkpoint.
-        ValueError: `target` holds another artifact.
+        ValueError: `target` holds another artifact, and `replace` is not set.
     """
+    spec = spec.seeded(0)
     identity = _identity(rows, dev_rows, spec, adapter, base)
     # Earlier versions told the base by its folder, which is another one on another machine.
     known = {identity, _identity(rows, dev_rows, spec, adapter, spec.base)}
+
+    def is_same(found: Mapping[str, Any]) -> bool:
+        return _is_of(found, known, rows, dev_rows, spec, adapter, base)
+
+    if replace:
+        _take_back(target, is_same)
     if (target / "manifest.json").exists():
-        return _registered(_reuse(target, lambda found: _is_of(found, known, rows, dev_rows, spec, adapter, base)))
+        return _registered(_reuse(target, is_same))
     work = target.with_name(target.name + ".work")
     with FileLock(lock_of(work)):
         _prepare(work, identity, known, rows, dev_rows, spec)
     _run(work, progress, cancelled)
     return _registered(_publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec, prompts=prompts))
+
+
+def keep_aside(target: Path) -> None:
+    """Move an artifact to `earlier/` beside it, under its content name, by which it can still be loaded."""
+    artifact = open_artifact(target, verify=False)
+    place = target.parent / EARLIER / f"{target.name}-{artifact.hash}"
+    place.parent.mkdir(exist_ok=True)
+    if place.exists():
+        shutil.rmtree(target)
+    else:
+        target.rename(place)
+    register(open_artifact(place, verify=False))
+
+
+def _take_back(target: Path, is_same: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Put the artifact that is asked for in place, if it was made before, and move another one aside."""
+    manifest = target / "manifest.json"
+    if manifest.exists():
+        if is_same(read_json(manifest)):
+            return
+        keep_aside(target)
+    for place in sorted((target.parent / EARLIER).glob(f"{target.name}-*/manifest.json")):
+        if is_same(read_json(place)):
+            place.parent.rename(target)
+            return
 
 
 def _registered(artifact: Artifact) -> Artifact:

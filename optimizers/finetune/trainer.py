@@ -204,7 +204,7 @@ def _reporting(trainer: Any, progress: _Progress) -> Any:
 def _lora(spec: TrainingSpec) -> Any:
     from peft import LoraConfig
 
-    targets = spec.lora_targets if spec.lora_targets == "all-linear" else spec.lora_targets.split(",")
+    targets = spec.lora_targets if spec.lora_targets == "all-linear" else [name.strip() for name in spec.lora_targets.split(",")]
     return LoraConfig(
         r=spec.lora_rank, lora_alpha=spec.lora_alpha, lora_dropout=spec.lora_dropout, target_modules=targets, task_type="CAUSAL_LM"
     )
@@ -228,6 +228,7 @@ def _sft_config(folder: Path, spec: TrainingSpec, rows: int, evaluate: bool) -> 
     )
     devices = arguments.world_size * arguments.train_batch_size // spec.batch_size
     arguments.num_train_epochs = spec.epochs_of(rows, devices)
+    arguments.warmup_steps = spec.warmup_of(spec.steps_of(rows, devices))
     return arguments
 
 

@@ -74,7 +74,7 @@ def _optimizer(job: ImproveJob, rows: list[dict[str, Any]]) -> LearnFromSuccess:
         job.task,
         job.settings,
         folder=job.folder / "rounds",
-        training=training.model_copy(update={"seed": training.seed or seed}),
+        training=training.seeded(seed),
         base=job.config.student.in_process().model,
         rows=rows,
         task_config=job.task_config,
@@ -82,6 +82,7 @@ def _optimizer(job: ImproveJob, rows: list[dict[str, Any]]) -> LearnFromSuccess:
         threads=job.config.evaluation.threads,
         seed=seed,
         progress=job.progress,
+        job_limits=lambda own: job.config.job_limits(own, job.folder),
     )
 
 

@@ -12,7 +12,7 @@ from optimizers.conditions import FEEDBACK
 from optimizers.evaluation.leakage import find_leaks, keep_out
 from optimizers.experiments.overlap import learned_from, overlap
 from optimizers.experiments.run_folder import open_folder
-from optimizers.experiments.setup import set_up
+from optimizers.experiments.setup import check_before_payment, set_up
 from optimizers.finetune.provider import base_folder
 from optimizers.improvement.learn_from_success import check_hidden
 from optimizers.jobs.folder import JobFolder
@@ -20,12 +20,12 @@ from optimizers.jobs.progress import Progress, no_progress
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import load_splits, refuse_overlap, refuse_shown, task_options
 from optimizers.settings.task import DataConfig, TaskConfig
-from optimizers.settings.views import MAY_DIFFER, filled_in, improve_settings
+from optimizers.settings.views import MAY_DIFFER, REACH, filled_in, improve_settings
 from programs.lms.ledger import Prices
 from programs.tasks.base import Task
 from programs.tasks.registry import load_task
 
-ROUNDS_MAY_DIFFER = MAY_DIFFER | {f"improve.{key}" for key in ("rounds", "patience", "max_calls", "max_tokens", "max_usd", "out")}
+ROUNDS_MAY_DIFFER = MAY_DIFFER | REACH | {f"improve.{key}" for key in ("rounds", "patience", "max_calls", "max_tokens", "max_usd", "out")}
 
 
 class ImproveJob:
@@ -56,6 +56,7 @@ class ImproveJob:
         self.rounds.check(improve_settings(config), ROUNDS_MAY_DIFFER | {"round0"}, filled_in(improve_settings))
         if self.settings.max_usd is not None:
             self.roles.check_prices("improve.max_usd")
+        check_before_payment(config, self.roles)
         open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
 

@@ -9,7 +9,7 @@ wrong ones (DPO), or by rewards (GRPO). A round's folder holds all that it did, 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from optimizers.improvement.rounds import Learned, Round, added, like, paid_in, 
 from optimizers.jobs.jsonlines import read_json
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.labelling.collect import TRACES
-from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
+from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits, paid_beside
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.labelling.samples import Examples
 from optimizers.settings.improve import ImproveConfig
@@ -60,6 +60,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
         threads: Questions at a time.
         seed: Of the samples.
         progress: Called with (stage, done, total, note).
+        job_limits: Gives the limits of the whole job for the calls in a file; None where there are none.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
         threads: int = 8,
         seed: int = 0,
         progress: Progress | None = None,
+        job_limits: Callable[[Path], Limits | None] = lambda own: None,
     ) -> None:
         super().__init__()
         self.task, self.settings, self.folder = task, settings or ImproveConfig(), Path(folder)
@@ -84,7 +86,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
         self.threads, self.seed, self.progress = threads, seed, progress or no_progress
         if self.settings.method == "grpo" and not (task_config and solver):
             raise ValueError("method='grpo' asks the solver from the trainer's process: pass task_config= and solver=.")
-        self.limits = self.settings.limits()
+        self.limits, self.job_limits = self.settings.limits(), job_limits
 
     def compile(
         self, student: dspy.Module, *, trainset: Examples, teacher: dspy.Module | None = None, valset: Examples | None = None
@@ -210,8 +212,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
 
     def limits_but(self, own: Path) -> Limits:
         """The limits for calls that are kept in the file `own`, less what all other files of the folder have cost."""
-        files = [self.folder / TRACES, *sorted(self.folder.glob(f"*/{SOLVER_CALLS}"))]
-        return replace(self.limits, elsewhere=sum((paid_in(path) for path in files if path.exists() and path != own), Usage()))
+        return replace(self.limits, elsewhere=paid_beside([self.folder], own), job=self.job_limits(own))
 
     def _measured(self, number: int, program: TwoStage, model: str, devset: list[dspy.Example], learned: Learned) -> Round:
         path = self.folder / str(number) / "dev.jsonl"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from optimizers.evaluation.evaluate import summarise
@@ -10,6 +11,7 @@ from optimizers.evaluation.statistics import paired_comparison
 from optimizers.experiments.metrics import provenance
 from optimizers.improvement.job import ImproveJob
 from optimizers.improvement.rounds import Learned, Round
+from optimizers.labelling.journal import paid_beside
 from programs.lms.ledger import Usage
 
 
@@ -18,9 +20,8 @@ def build(
 ) -> dict[str, Any]:
     """`improve.json`: every round, and the best one against round 0 on each test set; `rows` are those of the run's student."""
     best = learned.best.number
-    usage = sum((cost for one in learned.rounds for cost in one.usage.values()), Usage())
-    for lines in (lines for rounds in tested.values() for lines in rounds.values()):
-        usage += _sum_of_lines(lines)
+    # Of the journals, as a round that found nothing, or was stopped, is in no list of rounds.
+    usage = paid_beside([job.folder / "rounds"], Path())
     found = {
         "schema": 1,
         "student": job.name,
@@ -61,10 +62,6 @@ def _round(one: Round, usd_per_hour: float | None) -> dict[str, Any]:
         "training": one.training,
         "stages": {stage: cost.to_dict() for stage, cost in one.usage.items()},
     }
-
-
-def _sum_of_lines(lines: Sequence[Mapping[str, Any]]) -> Usage:
-    return sum((Usage.from_dict(cost) for line in lines for cost in line["usage"].values()), Usage())
 
 
 def _compared(rounds: Mapping[int, list[dict[str, Any]]], best: int) -> dict[str, Any]:

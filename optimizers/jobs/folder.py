@@ -27,12 +27,14 @@ class JobFolder:
         what: What it holds, in messages: `run`, `compilation`, ...
         file: Name of the TOML file.
         flag: The option that chooses another folder.
+        reuse: The option by which a new folder takes over the calls of this one; None where there is none.
     """
 
     folder: Path
     what: str
     file: str = "config.toml"
     flag: str = "--out"
+    reuse: str | None = None
 
     @property
     def path(self) -> Path:
@@ -80,6 +82,7 @@ class JobFolder:
                 f"{self.folder} holds {_with_article(self.what)} of another configuration:\n"
                 + "\n".join(changed)
                 + f"\nChoose a new folder: {self.flag} {free(self.folder)}"
+                + (f"\nTo make none of its calls again add {self.reuse} {self.folder}" if self.reuse else "")
             )
 
     def open(self, now: Settings, may_differ: Collection[str], fill_in: FillIn, apart: Apart | None = None) -> None:

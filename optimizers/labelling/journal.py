@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from optimizers.jobs.jsonlines import Lines
+from optimizers.jobs.jsonlines import Lines, read_lines
 from programs.lms.ledger import Usage
+
+JOURNALS = ("traces.jsonl", "calls.jsonl", "solver_calls.jsonl")
+"""Names of the files in which jobs keep their calls."""
 
 
 def digest(value: Any) -> str:
@@ -125,7 +129,22 @@ def _answers(record: Mapping[str, Any]) -> bool:
     return "error" not in record and not record.get("empty")
 
 
+def paid_beside(folders: Collection[Path], own: Path) -> Usage:
+    """What the calls in all journals below some folders cost, but for those in the file `own`."""
+    found = {path.resolve() for folder in folders for path in folder.rglob("*.jsonl") if path.name in JOURNALS}
+    stats = [(path, path.stat()) for path in sorted(found - {own.resolve()})]
+    return sum((_paid_in(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats), Usage())
+
+
+@functools.lru_cache(maxsize=1024)
+def _paid_in(path: Path, size: int, changed: int) -> Usage:
+    """What a file's calls cost; read without its lock, as it may be open in this very job."""
+    return sum(map(_cost, read_lines(path)), Usage())
+
+
 def _cost(record: Mapping[str, Any]) -> Usage:
+    if "paid_in" in record:
+        return Usage()
     failed, cached = int("error" in record), int(bool(record.get("cached")))
     if failed or cached:
         return Usage(1, cached, failed, seconds=record["seconds"])
@@ -144,6 +163,7 @@ class Limits:
         failure_share: Stop when more than this share of the teacher's runs failed (default 0.2) ...
         min_failures: ... and at least this many did (default 5).
         elsewhere: What was paid in other files, which counts for calls, tokens and dollars too.
+        job: Limits of the whole job, of which this is a part; with their own `elsewhere`.
 
     Raises:
         ValueError: A negative limit, or a share outside 0 to 1.
@@ -155,6 +175,7 @@ class Limits:
     failure_share: float = 0.2
     min_failures: int = 5
     elsewhere: Usage = field(default_factory=Usage)
+    job: Limits | None = None
 
     def __post_init__(self) -> None:
         for name in ("calls", "tokens", "usd"):
@@ -203,11 +224,23 @@ class Budget:
             self._under_way -= 1
 
     def _exceeded(self) -> str | None:
-        paid, limits = self._journal.paid + self.limits.elsewhere, self.limits
-        if limits.calls is not None and paid.calls + self._under_way >= limits.calls:
-            return f"limit of {limits.calls} calls reached"
-        if limits.tokens is not None and paid.input_tokens + paid.output_tokens >= limits.tokens:
-            return f"limit of {limits.tokens} tokens reached"
-        if limits.usd is not None and paid.usd is not None and paid.usd >= limits.usd:
-            return f"limit of {limits.usd:g} dollars reached"
-        return None
+        paid, limits = self._journal.paid, self.limits
+        whole = exceeded(limits.job, paid + limits.job.elsewhere, self._under_way) if limits.job else None
+        return exceeded(limits, paid + limits.elsewhere, self._under_way) or (whole and f"{whole}, for the whole job")
+
+
+def exceeded(limits: Limits, paid: Usage, under_way: int = 0) -> str | None:
+    """Which limit is reached, in words; None if none is.
+
+    Args:
+        limits: On calls, tokens and dollars.
+        paid: What was spent.
+        under_way: Calls that are not back yet.
+    """
+    if limits.calls is not None and paid.calls + under_way >= limits.calls:
+        return f"limit of {limits.calls} calls reached"
+    if limits.tokens is not None and paid.input_tokens + paid.output_tokens >= limits.tokens:
+        return f"limit of {limits.tokens} tokens reached"
+    if limits.usd is not None and paid.usd is not None and paid.usd >= limits.usd:
+        return f"limit of {limits.usd:g} dollars reached"
+    return None

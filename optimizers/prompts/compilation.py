@@ -12,12 +12,13 @@ import dspy
 from optimizers.experiments.roles import check_keys
 from optimizers.jobs.folder import JobFolder
 from optimizers.jobs.progress import Progress, no_progress
+from optimizers.labelling.journal import Limits
 from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION, Candidate, Watch, Watched
 from optimizers.prompts.dspy_optimizers import PromptOptimizer, check_questions, optimizer_by_name
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import configured_task, loaded, refuse_overlap, refuse_shown
-from optimizers.settings.views import compile_settings, filled_in
+from optimizers.settings.views import REACH, compile_settings, filled_in
 from programs.adapter import TerseLineAdapter
 from programs.compiled.few_shot import FewShot
 from programs.compiled.frozen import Frozen
@@ -29,7 +30,10 @@ from programs.signatures import Decompose, Solve
 from programs.tasks.base import identity
 
 _SIGNATURES: dict[str, type[dspy.Signature]] = {"decompose": Decompose, "solve": Solve}
-_MAY_DIFFER = {"out", *(f"compile.{name}" for name in ("max_calls", "max_tokens", "max_usd", "threads"))}
+_MAY_DIFFER = REACH | {
+    "out",
+    *(f"compile.{name}" for name in ("max_calls", "max_tokens", "max_usd", "threads", "prompt_model.timeout", "prompt_model.api_base")),
+}
 
 
 class Compilation:
@@ -134,17 +138,31 @@ class Compilation:
                 f"BootstrapFewShot."
             )
 
+    def limits(self) -> Limits:
+        """The lower of the limits of `compile` and of the whole job, which are the same calls here."""
+        own, whole = self.config.compile, self.config
+
+        def lowest(*values: Any) -> Any:
+            return min((value for value in values if value is not None), default=None)
+
+        return Limits(
+            lowest(own.max_calls, whole.max_calls),
+            lowest(own.max_tokens, whole.max_tokens),
+            lowest(own.max_usd, whole.max_usd),
+            failure_share=1.0,
+        )
+
     def _check_limits(self) -> None:
-        given = self.config.compile
+        given = self.limits()
         needed = 2 * (len(self.splits[VALIDATION]) + 2 * len(self.splits[DEV]))
-        if given.max_calls is not None and given.max_calls <= needed:
+        if given.calls is not None and given.calls <= needed:
             raise ValueError(
-                f"compile.max_calls={given.max_calls} leaves nothing to the optimizer: {needed} calls go into the uncompiled program's "
+                f"compile.max_calls={given.calls} leaves nothing to the optimizer: {needed} calls go into the uncompiled program's "
                 f"score and the last comparison. Raise it, or lower compile.validation and compile.dev."
             )
         for lm in self.lms.values():
-            if given.max_usd is not None:
-                self.ledger.prices.check(f"compile.max_usd={given.max_usd:g}", lm.model)
+            if given.usd is not None:
+                self.ledger.prices.check(f"compile.max_usd={given.usd:g}", lm.model)
 
     def questions(self) -> int:
         """At most how many questions will be answered, those of the last comparison among them."""

@@ -30,7 +30,7 @@ class CompilationRun:
 
     def __init__(self, job: Compilation, watch: Watch, journal: Journal) -> None:
         self.job, self.watch, self.journal = job, watch, journal
-        self.limits = job.config.compile.limits()
+        self.limits = job.limits()
         # Two budgets: threads that an optimizer leaves behind must not spend what is kept for the last comparison.
         self.budget, self.reserved = Budget(self.limits, journal), Budget(self.limits, journal)
         self.base = watch.candidate(job.program(watch))

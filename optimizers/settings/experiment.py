@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from optimizers.conditions import SOLVERS
 from optimizers.settings.models import ModelConfig
-from optimizers.settings.section import Names, Numbers, Section
+from optimizers.settings.section import Counts, Names, Section, Seeds
 from optimizers.settings.task import TaskConfig
 from programs.tasks.registry import task_class
 
@@ -36,15 +36,15 @@ class ExperimentConfig(Section):
     """Further models to distil into, under names of your own."""
     ablations: Names = []
     """Which settings to vary one at a time: any of `rows`, `limit`, `screening`, `method`, `format` and `few-shot`; see docs/paper.md."""
-    rows: Numbers = Field([25, 50, 100], min_length=1)
+    rows: Counts = Field([25, 50, 100], min_length=1)
     """Numbers of training rows on the learning curve (ablation `rows`)."""
     limits: Names = Field(["none", "4", "3", "2"], min_length=1)
     """Limits on subquestions (ablation `limit`, the paper's Table 10); `none` sets no limit."""
-    training_seeds: Numbers = []
+    training_seeds: Seeds = []
     """Further seeds of the training. With `data_seeds` they split the variance of a student's score by where it comes from."""
-    data_seeds: Numbers = []
+    data_seeds: Seeds = []
     """Seeds of further draws of the training rows; each draw has `seed_rows` rows."""
-    sampling_seeds: Numbers = []
+    sampling_seeds: Seeds = []
     """Seeds of the students' decoding at `sampling_temperature`. Without any, decoding is greedy and adds no variance."""
     sampling_temperature: float = Field(0.7, gt=0)
     """Temperature of the decoding by `sampling_seeds`."""

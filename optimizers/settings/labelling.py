@@ -20,3 +20,6 @@ class LabellingConfig(LimitedSection):
     """Labelling stops when more than this share of the teacher's answers failed, and at least 5 did; 1 never stops."""
     partial: bool = False
     """Whether to go on with the labels that there are when a limit or too many failures stopped labelling."""
+    calls_from: str | None = None
+    """Folder of an earlier job of the same kind whose calls are taken over into a new folder: those that are the same are not made again.
+    None, if not given."""

@@ -23,7 +23,7 @@ class ModelConfig(Section):
 
     model: str
     """Model string, such as `embedded/teacher`, `local/<folder>`, `hf/<organisation>/<name>` or `openai/gpt-4.1-mini`."""
-    temperature: float | None = None
+    temperature: float | None = Field(None, ge=0)
     """Sampling temperature; by default 0 for models of this package, the provider's default for others."""
     max_tokens: int | None = Field(None, ge=1)
     """Length of a reply in tokens, at most; by default 256 for models of this package, the provider's default for others."""

@@ -122,6 +122,11 @@ def _kind(field: FieldInfo, name: str) -> str:
     return ", ".join(filter(None, [_in_words(field.annotation), _bounds(field)]))
 
 
+def _plain(kind: Any) -> Any:
+    """A type without its bounds."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
 def _in_words(kind: Any) -> str:
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
@@ -132,7 +137,9 @@ def _in_words(kind: Any) -> str:
         *most, last = (f"`{part}`" for part in parts)
         return f"{', '.join(most)} or {last}" if most else last
     if origin is list:
-        return {str: "words, joined by commas", int: "whole numbers, joined by commas", float: "numbers, joined by commas"}[parts[0]]
+        return {str: "words, joined by commas", int: "whole numbers, joined by commas", float: "numbers, joined by commas"}[
+            _plain(parts[0])
+        ]
     if origin is dict:
         return _by_name(parts[1])
     if kind in SHARED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 from optimizers.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS
 from optimizers.finetune.augment import AugmentSpec
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.labelling.journal import Limits, paid_beside
 from optimizers.settings.compile import CompileConfig
 from optimizers.settings.evaluation import CostConfig, EvaluationConfig
 from optimizers.settings.experiment import ExperimentConfig
@@ -25,10 +27,18 @@ from optimizers.settings.task import DataConfig, TaskConfig
 class RunConfig(Section):
     """Everything that decides a run."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the questions, the training and everything else that is drawn at random."""
     out: str = "runs/default"
     """Folder of the run."""
+    max_usd: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """Dollars at most for all LM calls of the job, by the models' prices: labels, screening, test questions, `compile`, `improve` and
+    `study`; exceeded by no more than the calls under way. A training's time is no call. The sections' own limits hold beside it. No
+    limit, if not given."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Input and output tokens of all LM calls of the job together, at most. No limit, if not given."""
+    max_calls: int | None = Field(None, ge=1)
+    """LM calls of the job at most, failed ones included. No limit, if not given."""
     task: TaskConfig = Field(default_factory=TaskConfig)
     """Which questions. Further keys are the options of the task itself: `--task.hops 4`, `--task.path questions.jsonl`."""
     teacher: TeacherConfig = TeacherConfig(model="embedded/teacher")
@@ -80,6 +90,17 @@ class RunConfig(Section):
         """What is compared; with a solver of its own and no conditions given, the students work for that solver."""
         given = self.evaluation.conditions
         return list(SOLVER_CONDITIONS) if self.solver and given == list(DEFAULT_CONDITIONS) else given
+
+    def job_limits(self, own: Path, *further: Path) -> Limits | None:
+        """The limits of the whole job for the calls that are kept in the file `own`; None where it has none.
+
+        Args:
+            own: The file; what it holds is not counted here.
+            further: Folders beside `out` with calls of the same job.
+        """
+        if self.max_calls is None and self.max_tokens is None and self.max_usd is None:
+            return None
+        return Limits(self.max_calls, self.max_tokens, self.max_usd, elsewhere=paid_beside([Path(self.out), *further], own))
 
     def to_toml(self, experiment: bool = False) -> str:
         """TOML that `load_config` reads back to the same run, with the section of the grid or without; none on other jobs."""

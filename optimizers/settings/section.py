@@ -29,13 +29,14 @@ class LimitedSection(Section):
     max_usd: float | None = Field(None, gt=0)
     """Dollars at most, by the models' prices; exceeded by no more than the calls under way. No limit, if not given."""
 
-    def limits(self, failure_share: float = 1.0) -> Limits:
+    def limits(self, failure_share: float = 1.0, job: Limits | None = None) -> Limits:
         """The limits for the calls of a folder.
 
         Args:
             failure_share: Share of failed runs at which to stop; 1 never stops for that.
+            job: Limits of the whole job, which hold too.
         """
-        return Limits(self.max_calls, self.max_tokens, self.max_usd, failure_share)
+        return Limits(self.max_calls, self.max_tokens, self.max_usd, failure_share, job=job)
 
 
 def split_text(value: Any) -> Any:
@@ -59,5 +60,8 @@ def read_text(value: Any) -> Any:
 Names = Annotated[list[str], BeforeValidator(split_text)]
 """Words, also as one text with commas."""
 
-Numbers = Annotated[list[int], BeforeValidator(split_text)]
-"""Integers, also as one text with commas."""
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], BeforeValidator(split_text)]
+"""Seeds, also as one text with commas."""
+
+Counts = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(split_text)]
+"""Numbers from 1, also as one text with commas."""

@@ -31,7 +31,7 @@ class StudyConfig(Section):
     """Which student is trained; its name decides the screening: S_D-T keeps what can be read, S_D-R what led to the right answer."""
     sampler: Literal["tpe", "random", "nsgaii", "gp"] = "tpe"
     """Optuna's sampler."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the sampler; each trial has a seed of its own made from it."""
     startup_trials: int = Field(4, ge=1)
     """Trials drawn at random before TPE or GP uses what it has seen."""

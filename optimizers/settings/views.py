@@ -13,14 +13,19 @@ View = Callable[[RunConfig], dict[str, Any]]
 MAY_DIFFER = frozenset(
     {
         "out",
+        *("max_calls", "max_tokens", "max_usd"),
         *(f"cost.{key}" for key in ("local_usd_per_hour", "prices", "local_calls_per_second", "trained_tokens_per_second")),
-        *(f"labelling.{key}" for key in ("threads", "max_calls", "max_tokens", "max_usd", "failure_share", "partial")),
+        *(f"labelling.{key}" for key in ("threads", "max_calls", "max_tokens", "max_usd", "failure_share", "partial", "calls_from")),
         *(f"evaluation.{key}" for key in ("threads", "conditions")),
         *(f"training.{key}" for key in ("threads", "save_steps", "device")),
         "screening.measure",
     }
 )
 """Settings that change how a run is done, not what comes out of the parts that stand already."""
+
+
+REACH = frozenset(f"{model}.{key}" for model in ("teacher", "student", "solver", "screening.judge") for key in ("timeout", "api_base"))
+"""How a model is reached; what it says does not hang on it."""
 
 
 def run_settings(config: RunConfig) -> dict[str, Any]:

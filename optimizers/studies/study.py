@@ -21,7 +21,7 @@ import dspy
 import tomli_w
 
 from optimizers.experiments.roles import Roles
-from optimizers.experiments.setup import set_up
+from optimizers.experiments.setup import check_before_payment, set_up
 from optimizers.jobs.folder import free
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.jobs.progress import Progress, no_progress
@@ -87,6 +87,7 @@ class StudyJob:
         self._check_models()
         if config.study.max_usd is not None:
             setup.roles.check_prices("study.max_usd")
+        check_before_payment(config, setup.roles)
         if (self.folder / "config.toml").exists():
             raise ValueError(f"{self.folder} holds a run or an experiment, not a study. Choose another folder: --out {self.folder}-study")
 

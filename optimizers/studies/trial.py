@@ -26,7 +26,7 @@ from optimizers.finetune.train import TrainingStopped, train
 from optimizers.jobs.folder import flat
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.jobs.progress import Progress, no_progress
-from optimizers.labelling.journal import Journal, digest
+from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits, digest
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import configured_task, load_splits
@@ -99,7 +99,8 @@ def frozen_labels(config: RunConfig) -> RunConfig:
 
 def deciding_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that decide a trial's result, by dotted name, without those of the study."""
-    settings = flat(run_settings(config))
+    # Before it could be left out it was 0, and a trial is known by its settings.
+    settings = {"training.seed": 0, **flat(run_settings(config))}
     return {key: value for key, value in settings.items() if key not in MAY_DIFFER and not key.startswith(("evaluation.", "cost."))}
 
 
@@ -204,7 +205,7 @@ class TrialRun:
         training = self.config.training
         save_steps = math.ceil(training.steps_of(rows) / self.config.study.loss_checks)
         base = base_folder(self.roles.configs["student0"].model)
-        return training.model_copy(update={"seed": training.seed or self.config.seed, "save_steps": save_steps, "base": base})
+        return training.seeded(self.config.seed).model_copy(update={"save_steps": save_steps, "base": base})
 
     def _train(self, rows: list[Any], dev: list[Any], spec: Any, target: Path, losses: _LossWatch) -> Artifact:
         def show(step: int, steps: int, loss: float | None) -> None:
@@ -230,9 +231,15 @@ class TrialRun:
         batch = self.config.study.batch
         lines: list[dict[str, Any]] = []
         with contextlib.closing(Journal(self.folder / "calls.jsonl")) as journal:
-            program = self.roles.two_stage(self.task, self.student, "solver", functools.partial(journaled, journal=journal))
+            whole = self.config.job_limits(self.folder / "calls.jsonl", self.labels.parent)
+            limits = Budget(Limits(job=whole), journal) if whole else None
+            wrap = functools.partial(journaled, journal=journal, limits=limits)
+            program = self.roles.two_stage(self.task, self.student, "solver", wrap)
             for start in range(0, len(order), batch):
-                lines += self._asked(program, order[start : start + batch], start, len(order), told)
+                try:
+                    lines += self._asked(program, order[start : start + batch], start, len(order), told)
+                except LimitReached as limit:
+                    raise TrialStopped(str(limit)) from None
                 if start + batch < len(order) and told.watch.should_prune():
                     break
         unload(self.roles.model(self.student).model)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from optimizers.jobs.progress import Progress, ProgressDisplay, end_with_parent, no_progress
 from optimizers.jobs.work import logging_to
+from optimizers.labelling.journal import exceeded
 from optimizers.settings.load import load_config
 from optimizers.settings.run import RunConfig
 from optimizers.studies.search_space import Space
@@ -91,7 +92,8 @@ class Worker:
         usd = sum(trial.user_attrs.get("usd") or 0.0 for trial in self.study.get_trials(deepcopy=False))
         if settings.max_usd is not None and usd >= settings.max_usd:
             return f"study.max_usd={settings.max_usd:g} is spent ({usd:.4f})"
-        return None
+        whole = self.config.job_limits(Path())
+        return exceeded(whole, whole.elsewhere) if whole else None
 
     def _claim(self) -> Trial | None:
         """The next trial, which others see as taken; None if there is none to take now."""
@@ -119,7 +121,7 @@ class Worker:
         config = self.space.apply(trial.params)
         folder = self.folder / "trials" / trial_key(config)
         trial.set_user_attr(FOLDER, str(folder.relative_to(self.folder)))
-        trial.set_user_attr(TRAINING_SEED, config.training.seed or config.seed)
+        trial.set_user_attr(TRAINING_SEED, config.training.seeded(config.seed).seed)
         with Lease(trial, self.config.study.lease_seconds) as lease:
             watch = _TrialWatch(trial, self, lease)
             try:

@@ -134,8 +134,9 @@ def adapter_state(adapter: dspy.Adapter, stage: str) -> str | dict[str, Any]:
     options = _options(adapter, _SAVED[name]) if name else {}
     if name is None or adapter.native_response_types != _SAVED[name]().native_response_types:
         raise ValueError(
-            f"Stage {stage!r} has an adapter that cannot be saved with its program: {type(adapter).__name__}. "
-            f"Expected one of {sorted(_SAVED)} without native_response_types; save the program without it, and pass adapters={{{stage!r}: ...}} again before you load."
+            f"Stage {stage!r} has an adapter that cannot be saved with its program: {type(adapter).__name__}. Expected one of "
+            f"{sorted(_SAVED)} without native_response_types; save the program without it, and pass adapters={{{stage!r}: ...}} again "
+            "before you load."
         )
     return {"name": name, "options": options} if options else name
 

@@ -11,7 +11,7 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -81,7 +81,7 @@ class Prices:
         overrides: Model string -> (dollars per million input tokens, per million output tokens).
     """
 
-    def __init__(self, local_usd_per_hour: float | None = None, overrides: dict[str, tuple[float, float]] | None = None) -> None:
+    def __init__(self, local_usd_per_hour: float | None = None, overrides: Mapping[str, Sequence[float]] | None = None) -> None:
         self.local_usd_per_hour = local_usd_per_hour
         self.overrides = overrides or {}
         self._rates: dict[str, tuple[float, float] | None] = {}
@@ -96,7 +96,8 @@ class Prices:
     def rates(self, model: str) -> tuple[float, float] | None:
         """Dollars per million input and output tokens of an API model; None if LiteLLM's table does not list it."""
         if model in self.overrides:
-            return self.overrides[model]
+            tokens_in, tokens_out = self.overrides[model]
+            return tokens_in, tokens_out
         if model not in self._rates:
             self._rates[model] = _litellm_rates(model)
         return self._rates[model]
@@ -200,7 +201,8 @@ def current_ledger() -> Ledger:
 
 def _around(recording: _Recording) -> list[_Recording]:
     """A recording, and those around it that are still under way."""
-    chain, one = [], recording
+    chain: list[_Recording] = []
+    one: _Recording | None = recording
     while one is not None:
         chain.append(one)
         one = one.outer

@@ -236,3 +236,37 @@ def test_impossible_settings_are_refused():
         SingleStage(dspy.Predict(Answer), short=True)
     with pytest.raises(ValueError, match=r"Unknown stage 'answer'.*decompose"):
         TwoStage(adapters={"answer": "line"})
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [dspy.XMLAdapter(), dspy.JSONAdapter(), dspy.ChatAdapter(use_json_adapter_fallback=False), dspy.ChatAdapter(), LineAdapter()],
+    ids=lambda one: type(one).__name__,
+)
+def test_an_adapter_comes_back_with_its_options(tmp_path, adapter):
+    TwoStage(adapters={"solve": adapter}).save(tmp_path / "program.json")
+    again = TwoStage()
+    again.load(tmp_path / "program.json")
+    found = again.adapter_of("solve")
+    assert type(found) is type(adapter) and vars(found) == vars(adapter)
+
+
+class OwnAdapter(dspy.ChatAdapter):
+    """A user's adapter."""
+
+
+@pytest.mark.parametrize("adapter", [OwnAdapter(), dspy.ChatAdapter(native_response_types=[dspy.Image])], ids=("a user's", "with types"))
+def test_an_adapter_that_would_not_come_back_is_refused_when_saved(tmp_path, adapter):
+    with pytest.raises(ValueError, match=r"Stage 'solve' has an adapter that cannot be saved.*Expected one of"):
+        TwoStage(adapters={"solve": adapter}).save(tmp_path / "program.json")
+    (tmp_path / "odd.json").write_text(json.dumps({**TwoStage().dump_state(), "adapters": {"solve": "mine"}}))
+    with pytest.raises(ValueError, match="names the adapter 'mine'; expected one of"):
+        TwoStage().load_state(json.loads((tmp_path / "odd.json").read_text()))
+
+
+def test_an_lm_that_waits_is_saved_as_one_of_dspy(tmp_path):
+    program = TwoStage()
+    program.set_lm(lm("openai/gpt-4.1-mini", api_key="sk-very-secret"))
+    program.save(tmp_path / "program.json")
+    TwoStage().load(tmp_path / "program.json")
+    assert "sk-very-secret" not in (tmp_path / "program.json").read_text()

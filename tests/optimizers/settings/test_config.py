@@ -1,5 +1,7 @@
 """Recipes, files, dotted overrides, and the messages for what cannot work."""
 
+import tomllib
+
 import pytest
 
 from optimizers.cli import parse_settings
@@ -103,3 +105,32 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ValueError, match="holds no run"):
         open_folder(RunConfig(out=str(tmp_path)))
+
+
+def test_options_of_a_model_and_prices_come_from_the_command_line_and_stand_in_the_toml():
+    given = {
+        "teacher": "openai/m-4.1",
+        "teacher.options.min_p": "0.05",
+        "teacher.options.num_retries": "5",
+        "teacher.options.extra_body": '{"top_k": 20}',
+        "teacher.options.chat_template_kwargs.enable_thinking": "false",
+        "cost.prices.openai/m-4.1": "0.4,1.6",
+    }
+    config = load_config(None, given)
+    options = {"min_p": 0.05, "num_retries": 5, "extra_body": {"top_k": 20}, "chat_template_kwargs": {"enable_thinking": False}}
+    assert config.teacher.lm_options() == options
+    assert config.cost.prices == {"openai/m-4.1": [0.4, 1.6]}
+    assert RunConfig.model_validate(tomllib.loads(config.to_toml())) == config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("teacher.options.temperature", "0.5", "'temperature' has a setting of its own"),
+        ("teacher.options.api_key", "k", "keys come from the environment"),
+        ("cost.prices.openai/m", "0.4", "at least 2"),
+    ],
+)
+def test_options_that_are_not_for_the_configuration_are_refused(key, value, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(None, {key: value})

@@ -31,7 +31,7 @@ def ask_once(question: str, context: str = "", decomposer: str = "embedded/teach
         raise ValueError("The question is empty; give one as the first argument.")
     decomposer, solver = _model(decomposer), _model(solver)
     check_keys({"--decomposer": ModelConfig(model=decomposer), "--solver": ModelConfig(model=solver)})
-    program = TwoStage(max_subquestions=max_subquestions or TRAINED)
+    program = TwoStage(max_subquestions=TRAINED if max_subquestions is None else max_subquestions)
     program.decompose.set_lm(lm(decomposer))
     program.solve.set_lm(lm(solver))
     return program(question=question, context=context)

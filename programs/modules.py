@@ -218,8 +218,9 @@ class TwoStage(Staged):
     @property
     def max_subquestions(self) -> int | None:
         """The limit that the decomposer is told, with its present LM."""
-        if self._max_subquestions != TRAINED:
-            return self._max_subquestions
+        given = vars(self)["max_subquestions"]
+        if given != TRAINED:
+            return given
         trained = self._trained()
         limit = trained.max_subquestions if trained else UNTOLD
         return DEFAULT_LIMIT if isinstance(limit, str) else limit
@@ -230,19 +231,20 @@ class TwoStage(Staged):
             raise ValueError(
                 f"max_subquestions={limit!r} must be at least 1, None for no limit, or {TRAINED!r}; for no decomposition use SingleStage."
             )
-        self._max_subquestions: Any = limit
+        vars(self)["max_subquestions"] = limit
 
     @property
     def decomposer_sees_context(self) -> bool:
         """Whether the decomposer is given the passage, with its present LM."""
-        if self._sees_context is not None:
-            return self._sees_context
+        given = vars(self)["decomposer_sees_context"]
+        if given is not None:
+            return given
         trained = self._trained()
         return trained is None or trained.sees_context is not False
 
     @decomposer_sees_context.setter
     def decomposer_sees_context(self, sees: bool | None) -> None:
-        self._sees_context = sees
+        vars(self)["decomposer_sees_context"] = sees
 
     def _trained(self) -> TrainedPrompt | None:
         return trained_to_decompose(module_lm(self.decompose))

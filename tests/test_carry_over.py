@@ -71,8 +71,8 @@ def test_an_arm_of_a_file_and_one_that_changed_its_settings(tmp_path):
     Study(config(tmp_path), arms, [0, 1])
     with pytest.raises(ValueError, match="has an arm 'slow' of other settings"):
         Study(config(tmp_path), [Arm("plain"), Arm("slow", {"training": {"epochs": 9}})], [0])
-    with pytest.raises(ValueError, match=r"data\.train"):
-        Study(config(tmp_path, **{"experiment.data.people.train": 7}), arms, [0])
+    with pytest.raises(ValueError, match=r"teacher\.max_tokens"):
+        Study(config(tmp_path, **{"teacher.max_tokens": 7}), arms, [0])
     file.write_text("[arms.slow]\nepochs = 8\n")
     with pytest.raises(ValueError, match="must hold tables of settings"):
         read_arms(file)

@@ -11,7 +11,7 @@ from optimizers.experiments.earlier import calls_on_file, journals_of, set_resul
 from optimizers.jobs.folder import Apart, JobFolder, flat, free
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.settings.run import RunConfig
-from optimizers.settings.views import MAY_DIFFER, REACH, experiment_settings, filled_in, run_settings
+from optimizers.settings.views import MAY_DIFFER, REACH, as_now, experiment_settings, filled_in, run_settings
 from programs.compiled.state import CompiledPrompts
 
 _GRID = {
@@ -66,7 +66,7 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
     source = Path(config.labelling.calls_from) if config.labelling.calls_from else None
     journals = journals_of(source) if source else []
     if there is not None:
-        _redo(folder.folder, _differences(_as_now(fill_in(there), now), now, may_differ, apart))
+        _redo(folder.folder, _differences(as_now(fill_in(there), now), now, may_differ, apart))
     folder.open(now, may_differ, fill_in, lambda key, both: True)
     if source:
         take_over_calls(journals, source, folder.folder)
@@ -93,14 +93,6 @@ def refuse_nothing_done(config: RunConfig) -> None:
 
 def _is_redone(key: str) -> bool:
     return not key.startswith(_OTHER_CALLS)
-
-
-def _as_now(there: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Earlier settings; those before training.seed could be left out wrote 0 for the run's own."""
-    training = there.get("training", {})
-    if training.get("seed") == 0 and "seed" not in now["training"]:
-        return {**there, "training": {key: value for key, value in training.items() if key != "seed"}}
-    return there
 
 
 def _differences(there: dict[str, Any], now: dict[str, Any], may_differ: Collection[str], apart: Apart) -> dict[str, tuple[Any, Any]]:

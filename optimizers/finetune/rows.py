@@ -112,7 +112,7 @@ class RowMaker:
 
     def _messages(self, name: str, inputs: dict[str, Any], outputs: Mapping[str, Any]) -> list[dict[str, str]]:
         predictor = self.targets[name]
-        return chat(adapter_by_name(self.adapter), predictor.signature, predictor.demos, inputs, outputs)
+        return chat(adapter_by_name(self.adapter), predictor.signature, predictor.demos, inputs, outputs, partial=self.rewrite is not None)
 
     def _drawn(self, rows: list[Row]) -> list[Row]:
         """`max_rows` of the rows, in their order; fewer rows of the same seed are a part of more."""

@@ -93,14 +93,25 @@ def _fits(teacher: Any, student: Any) -> bool:
 
 
 def chat(
-    adapter: dspy.Adapter, signature: type[dspy.Signature], demos: list[Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    adapter: dspy.Adapter,
+    signature: type[dspy.Signature],
+    demos: list[Any],
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    *,
+    partial: bool = False,
 ) -> list[dict[str, str]]:
     """A row's messages: what the student is asked, and the reply that it learns to write.
+
+    With `partial`, fields may be missing and are left out of the reply: a rewritten target can be the answer alone.
 
     Raises:
         RowError: An output is missing or of another type, the reply would not be read as what it stands for, or it is not all text.
     """
-    fields = {name: _declared(name, info.annotation, outputs) for name, info in signature.output_fields.items()}
+    left_out = signature.output_fields.keys() - outputs.keys() if partial else set()
+    fields = {
+        name: None if name in left_out else _declared(name, info.annotation, outputs) for name, info in signature.output_fields.items()
+    }
     shown = signature
     if not isinstance(adapter, LineAdapter):
         # An optional field is left out of the reply: "None" would be read as that word.
@@ -114,7 +125,8 @@ def chat(
         raise RowError(f"{type(error).__name__}: {error}") from error
     if not all(isinstance(message["content"], str) for message in asked):
         raise RowError("its prompt is not all text")
-    _check_reading(adapter, signature, fields, reply)
+    if not left_out:
+        _check_reading(adapter, signature, fields, reply)
     return [*asked, {"role": "assistant", "content": reply}]
 
 

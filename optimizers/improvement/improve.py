@@ -18,7 +18,7 @@ from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import LimitReached
 from optimizers.reports.improvement import write_report
 from optimizers.settings.run import RunConfig
-from optimizers.settings.views import filled_in, improve_settings
+from optimizers.settings.views import as_now, filled_in, improve_settings
 from programs.lms.engine import unload_all
 from programs.lms.ledger import Ledger
 from programs.modules import TwoStage
@@ -53,7 +53,8 @@ def _work(job: ImproveJob) -> None:
     rows = distillation.ready(job.name).rows["decompose"]
     job.keep_out(rows)
     settings = {**improve_settings(job.config), "round0": job.roles.model(job.name).model}
-    job.rounds.check(settings, ROUNDS_MAY_DIFFER, filled_in(improve_settings))
+    fill_in = filled_in(improve_settings)
+    job.rounds.check(settings, ROUNDS_MAY_DIFFER, lambda there: as_now(fill_in(there), settings))
     job.rounds.write(settings)
     optimizer = _optimizer(job, rows)
     learned: Learned = optimizer.compile(_student(job), trainset=job.splits["train"], valset=job.splits["dev"]).learned

@@ -20,7 +20,7 @@ from optimizers.jobs.progress import Progress, no_progress
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import load_splits, refuse_overlap, refuse_shown, task_options
 from optimizers.settings.task import DataConfig, TaskConfig
-from optimizers.settings.views import MAY_DIFFER, REACH, filled_in, improve_settings
+from optimizers.settings.views import MAY_DIFFER, REACH, as_now, filled_in, improve_settings
 from programs.lms.ledger import Prices
 from programs.tasks.base import Task
 from programs.tasks.registry import load_task
@@ -53,7 +53,8 @@ class ImproveJob:
         self._load()
         check_hidden(self.settings, self.splits["train"])
         self.rounds = JobFolder(self.folder, "rounds", "rounds/config.toml", "--improve.out")
-        self.rounds.check(improve_settings(config), ROUNDS_MAY_DIFFER | {"round0"}, filled_in(improve_settings))
+        now, fill_in = improve_settings(config), filled_in(improve_settings)
+        self.rounds.check(now, ROUNDS_MAY_DIFFER | {"round0"}, lambda there: as_now(fill_in(there), now))
         if self.settings.max_usd is not None:
             self.roles.check_prices("improve.max_usd")
         check_before_payment(config, self.roles)

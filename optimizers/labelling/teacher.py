@@ -177,7 +177,9 @@ def _typed(predictor: dspy.Predict) -> Iterator[Any]:
 
 def _settings_of(module: dspy.Module) -> dict[str, Any]:
     settings: dict[str, Any] = {}
-    for name, value in vars(module).items():
+    for name in vars(module):
+        # What a setting comes to, where the program settles it by its model.
+        value = getattr(module, name)
         # `stage` of a Predict is drawn at random, and what changes while a module works says nothing about it.
         if name in ("stage", "history", "callbacks", "traces", "train"):
             continue

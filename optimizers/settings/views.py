@@ -59,3 +59,11 @@ def filled_in(view: View) -> Callable[[dict[str, Any]], dict[str, Any]]:
         return {**stands, **view(config)}
 
     return fill_in
+
+
+def as_now(there: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Earlier settings; those before training.seed could be left out wrote 0 for the run's own."""
+    training = there.get("training", {})
+    if training.get("seed") == 0 and "seed" not in now["training"]:
+        return {**there, "training": {key: value for key, value in training.items() if key != "seed"}}
+    return there

@@ -63,8 +63,8 @@ class Usage:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The totals by name, for JSON."""
-        return dict(vars(self))
+        """The totals by name, for JSON; `estimated` only where something was."""
+        return {name: value for name, value in vars(self).items() if name != "estimated" or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Usage:

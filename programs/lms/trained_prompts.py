@@ -108,7 +108,11 @@ def trained_to_decompose(model: dspy.LM | None) -> TrainedPrompt | None:
     """The form in which an LM was trained to decompose; None for one that nobody here trained for it."""
     if model is None or not is_local(model.model):
         return None
-    return _decompose_prompt(model.model) if "@" in model.model else _decompose_prompt.__wrapped__(model.model)
+    try:
+        return _decompose_prompt(model.model) if "@" in model.model else _decompose_prompt.__wrapped__(model.model)
+    except ValueError:
+        # Whoever asks a model that is not there hears why from the call.
+        return None
 
 
 def plain_prompt(prompts: Mapping[str, TrainedPrompt]) -> TrainedPrompt | None:

@@ -443,7 +443,7 @@ def config(tmp_path, **overrides):
     ("overrides", "message"),
     [
         ({"improve.method": "ppo"}, r"improve.method='ppo'.*'expert', 'dpo' or 'grpo'"),
-        ({"improve.rewards": "gain"}, "Unknown setting 'improve.rewards'; did you mean 'improve.reward'"),
+        ({"improve.rewards": "gain"}, "Unknown setting 'improve.rewards'; did you mean --improve.reward"),
         ({"improve.task": "gsm9k"}, "Unknown task 'gsm9k'"),
         ({"student": "embedded/giant"}, "embedded/giant"),
         ({"improve.max_usd": "1"}, "improve.max_usd needs a price for student0 embedded/base: set cost.local_usd_per_hour"),

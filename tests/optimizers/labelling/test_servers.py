@@ -129,7 +129,7 @@ def test_lines_of_answers_say_what_was_cut_off_or_not_read(tmp_path, program):
     assert [line["cut_off"] for line in found] == [False, True, False]
     assert [line["state"] for line in found] == (["ok"] * 3 if two else ["ok", "cut_off", "unparseable"])
     summary = summarise(found)
-    assert summary["cut_off"] == 1 and bool(summary["states"]) == two
+    assert summary["counts"]["cut_off"] == 1 and bool(summary["states"]) == two
 
 
 THOUGHT = "<think>Is it Ann? Or Bob?</think>\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from pathlib import Path
 
 import pytest
 import test_experiment_report as an_experiment
@@ -76,7 +77,7 @@ def reports_of(rng):
     found = others.improved()
     found["tests"]["test"]["comparison"] = a_result(rng, a="round 1", b="round 0")
     yield improvement.sections(found)
-    yield study.sections(others.studied(0.5, 0.75, against_recipe={"recipe": 0, **a_result(rng)}))
+    yield study.sections(others.studied(0.5, 0.75, against_recipe={"recipe": 0, **a_result(rng)}), Path("study"))
     made = others.compiled()
     made["dev"]["comparison"] = a_result(rng)
     yield compilation.sections(made)

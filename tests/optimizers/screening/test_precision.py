@@ -139,10 +139,10 @@ def test_a_run_screens_by_the_policy_of_the_section_and_measures_it(settings, sc
     assert len(scripted_teacher.prompts) == 4 * (2 + 3 + 3)
 
 
-def test_a_folder_of_another_policy_is_refused_and_measuring_more_is_not(settings, tmp_path):
+def test_a_folder_of_another_seed_is_refused_and_measuring_more_is_not(settings, tmp_path):
     open_folder(load_config(None, {**settings, "screening.policy": "judge"}))
     open_folder(load_config(None, {**settings, "screening.policy": "judge", "screening.measure": "agreement"}))
-    with pytest.raises(ValueError, match=r"screening.policy: 'judge' there, 'oracle' now"):
+    with pytest.raises(ValueError, match=r"seed: 0 there, 1 now"):
         open_folder(load_config(None, settings))
     with pytest.raises(ValueError, match=r"screening.share: 0.6 there, 0.9 now"):
         open_folder(load_config(None, {**settings, "screening.policy": "judge", "screening.share": 0.9}))

@@ -97,8 +97,8 @@ def test_a_folder_of_another_configuration_is_refused_with_the_difference(tmp_pa
     out = str(tmp_path / "run")
     open_folder(RunConfig(out=out))
     open_folder(load_config(None, {"out": out, "labelling.threads": "3"}))
-    with pytest.raises(ValueError, match=r"data.train: 200 there, 300 now\n.*--out .*run-2"):
-        open_folder(load_config(None, {"out": out, "data.train": "300"}))
+    with pytest.raises(ValueError, match=r"seed: 0 there, 1 now\n(.|\n)*--out .*run-2"):
+        open_folder(load_config(None, {"out": out, "seed": "1"}))
 
 
 def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
@@ -128,7 +128,7 @@ def test_options_of_a_model_and_prices_come_from_the_command_line_and_stand_in_t
     [
         ("teacher.options.temperature", "0.5", "'temperature' has a setting of its own"),
         ("teacher.options.api_key", "k", "keys come from the environment"),
-        ("cost.prices.openai/m", "0.4", "at least 2"),
+        ("cost.prices.openai/m", "0.4", "at least"),
     ],
 )
 def test_options_that_are_not_for_the_configuration_are_refused(key, value, message):

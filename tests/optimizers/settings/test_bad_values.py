@@ -1,6 +1,8 @@
 """A value that cannot be is refused when the configuration is loaded or the job is set up, and nobody is asked anything."""
 
 import json
+import tarfile
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -51,7 +53,7 @@ def given(name, value):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_no_number_is_negative_infinite_none_or_a_word(name):
-    for value in ("-2", "nan", "inf", "-inf", "nosuch", "", "1e300", *([] if name in {*ZERO} else ["0"])):
+    for value in ("-2", "nan", "inf", "-inf", "nosuch", "1e300", *([] if name in ZERO else ["0"]), *([] if name.endswith("_seeds") else [""])):
         with pytest.raises(ValueError, match=name.rpartition(".")[2]):
             load_config(None, given(name, value))
 
@@ -102,7 +104,9 @@ def test_values_in_lists_and_tables_are_looked_at_too(name, value, message):
 
 @pytest.fixture
 def place(tmp_path, home, monkeypatch):
-    """A folder with questions, and a key for the server on loopback."""
+    """A folder with questions and a student of a few thousand weights, and a key for the server on loopback."""
+    with tarfile.open(Path(__file__).parents[2] / "recorded" / "folders.tar.xz") as archive:
+        archive.extractall(tmp_path, [one for one in archive.getmembers() if one.name.split("/")[0] == "tiny"], filter="data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     rows = [{"question": f"Where does number {n} live?", "answer": "Rome"} for n in range(60)]
@@ -161,7 +165,7 @@ JUDGED = {"screening.policy": "judge", "screening.judge": "openai/judge"}
     ],
 )
 def test_a_job_that_cannot_work_asks_nobody(place, job, settings, message):
-    asked = {"task": "jsonl", "task.path": "questions.jsonl", "data.train": 12, "data.test": 4, "teacher": "openai/scripted"}
+    asked = {"task": "jsonl", "task.path": "questions.jsonl", "data.train": 12, "data.test": 4, "teacher": "openai/scripted", "student": "local/tiny"}
     asked |= {"improve.data.dev": 4, "compile.train": 4, "compile.validation": 4, "compile.dev": 4, "out": "out", "teacher.adapter": "line"}
     if job == "study":
         asked |= {"data.dev": 4, "study.space": {"training.learning_rate": {"low": 1e-4, "high": 1e-2}}}

@@ -1,13 +1,14 @@
 """A changed setting in the folder of a run: what it decides is done again, nothing is paid for twice, and no old result stays."""
 
 import json
+import re
 import sys
 import tarfile
-import threading
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from loopback import chat, serving
+from scripted import two_stage_rule
 from typer.testing import CliRunner
 
 from optimizers.cli import app
@@ -18,7 +19,7 @@ from programs.lms.artifacts import open_artifact
 
 RECORDED = Path(__file__).parent / "recorded"
 sys.path.insert(0, str(RECORDED))
-from record import JOBS, PORT, Teacher  # noqa: E402 - beside the archive that it made
+from record import JOBS  # noqa: E402 - beside the archive that it made
 
 QUICK = ["--training.max_steps", "2"]
 """Another number of steps than the recorded folder's, as every test trains again."""
@@ -36,28 +37,45 @@ def here(tmp_path, home, monkeypatch):
     engine.unload_all()
 
 
-class Counting(Teacher):
-    """The scripted teacher of the recorded folders, which counts its calls."""
+class Server:
+    """The scripted teacher of the recorded folders at another address, and every prompt that it was sent."""
 
-    asked = 0
+    def __init__(self, address, bodies):
+        self.at, self.bodies = ["--teacher.api_base", address], bodies
 
-    def do_POST(self):
-        Counting.asked += 1
-        super().do_POST()
+    @property
+    def prompts(self):
+        return [body["messages"][-1]["content"] for body in self.bodies]
+
+    @property
+    def asked(self):
+        return len(self.bodies)
+
+    def numbers(self):
+        """Of the questions that were asked; the recorded ones are `Where does number N live?`."""
+        return {int(number) for prompt in self.prompts for number in re.findall(r"Where does number (\d+) live", prompt)}
+
+
+_serving = []
 
 
 @pytest.fixture
 def server():
-    """The teacher, answering and counting."""
-    Counting.asked = 0
-    made = ThreadingHTTPServer(("127.0.0.1", PORT), Counting)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield Counting
-    made.shutdown()
-    made.server_close()
+    """The teacher, answering and counting; a job asks there and not where the folder was recorded."""
+    with serving(lambda body: chat(two_stage_rule(body["messages"][-1]["content"]))) as (address, bodies):
+        _serving.append(Server(address, bodies))
+        yield _serving[-1]
+        _serving.clear()
+
+
+def labelled(folder):
+    """Numbers of the questions that have labels in a folder."""
+    texts = {json.loads(line)["question"] for path in Path(folder).rglob("rows.jsonl") for line in path.open()}
+    return {int(number) for text in texts for number in re.findall(r"number (\d+)", text)}
 
 
 def go(kind, *further, out=None, words=None):
+    further = [*(_serving[-1].at if _serving else []), *further]
     result = CliRunner().invoke(app, [*(words or JOBS[kind]), *further, "--out", str(out or kind)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return read_json(Path(out or kind) / "metrics.json")
@@ -73,7 +91,8 @@ def teachers(folder):
 
 
 @pytest.mark.parametrize("kind", ["run", "experiment"])
-def test_another_training_is_done_in_the_same_folder_without_a_call(here, kind, caplog):
+def test_another_training_is_done_in_the_same_folder_without_a_call(here, server, kind, caplog):
+    labels = labelled(kind)
     before = {path: open_artifact(path.parent).model_string for path in Path(kind).glob("student*/**/manifest.json")}
     calls = teachers(kind)
     found = go(kind, *QUICK)
@@ -85,33 +104,50 @@ def test_another_training_is_done_in_the_same_folder_without_a_call(here, kind, 
     assert kept == set(before.values())
     assert list(Path(kind).glob("earlier/results*/metrics.json"))
     assert found["conditions"] if kind == "run" else found["cells"]
-    assert teachers(kind) >= calls
+    # Of the teacher's work nothing is paid again; what the new students write is new to the solver.
+    assert labels and not server.numbers() & labels and teachers(kind) == calls + server.asked
+    assert all(record["failed"] == 0 for record in (found["conditions"].values() if kind == "run" else found["cells"]))
+    asked = server.asked
+    go(kind, *QUICK)
+    assert server.asked == asked
 
 
-def test_back_to_the_first_settings_trains_nothing(here, monkeypatch):
+def test_back_to_the_first_settings_trains_nothing(here, server, monkeypatch):
     first = open_artifact("run/student/S_D-R").model_string
     go("run", *QUICK)
     other = open_artifact("run/student/S_D-R").model_string
     monkeypatch.setattr("optimizers.finetune.train._run", lambda *_: pytest.fail("trained again"))
+    asked = server.asked
     found = go("run")
+    assert server.asked == asked, "all was asked before"
     assert first == open_artifact("run/student/S_D-R").model_string != other
     assert found["students"]["S_D-R"]["model"] == first
     go("run", *QUICK)
-    assert open_artifact("run/student/S_D-R").model_string == other
+    assert open_artifact("run/student/S_D-R").model_string == other and server.asked == asked
 
 
 @pytest.mark.parametrize("setting", [
-    ["--screening.min_rows", "3"], ["--teacher.timeout", "7"], ["--teacher.api_base", "http://127.0.0.1:9/v1"], ["--max_usd", "9"],
+    ["--screening.min_rows", "3"], ["--screening.min_rows", "1"], ["--teacher.timeout", "7"], ["--teacher.api_base", "http://127.0.0.1:9/v1"], ["--max_usd", "9"],
     ["--labelling.max_tokens", "99999"], ["--data.test", "3"], ["--training.threads", "2"],
 ])  # fmt: skip
-def test_settings_that_ask_nothing_new_work_in_place(here, setting, monkeypatch):
+def test_settings_that_ask_nothing_new_work_in_place(here, server, setting, monkeypatch):
     monkeypatch.setattr("optimizers.finetune.train._run", lambda *_: pytest.fail("trained again"))
     if setting[0] == "--max_usd":
         setting = ["--max_tokens", "99999"]
     before = paid("run")
     found = go("run", *setting)
-    assert paid("run") == before
+    assert server.asked == 0 and paid("run") == before
     assert found["conditions"]["S_D-R+teacher"]["n"] == (3 if "--data.test" in setting else 4)
+
+
+def test_more_test_questions_ask_for_those_alone(here, server, monkeypatch):
+    monkeypatch.setattr("optimizers.finetune.train._run", lambda *_: pytest.fail("trained again"))
+    before = {line["question"] for line in read_lines(Path("run/predictions/single-stage.jsonl"))}
+    found = go("run", "--data.test", "6")
+    lines = list(read_lines(Path("run/predictions/single-stage.jsonl")))
+    new = {int(re.findall(r"\d+", line["question"])[0]) for line in lines if line["question"] not in before}
+    assert len(before) == 4 and len(new) == 2 and server.numbers() == new
+    assert all(condition["n"] == 6 and condition["failed"] == 0 for condition in found["conditions"].values())
 
 
 def test_more_questions_ask_for_those_alone(here, server):

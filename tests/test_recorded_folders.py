@@ -85,7 +85,7 @@ def test_what_is_missing_is_made_from_the_calls_on_file(here, kind, pattern):
 
 @pytest.mark.parametrize(("kind", "setting", "said"), [
     ("run", ["--seed", "1"], "seed: 0 there, 1 now"),
-    ("experiment", ["--training.learning_rate", "0.5"], "training.learning_rate: 0.01 there, 0.5 now"),
+    ("experiment", ["--teacher.temperature", "0.5"], "teacher.temperature: None there, 0.5 now"),
     ("improve", ["--improve.temperature", "0.5"], "improve.temperature: 0.8 there, 0.5 now"),
     ("compile", ["--compile.train", "5"], "compile.train: 4 there, 5 now"),
     ("study", ["--training.batch_size", "2"], "training.batch_size"),

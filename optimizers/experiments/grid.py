@@ -84,6 +84,7 @@ class Grid:
         self.test = experiment.test or self.train
         self.tasks = {name: self._task(name) for name in dict.fromkeys([*self.train, *self.test])}
         self._keep_out_leaks()
+        self._parsed(experiment.variant_conditions)
         self.variants = variants(config)
         for variant in self.variants:
             self.conditions_of(variant)

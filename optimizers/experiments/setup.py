@@ -60,10 +60,14 @@ def check_before_payment(config: RunConfig, roles: Roles) -> None:
         ValueError: A limit in dollars on a model without a price, a device that this machine does not have, or names of modules
             that the student does not have.
     """
+    prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
     if config.max_usd is not None:
-        prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
         for role, model in {**roles.configs, "screening.judge": config.screening.judge or config.teacher}.items():
             prices.check(f"max_usd={config.max_usd:g}", model.model, f"{role} ")
+    if config.labelling.max_usd is not None:
+        asked = {"teacher": config.teacher, **({"screening.judge": config.screening.judge} if config.screening.judge else {})}
+        for role, model in asked.items():
+            prices.check(f"labelling.max_usd={config.labelling.max_usd:g}", model.model, f"{role} ")
     if config.training.device != "auto":
         device_and_dtype(config.training.device)
     check_lora_targets(config.training, roles.configs["student0"].model)

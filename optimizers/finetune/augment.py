@@ -35,7 +35,7 @@ class AugmentSpec(BaseModel):
     none."""
     compose_hops: int = Field(1, ge=1)
     """How many steps a composed chain is longer than the one it is made from, at most."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the draw of names and pairs."""
 
     @property

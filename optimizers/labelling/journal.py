@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from optimizers.jobs.jsonlines import Lines, read_lines
-from programs.lms.ledger import Usage
+from programs.lms.ledger import Prices, Usage, current_ledger
 
 JOURNALS = ("traces.jsonl", "calls.jsonl", "solver_calls.jsonl")
 """Names of the files in which jobs keep their calls."""
@@ -133,23 +133,28 @@ def paid_beside(folders: Collection[Path], own: Path) -> Usage:
     """What the calls in all journals below some folders cost, but for those in the file `own`."""
     found = {path.resolve() for folder in folders for path in folder.rglob("*.jsonl") if path.name in JOURNALS}
     stats = [(path, path.stat()) for path in sorted(found - {own.resolve()})]
-    return sum((_paid_in(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats), Usage())
+    prices = current_ledger().prices
+    return sum((_paid_in(path, stat.st_size, stat.st_mtime_ns, prices) for path, stat in stats), Usage())
 
 
 @functools.lru_cache(maxsize=1024)
-def _paid_in(path: Path, size: int, changed: int) -> Usage:
+def _paid_in(path: Path, size: int, changed: int, prices: Prices) -> Usage:
     """What a file's calls cost; read without its lock, as it may be open in this very job."""
-    return sum(map(_cost, read_lines(path)), Usage())
+    return sum((_cost(record, prices) for record in read_lines(path)), Usage())
 
 
-def _cost(record: Mapping[str, Any]) -> Usage:
+def _cost(record: Mapping[str, Any], prices: Prices | None = None) -> Usage:
     if "paid_in" in record:
         return Usage()
     failed, cached = int("error" in record), int(bool(record.get("cached")))
     if failed or cached:
         return Usage(1, cached, failed, seconds=record["seconds"])
     tokens, estimated = (record.get("input_tokens") or 0, record.get("output_tokens") or 0), int(bool(record.get("estimated")))
-    return Usage(1, 0, 0, *tokens, record["seconds"], record.get("usd"), estimated)
+    usd = record.get("usd")
+    if usd is None:
+        # The price may have been set after the call was made; else a limit in dollars could not be kept in this folder.
+        usd = (prices or current_ledger().prices).set_usd(record.get("model") or "", *tokens, record["seconds"])
+    return Usage(1, 0, 0, *tokens, record["seconds"], usd, estimated)
 
 
 @dataclass(frozen=True)
@@ -241,6 +246,10 @@ def exceeded(limits: Limits, paid: Usage, under_way: int = 0) -> str | None:
         return f"limit of {limits.calls} calls reached"
     if limits.tokens is not None and paid.input_tokens + paid.output_tokens >= limits.tokens:
         return f"limit of {limits.tokens} tokens reached"
+    if limits.usd is not None and paid.usd is None:
+        # What they cost is unknown, and no limit at all would be the worse guess.
+        step = "set cost.prices (cost.local_usd_per_hour for models that run here), or limit calls or tokens"
+        return f"limit of {limits.usd:g} dollars cannot be kept, as calls on file have no price: {step}"
     if limits.usd is not None and paid.usd is not None and paid.usd >= limits.usd:
         return f"limit of {limits.usd:g} dollars reached"
     return None

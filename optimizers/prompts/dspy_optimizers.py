@@ -21,6 +21,14 @@ _GIVEN = {"self", "metric", "student", "teacher", "trainset", "valset", "seed", 
           "instruction_proposer", "code_proposer", "track_stats", "restrict"}  # fmt: skip
 """Parameters that are no settings: `compile_prompts` fills them, or nobody should."""
 
+_AUTO = {"light": 6, "medium": 12, "heavy": 18}
+"""DSPy's sizes by name, and the candidates of each."""
+
+_LEAST = {"breadth": 2} | dict.fromkeys(
+    ("k", "depth", "bsize", "max_steps", "max_rounds", "num_candidates", "num_trials", "num_candidate_programs", "minibatch_size",
+     "max_metric_calls", "max_full_evals", "reflection_minibatch_size"), 1)  # fmt: skip
+"""Numbers that an optimizer cannot do without; all others may be 0."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -96,8 +104,24 @@ class PromptOptimizer:
             raise ValueError(
                 f"{self.cls.__name__} has no setting {unknown[0]!r} in [compile.settings]; expected some of {sorted(self.parameters())}."
             )
+        for name, value in given.items():
+            self._check(name, value)
         replaced = {old for name, value in given.items() if value is not None for old in self.instead.get(name, ())}
         return {**{name: value for name, value in self.defaults.items() if name not in replaced}, **given}
+
+    def _check(self, name: str, value: Any) -> None:
+        """Refuse a value that DSPy would stumble over when the uncompiled program's score is paid."""
+        functions: tuple[Any, ...] = (getattr(self.cls, "compile"), self.cls)  # noqa: B009 - of whatever class it is
+        known = {key: one.default for function in functions for key, one in inspect.signature(function).parameters.items()}
+        usual, least = self.defaults.get(name, known.get(name)), _LEAST.get(name, 0)
+        kinds: tuple[type, ...] = (bool,) if isinstance(usual, bool) else (int, float)
+        numeric = isinstance(usual, int | float) or name in _LEAST or name == "metric_threshold"
+        right = type(value) in kinds and (isinstance(value, bool) or least <= value < math.inf) if numeric and value is not None else True
+        if not right:
+            expected = "true or false" if kinds == (bool,) else f"a number from {least}"
+            raise ValueError(f"compile.settings.{name}={value!r} cannot be: {self.cls.__name__} takes {expected}.")
+        if name == "auto" and value not in (None, *_AUTO):
+            raise ValueError(f"compile.settings.auto={value!r} is unknown; expected one of {list(_AUTO)}, or none.")
 
     def run(self, job: Job) -> dspy.Module:
         """Compile `job.student`, and return what DSPy's optimizer returns."""
@@ -179,7 +203,7 @@ def _gepa_calls(s: Mapping[str, Any], train: int, validation: int, stages: int) 
         return int(s["max_metric_calls"]) + validation + 2 * int(s["reflection_minibatch_size"])
     if s.get("max_full_evals"):
         return int(s["max_full_evals"]) * (train + validation) + validation
-    candidates = {"light": 6, "medium": 12, "heavy": 18}[s["auto"]]
+    candidates = _AUTO[s["auto"]]
     return int(dspy.GEPA.auto_budget(Any, stages, candidates, validation)) + validation
 
 
@@ -187,7 +211,7 @@ def _mipro_sizes(s: Mapping[str, Any], stages: int) -> tuple[int, int]:
     """Candidates of demos and instructions, and trials."""
     if not s.get("auto"):
         return int(s["num_candidates"]), int(s["num_trials"])
-    candidates = {"light": 6, "medium": 12, "heavy": 18}[s["auto"]]
+    candidates = _AUTO[s["auto"]]
     return candidates, int(max(4 * stages * math.log2(candidates), 1.5 * candidates))
 
 

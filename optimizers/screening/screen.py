@@ -56,7 +56,7 @@ def screen(
         score: The task's `score`, called with the example and the teacher's prediction.
         keep: `first` keeps the first sample that the policy keeps, `all` every distinct one, `fewest` the first of those
             with the fewest subquestions (`No decomposition` has none).
-        min_score: What `oracle` calls right, in [0, 1] (default 1.0).
+        min_score: What `oracle` calls right, above 0 and up to 1 (default 1.0).
         usable: Whether a sample can be used at all; those that cannot are `unparseable`.
         asking: For a policy that asks LMs: the teacher, and the folder for the calls.
 
@@ -64,12 +64,12 @@ def screen(
         One decision a sample, in the order of the examples and of the sample numbers.
 
     Raises:
-        ValueError: Unknown policy or `keep`, `min_score` outside 0 to 1, or a policy that asks without `asking`.
+        ValueError: Unknown policy or `keep`, `min_score` not above 0 and up to 1, or a policy that asks without `asking`.
     """
     if keep not in KEEP:
         raise ValueError(f"Unknown keep={keep!r}; expected one of {list(KEEP)}.")
-    if not 0 <= min_score <= 1:
-        raise ValueError(f"min_score={min_score} must be between 0 and 1, as scores are.")
+    if not 0 < min_score <= 1:
+        raise ValueError(f"min_score={min_score} must be above 0 and at most 1: scores are between 0 and 1, and from 0 on all is right.")
     judge = policy_by_name(policy, min_score) if isinstance(policy, str) else policy
     if not getattr(judge, "name", ""):
         raise ValueError(f"The policy class {type(judge).__name__} has no `name`, by which its rows are counted; give it one.")

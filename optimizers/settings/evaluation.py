@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from optimizers.conditions import DEFAULT_CONDITIONS
 from optimizers.settings.section import Names, Section, split_text
 
-PricePair = Annotated[list[float], BeforeValidator(split_text), Field(min_length=2, max_length=2)]
+PricePair = Annotated[list[Annotated[float, Field(ge=0)]], BeforeValidator(split_text), Field(min_length=2, max_length=2)]
 """Dollars per million input tokens, and per million output tokens; also as one text with a comma."""
 
 

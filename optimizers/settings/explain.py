@@ -33,7 +33,7 @@ def _sentence(problem: Mapping[str, Any], section: str) -> str:
     if kind == "missing" and where.endswith(".model"):
         role = where.removesuffix(".model")
         return f"{role} has settings and names no model: add --{role} MODEL."
-    if kind == "too_short":
+    if kind == "too_short" and not given:
         return f"{where} is empty: give at least one, or leave it out for the default."
     if kind in ("model_type", "dict_type") or (kind == "model_attributes_type"):
         return f"{where}={_short(given)} is no value: {where} is a section{_of_section(where)}"

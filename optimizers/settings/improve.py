@@ -65,7 +65,7 @@ class ImproveConfig(LimitedSection):
     reward: Literal["score", "gain", "agreement"] = "score"
     """What a decomposition earns: the solver's `score` with it, the `gain` over the solver's single-stage score, or, without reference
     answers, `agreement`: 1 if it leads to the most frequent answer."""
-    min_reward: float = 1.0
+    min_reward: float = Field(1.0, gt=0, le=1)
     """Reward from which on a decomposition counts as right."""
     min_share: float = Field(0.5, gt=0, le=1)
     """For `agreement`: the share of the answers to a question that must be equal to the most frequent one."""

@@ -34,7 +34,7 @@ class ScreeningConfig(Section):
     measure: Names = []
     """Further policies whose precision and recall are measured by the reference answers. It costs their calls; no student is trained on
     what they keep."""
-    min_score: float = Field(1.0, ge=0, le=1)
+    min_score: float = Field(1.0, gt=0, le=1)
     """Score from which on an answer counts as right; below 1 for tasks that give part marks."""
     keep: Literal["first", "all", "fewest"] = "first"
     """Which of several samples of a question to keep: the `first` right one, `all` distinct right ones, or the right one with the `fewest`
@@ -43,7 +43,7 @@ class ScreeningConfig(Section):
     """Fewer rows than this are not trained on."""
     max_rows: int | None = Field(None, ge=1)
     """How many of the kept rows to train on, drawn at random; all, if not given."""
-    row_seed: int = 0
+    row_seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the draw by `max_rows`."""
     options: dict[str, Annotated[Any, BeforeValidator(read_text)]] = {}
     """Arguments of a policy that another package brings: `--screening.options.NAME VALUE`."""

@@ -93,6 +93,11 @@ class Prices:
         rates = self.rates(model)
         return None if rates is None else (input_tokens * rates[0] + output_tokens * rates[1]) / 1e6
 
+    def set_usd(self, model: str, input_tokens: int, output_tokens: int, seconds: float) -> float | None:
+        """As `usd`, by the prices that were given here alone: None for what only LiteLLM's table could tell."""
+        known = model.startswith(LOCAL_PREFIXES) or model in self.overrides
+        return self.usd(model, input_tokens, output_tokens, seconds) if known else None
+
     def rates(self, model: str) -> tuple[float, float] | None:
         """Dollars per million input and output tokens of an API model; None if LiteLLM's table does not list it."""
         if model in self.overrides:

@@ -106,7 +106,7 @@ def test_samples_may_come_as_a_plain_iterable_and_in_any_order() -> None:
             r"Unknown screening policy 'best'; expected one of \['none', 'oracle', 'self_consistency'",
         ),
         ({"keep": "some"}, r"Unknown keep='some'; expected one of \['first', 'all', 'fewest'\]"),
-        ({"min_score": 2}, "min_score=2 must be between 0 and 1"),
+        ({"min_score": 2}, "min_score=2 must be above 0 and at most 1"),
     ],
 )
 def test_unknown_values_are_named_with_the_valid_ones(options: dict[str, Any], message: str) -> None:

@@ -37,7 +37,7 @@ def test_an_end_during_a_generation_is_an_end(base, how):
     assert "could not be loaded" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("seconds", [0, 0.2, 1, 2, 4])
 @pytest.mark.parametrize("backend", ["transformers", "openvino"])

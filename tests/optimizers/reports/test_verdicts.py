@@ -249,7 +249,7 @@ def a_run_of(rng):
 
 
 def an_experiment_of(rng):
-    scores = {name: extreme_scores(rng) for name in {*an_experiment.OWN, *an_experiment.TRAINED} if rng.random() < 0.8}
+    scores = {name: extreme_scores(rng) for name in [*an_experiment.OWN, *an_experiment.TRAINED] if rng.random() < 0.8}
     cells = []
     for cell in an_experiment.cells():
         own = scores.get(cell["condition"])

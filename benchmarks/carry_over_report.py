@@ -11,7 +11,7 @@ from frame import origin_line, table
 from optimizers.evaluation.several_seeds import crossed_comparison, crossed_mean, crossed_retention
 from optimizers.evaluation.statistics import holm, mean_interval
 from optimizers.jobs.jsonlines import read_json, write_json, write_whole
-from optimizers.reports.blocks import is_number
+from optimizers.reports.blocks import is_number, p_text, points_difference, points_interval
 from optimizers.reports.figures import COLOURS, canvas, legend_below, rows_axis, styled
 
 if TYPE_CHECKING:
@@ -85,7 +85,13 @@ def markdown(found: Mapping[str, Any]) -> str:
     parts = ["# What makes a student carry over", head + "Intervals are 95 %, over questions and seeds.", "", "## What is kept"]
     parts += ["", "Score, and in brackets its share of the teacher's on the same questions, with the interval of the share.", ""]
     parts.append(table(["arm", "seeds", "rows", "steps", *tests], [_teacher_row(found), *_kept_rows(found, cells)]))
-    parts += ["", "## Against the plain recipe", "", "Points, paired by seed and question; p after Holm over this table.", ""]
+    parts += [
+        "",
+        "## Against the plain recipe",
+        "",
+        "Points, paired by seed and question; the interval is that of p, not of p after Holm over this table.",
+        "",
+    ]
     parts.append(table(["arm", *tests], _difference_rows(found, cells)))
     parts += ["", *(f"- not trained: {name}: {reason}" for name, reason in found["skipped"].items())]
     return "\n".join(parts).rstrip() + "\n"
@@ -119,8 +125,8 @@ def _difference(cell: Mapping[str, Any] | None) -> str:
     against = (cell or {}).get("against_plain")
     if not against:
         return "-"
-    low, high = against["ci95"]
-    return f"{100 * against['delta']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}; p {against['p_holm']:.2g})"
+    ps = f"p {p_text(against['p'])}, after Holm {p_text(against['p_holm'])}"
+    return f"{points_difference(against)} ({points_interval(against)}; {ps})"
 
 
 def _percent(value: Any) -> str:

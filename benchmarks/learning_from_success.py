@@ -3,7 +3,7 @@
     python benchmarks/learning_from_success.py --recipe success --seeds 0,1,2 --methods expert,dpo --out runs/success
 
 For each seed one run is distilled (training questions and training by that seed), and each method improves its student
-in a folder of its own. Differences are on the same test questions, paired, and pooled over seeds. `--target longer` or
+in a folder of its own. Differences are on the same test questions, paired, over questions and seeds. `--target longer` or
 `books` improves on questions of another kind, whose test questions are then asked too. Prints tables in markdown, and keeps
 everything in the output folder, so that a stopped benchmark goes on.
 """
@@ -21,6 +21,7 @@ from optimizers import Improvement, improve, load_config
 from optimizers.evaluation.statistics import holm
 from optimizers.jobs.jsonlines import read_lines
 from optimizers.jobs.progress import Progress
+from optimizers.reports.blocks import p_text, percent
 
 TARGETS: dict[str, dict[str, str]] = {"same": {}, "longer": {"schema": "people", "hops": "4"}, "books": {"schema": "books", "hops": "2,3"}}
 SIZES = {
@@ -77,7 +78,7 @@ def _scores(part: Improvement, name: str, number: int) -> Scores:
 
 
 def _comparison(name: str, found: Mapping[str, Mapping[int, Improvement]]) -> str:
-    """The best round of each method against round 0, pooled over seeds; the interval is over questions, not over trainings."""
+    """The best round of each method against round 0, over questions and trainings."""
     title = "the questions improved on" if name == "test" else "the run's own questions"
     head = ["method", "questions", "plain", "improved", "difference, points", "p", "by seed", "p (Holm)", "best rounds"]
     rows, ps = [], []
@@ -88,7 +89,7 @@ def _comparison(name: str, found: Mapping[str, Mapping[int, Improvement]]) -> st
         rows.append([method, *difference_cells(better, plain), "", ", ".join(map(str, best.values()))])
         ps.append(compared(better, plain).p)
     for row, adjusted in zip(rows, holm(ps), strict=True):
-        row[-2] = f"{adjusted:.2g}"
+        row[-2] = p_text(adjusted)
     return f"\n### On {title}\n\n{table(head, rows)}"
 
 
@@ -100,7 +101,7 @@ def _rounds(found: Mapping[str, Mapping[int, Improvement]]) -> str:
             for one in part.table():
                 judged = one.get("right", 0) + one.get("wrong", 0)
                 right = f"{one['right'] / judged:.0%}" if judged else ""
-                shown = [f"{one['dev']:.1%}", f"{one['tokens']:,}", f"{one['seconds']:.0f}", f"{one['training_seconds']:.0f}"]
+                shown = [percent(one["dev"]), f"{one['tokens']:,}", f"{one['seconds']:.0f}", f"{one['training_seconds']:.0f}"]
                 rows.append([method, str(seed), str(one["round"]), right, str(one["new_rows"]), *shown])
     return f"\n### Rounds\n\n{table(head, rows)}"
 

@@ -3,7 +3,7 @@
     python benchmarks/study_best.py runs/pruning/none-0 runs/pruning/none-1 runs/pruning/none-2 --out runs/study_best
 
 Each study's `best.toml` is run, and its recipe (trial 0) is trained and run likewise; both answer the same test questions.
-Pooled over studies, which should differ in their seeds. Writes `study_best.md` into `--out`, beside the recipes' runs; the
+The comparison is over studies, too, which should differ in their seeds. Writes `study_best.md` into `--out`, beside the recipes' runs; the
 best configurations run in their studies' folders. What is on file is not done again.
 """
 

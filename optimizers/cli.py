@@ -173,10 +173,12 @@ def _continuable(job: Callable[[Callable[[str, int, int, str], None]], T]) -> T:
 
 
 def _show(result: Any) -> None:
+    from optimizers.reports.blocks import percent
+
     table = Table("condition", "questions", "accuracy", "95 % interval", "failed", title=str(result.folder))
     for row in result.table():
-        interval = f"{row['low']:.1%} to {row['high']:.1%}"
-        table.add_row(row["condition"], str(row["n"]), f"{row['score']:.1%}", interval, str(row["failed"]))
+        interval = f"{percent(row['low'])} to {percent(row['high'])}"
+        table.add_row(row["condition"], str(row["n"]), percent(row["score"]), interval, str(row["failed"]))
     out.print(table)
     out.print(f"Report: {result.folder / 'report.html'}", soft_wrap=True)
 

@@ -9,7 +9,9 @@ interval speaks of that training alone.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Hashable, Mapping
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from optimizers.evaluation.statistics import RESAMPLES, Comparison, Interval, mean_interval, paired_comparison, retention
@@ -22,13 +24,12 @@ Scores = Mapping[Hashable, Mapping[str, float | None]]
 """Seed -> question id -> score in [0, 1], None or NaN where unscored."""
 
 
-def crossed_mean(scores: Scores, level: float = 0.95, *, seed: int = 0) -> Interval:
+def crossed_mean(scores: Scores, level: float = 0.95) -> Interval:
     """Mean over seeds and the questions that are scored under all of them, with its interval.
 
     Args:
         scores: See `Scores`.
         level: Confidence level in (0, 1).
-        seed: Seed of the bootstrap of questions, see `mean_interval`.
 
     Returns:
         The wider of both intervals on either side; NaNs without a question. `n` counts questions.
@@ -36,7 +37,7 @@ def crossed_mean(scores: Scores, level: float = 0.95, *, seed: int = 0) -> Inter
     matrix, ids = _matrix(scores)
     if matrix.size == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    questions = mean_interval(list(_means(matrix, ids).values()), level, seed=seed)
+    questions = mean_interval(list(_means(matrix, ids).values()), level)
     return _widened(questions, _spread(matrix).margin(level), 0.0, 1.0)
 
 
@@ -80,10 +81,39 @@ def crossed_comparison(a: Scores, b: Scores, level: float = 0.95, *, seed: int =
     both, ids = _matrix({(name, one): scores[one] for name, scores in (("a", a), ("b", b)) for one in seeds})
     mine, other = both[: len(seeds)], both[len(seeds) :]
     questions = paired_comparison(_means(mine, ids), _means(other, ids), level, seed=seed, resamples=resamples)
-    if both.size == 0:
+    return questions if both.size == 0 else _over_seeds(questions, _spread(mine - other), level)
+
+
+def nested_comparison(a: Scores, b: Scores, level: float = 0.95, *, seed: int = 0, resamples: int = RESAMPLES) -> Comparison:
+    """As `crossed_comparison`, where each seed has questions of its own, and so the questions' noise is in that of the seeds.
+
+    Args:
+        a: See `Scores`; only seeds that both have count. A question that several seeds have counts once, by its means.
+        b: Scores to compare with, in the same form.
+        level, seed, resamples: As in `paired_comparison`.
+
+    Returns:
+        As `crossed_comparison`.
+    """
+    seeds = sorted(a.keys() & b.keys(), key=str)
+    pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    deltas, counts = [], []
+    for matrix, ids in (_matrix({"a": a[one], "b": b[one]}) for one in seeds):
+        for key, pair in zip(ids, matrix.T.tolist(), strict=True):
+            pairs[key].append(pair)
+        if ids:
+            deltas.append(float((matrix[0] - matrix[1]).mean()))
+            counts.append(len(ids))
+    mine, other = ({key: fmean(pair[side] for pair in found) for key, found in pairs.items()} for side in (0, 1))
+    questions = paired_comparison(mine, other, level, seed=seed, resamples=resamples)
+    return _over_seeds(questions, _spread_between(deltas, counts), level)
+
+
+def _over_seeds(questions: Comparison, spread: _Spread, level: float) -> Comparison:
+    """`questions`, with the noise of seeds: the larger p, and the wider interval on either side."""
+    if questions.n == 0:
         return questions
-    spread, delta = _spread(mine - other), questions.delta
-    margin = spread.margin(level)
+    delta, margin = questions.delta, spread.margin(level)
     low, high = min(questions.low, delta - margin), max(questions.high, delta + margin)
     return questions._replace(low=max(-1.0, low), high=min(1.0, high), p=max(questions.p, spread.p(delta)))
 
@@ -131,6 +161,16 @@ def _spread(matrix: NDArray[np.float64]) -> _Spread:
     rest = matrix - of_seeds[:, None] - of_questions + matrix.mean()
     noise = float((rest**2).sum()) / ((seeds - 1) * (questions - 1) * seeds * questions)
     return _Spread(variance, max(0.0, float(of_questions.var(ddof=1)) / questions - noise), seeds - 1)
+
+
+def _spread_between(deltas: list[float], counts: list[int]) -> _Spread:
+    """Of means of seeds that have questions of their own, weighted by their numbers."""
+    if len(deltas) < 2:
+        return _Spread(0.0, 0.0, 0)
+    shares = [count / sum(counts) for count in counts]
+    centre = math.fsum(share * delta for share, delta in zip(shares, deltas, strict=True))
+    squares = math.fsum((share * (delta - centre)) ** 2 for share, delta in zip(shares, deltas, strict=True))
+    return _Spread(squares * len(deltas) / (len(deltas) - 1), 0.0, len(deltas) - 1)
 
 
 def _matrix(scores: Scores) -> tuple[NDArray[np.float64], list[str]]:

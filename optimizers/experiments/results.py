@@ -8,6 +8,7 @@ from typing import Any
 from optimizers.evaluation.evaluate import latest
 from optimizers.finetune.job_folder import read_progress
 from optimizers.jobs.jsonlines import read_json, read_lines
+from optimizers.reports.blocks import percent
 
 
 class Run:
@@ -65,7 +66,7 @@ class Run:
 
     def __repr__(self) -> str:
         lines = [
-            f"{r['condition']:<24} {r['score']:6.1%}  [{r['low']:.1%}, {r['high']:.1%}]  n={r['n']}  {_place(r)}".rstrip()
+            f"{r['condition']:<24} {percent(r['score']):>6}  [{percent(r['low'])}, {percent(r['high'])}]  n={r['n']}  {_place(r)}".rstrip()
             for r in self.table()
         ]
         return "\n".join([f"Run({str(self.folder)!r})", *lines])
@@ -85,5 +86,5 @@ def _table_row(name: str, condition: dict[str, Any]) -> dict[str, Any]:
 
 def _cells(row: dict[str, Any], columns: list[str]) -> str:
     values = [row[name] or "" for name in columns]
-    values += [f"{row['score']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}"]
+    values += [percent(row["score"]), f"{percent(row['low'])} to {percent(row['high'])}"]
     return "".join(f"<td>{value}</td>" for value in values)

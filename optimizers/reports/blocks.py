@@ -118,6 +118,11 @@ class Section:
     blocks: list[Block] = field(default_factory=list)
 
 
+LEVEL = 0.05
+"""A p value below it shows a difference."""
+
+_MOST_PLACES = 10
+
 CONTINUE = "The same command again does what is missing."
 
 
@@ -176,27 +181,37 @@ def percent_interval(record: Mapping[str, Any]) -> str:
     return f"{percent(low)} to {percent(high)}" if is_number(low) and is_number(high) else "n/a"
 
 
+def signed_points(points: float) -> str:
+    """Percentage points with their sign and one decimal, or as many as it takes not to round a difference to none."""
+    places = next((places for places in range(1, _MOST_PLACES) if round(points, places)), 1)
+    # Adding 0 takes the sign from a zero.
+    return f"{round(points, places) + 0.0:+.{places}f}"
+
+
 def points_difference(record: Mapping[str, Any]) -> str:
     """`delta` of a comparison of scores, in percentage points."""
-    return f"{100 * record['delta']:+.1f}" if is_number(record.get("delta")) else "n/a"
+    return signed_points(100 * record["delta"]) if is_number(record.get("delta")) else "n/a"
 
 
 def points_interval(record: Mapping[str, Any]) -> str:
     """`ci95` of a difference of scores, in percentage points."""
     low, high = interval_of(record)
-    return f"{100 * low:+.1f} to {100 * high:+.1f}" if is_number(low) and is_number(high) else "n/a"
+    return f"{signed_points(100 * low)} to {signed_points(100 * high)}" if is_number(low) and is_number(high) else "n/a"
 
 
 def p_text(value: Any) -> str:
-    """A p value to four places."""
+    """A p value to four places, or as many as it takes to tell one below `LEVEL` from `LEVEL` itself."""
     if not is_number(value):
         return "n/a"
-    return f"{value:.4f}" if value >= 0.0001 else "<0.0001"
+    if value < 0.0001:
+        return "<0.0001"
+    texts = (f"{value:.{places}f}" for places in range(4, 20))
+    return next(text for text in texts if value >= LEVEL or float(text) < LEVEL)
 
 
 def count_text(value: Any) -> str:
     """A count with thousands set apart."""
-    return f"{value:,.0f}" if is_number(value) else "n/a"
+    return f"{round(value):,}" if is_number(value) else "n/a"
 
 
 def usd_text(value: Any) -> str:

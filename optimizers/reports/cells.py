@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optimizers.conditions import stages_in
-from optimizers.reports.blocks import is_number, number
+from optimizers.reports.blocks import is_number, number, signed_points
 from optimizers.reports.conditions import oriented
 from optimizers.reports.read import RunFiles
 from optimizers.reports.verdicts import difference_words
@@ -121,7 +121,7 @@ def gap(run: RunFiles, a: Cell, b: Cell) -> str:
     if record is not None and is_number(record.get("delta")):
         return difference_words(record)
     first, second = score_of(a), score_of(b)
-    return "no score to compare" if first is None or second is None else f"{100 * (first - second):+.1f} points (not tested)"
+    return "no score to compare" if first is None or second is None else f"{signed_points(100 * (first - second))} points (not tested)"
 
 
 def points(a: Cell | None, b: Cell | None) -> float | None:
@@ -132,7 +132,7 @@ def points(a: Cell | None, b: Cell | None) -> float | None:
 
 def points_text(value: float | None) -> str:
     """A difference in percentage points with its sign."""
-    return "n/a" if value is None else f"{value:+.1f}"
+    return "n/a" if value is None else signed_points(value)
 
 
 def words_of(record: Mapping[str, Any], *keys: str) -> list[str]:

@@ -33,4 +33,5 @@ def oriented(record: Mapping[str, Any], a: str, b: str) -> Mapping[str, Any] | N
         return None
     low, high = interval_of(record)
     bounds = [-high, -low] if is_number(low) and is_number(high) else None
-    return {**record, "a": a, "b": b, "delta": -record["delta"], "ci95": bounds}
+    counts = {"wins": record.get("losses"), "losses": record.get("wins")}
+    return {**record, "a": a, "b": b, "delta": -record["delta"], "ci95": bounds, **counts}

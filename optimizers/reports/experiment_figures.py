@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optimizers.reports.blocks import is_number
+from optimizers.reports.blocks import is_number, signed_points
 from optimizers.reports.figures import COLOURS, FAINT, INK, WIDTH, canvas, stacked_bars, styled
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _heat_text(value: tuple[float, float | None] | None) -> str:
     if value is None:
         return "-"
     score, delta = value
-    return f"{score:.1f}%" if delta is None else f"{score:.1f}%\n({delta:+.1f})"
+    return f"{score:.1f}%" if delta is None else f"{score:.1f}%\n({signed_points(delta)})"
 
 
 @styled

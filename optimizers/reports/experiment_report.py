@@ -32,6 +32,7 @@ from optimizers.reports.blocks import (
     percent_interval,
     plain_value,
     reasons_text,
+    signed_points,
     usd_text,
 )
 from optimizers.reports.cells import (
@@ -204,7 +205,7 @@ def _verdict(run: RunFiles, task: str) -> str:
 def _possible_losses(run: RunFiles, teacher: Cell | None, found: Mapping[str, Cell | None]) -> str:
     """How much could have been lost all the same: with few questions that is much."""
     bounds = {part: interval_of(comparison(run, cell, teacher) or {})[0] for part, cell in found.items() if cell and teacher}
-    told = [f"{-100 * low:.1f} points by the {part}" for part, low in bounds.items() if is_number(low) and low < 0]
+    told = [f"{signed_points(100 * low)[1:]} points by the {part}" for part, low in bounds.items() if is_number(low) and low < 0]
     return f"; a loss of up to {' and '.join(told)} cannot be ruled out" if told else ""
 
 

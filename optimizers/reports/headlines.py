@@ -20,6 +20,7 @@ from optimizers.reports.blocks import (
     percent,
     percent_interval,
     points_interval,
+    signed_points,
     usd_text,
 )
 from optimizers.reports.conditions import UNTRAINED, paired_comparison_of, student_condition
@@ -90,7 +91,8 @@ def _difference_sentence(run: RunFiles, name: str) -> list[str]:
     if found is None or not is_number(found.get("delta")):
         return ["Its difference from the teacher was not tested."]
     delta = found["delta"]
-    size = f"{abs(100 * delta):.1f} points {'more' if delta > 0 else 'less'} than the teacher" if delta else "the score of the teacher"
+    shown = signed_points(100 * delta)
+    size = "the score of the teacher" if shown == "+0.0" else f"{shown[1:]} points {'more' if delta > 0 else 'less'} than the teacher"
     text = f"That is {size} on the {count_text(found.get('n'))} questions scored in both"
     text += f" (95% interval of the difference {points_interval(found)}; {p_words(found)})"
     meaning = {
@@ -143,7 +145,7 @@ def _amount(key: str, value: float) -> str:
     if key == "usd":
         return usd_text(value)
     label = "teacher calls" if key == "calls" else key.replace("_", " ")
-    return f"{value:,.0f} {label}"
+    return f"{count_text(value)} {label}"
 
 
 def _score_with_interval(condition: Mapping[str, Any]) -> str:

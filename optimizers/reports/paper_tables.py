@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from optimizers.evaluation.stages import stages_of
-from optimizers.reports.blocks import Block, Table, Text, count_text, is_number, missing_text, number, percent, percent_interval, usd_text
+from optimizers.reports.blocks import (
+    Block,
+    Table,
+    Text,
+    count_text,
+    is_number,
+    missing_text,
+    number,
+    percent,
+    percent_interval,
+    signed_points,
+    usd_text,
+)
 from optimizers.reports.cells import (
     Cell,
     cells_of,
@@ -181,7 +193,7 @@ def _say_3(run: RunFiles, lines: Sequence[Line]) -> str:
 
 
 def _range(values: Sequence[float]) -> str:
-    return f"{min(values):+.1f}" if len(values) == 1 else f"{min(values):+.1f} to {max(values):+.1f}"
+    return " to ".join(map(signed_points, dict.fromkeys((min(values), max(values)))))
 
 
 def table_4(run: RunFiles) -> list[Block]:

@@ -20,7 +20,9 @@ from optimizers.reports.blocks import (
     percent,
     percent_interval,
     picture_or_text,
+    points_difference,
     points_interval,
+    signed_points,
 )
 from optimizers.reports.cells import (
     Cell,
@@ -62,7 +64,9 @@ def transfer(run: RunFiles) -> list[Block]:
             pair = (str(cell["train"]), str(cell.get("test")))
             panels.setdefault(label(run, cell), {})[pair] = (100 * score, points(cell, reference))
         record = comparison(run, cell, reference) if reference else None
-        scores = [percent(score), percent_interval(cell), percent(score_of(reference)), points_text(points(cell, reference))]
+        # On the questions scored in both, where that is known: on others the plain scores may differ the other way.
+        apart = points_difference(record) if record else points_text(points(cell, reference))
+        scores = [percent(score), percent_interval(cell), percent(score_of(reference)), apart]
         rows.append([label(run, cell), *words_of(cell, "train", "test"), *scores, points_interval(record or {}), outcome_words(record)])
     columns = [
         "Condition",
@@ -94,10 +98,15 @@ def _transfer_words(run: RunFiles, cells: Sequence[Cell]) -> str:
             if delta is not None and is_student(_parts(cell)[side]) and _parts(cell)[1 - side] == "teacher":
                 (own if cell.get("train") == cell.get("test") else away).append(delta)
         if own and away:
-            parts.append(
-                f"{kind} students are on average {fmean(own):+.1f} points from {REFERENCE} on their own task, {fmean(away):+.1f} on others"
-            )
-    return "; ".join(parts).capitalize() + "." if parts else f"Without scores of {REFERENCE} transfer can be read as plain scores only."
+            near, far = signed_points(fmean(own)), signed_points(fmean(away))
+            parts.append(f"{kind} students are on average {near} points from {REFERENCE} on their own task, {far} on others")
+    return f"{_sentence(parts)}." if parts else f"Without scores of {REFERENCE} transfer can be read as plain scores only."
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    text = "; ".join(parts)
+    # Not `capitalize`, which would write names of conditions small.
+    return text[:1].upper() + text[1:]
 
 
 # Learning curves and other ablations
@@ -166,8 +175,10 @@ def _learning_words(curves: Mapping[str, Mapping[str, Mapping[float, Cell]]]) ->
             fewest, most = min(curve), max(curve)
             delta = points(curve[most], curve[fewest])
             if delta is not None:
-                parts.append(f"on {task}, {name} goes by {delta:+.1f} points from {count_text(fewest)} to {count_text(most)} rows")
-    return "; ".join(parts).capitalize() + " (differences of plain scores)." if parts else "The cells of these curves have no scores."
+                parts.append(
+                    f"on {task}, {name} goes by {signed_points(delta)} points from {count_text(fewest)} to {count_text(most)} rows"
+                )
+    return f"{_sentence(parts)} (differences of plain scores)." if parts else "The cells of these curves have no scores."
 
 
 def ablations(run: RunFiles) -> list[Block]:
@@ -259,6 +270,8 @@ def variance(run: RunFiles) -> list[Block]:
     widest = max(records, key=lambda r: max(number(_spread(r, key)) for key in keys))
     source = max(keys, key=lambda key: number(_spread(widest, key)))
     text = f"The largest spread over seeds is {_sd(widest, source)} points ({source}, {widest.get('condition')})"
+    if not any(is_number(_spread(record, key)) for record in records for key in keys):
+        text = "No spread over seeds could be told, as no seed was varied"
     text += "; the last column is the standard error that comes of the finite number of questions, for comparison."
     columns = [
         "Condition",

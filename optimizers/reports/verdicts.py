@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optimizers.reports.blocks import interval_of, is_number, p_text, points_difference, points_interval
-
-LEVEL = 0.05
+from optimizers.reports.blocks import LEVEL, interval_of, is_number, p_text, points_difference, points_interval
 
 NO_DIFFERENCE = "no difference can be shown"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 
-from optimizers.evaluation.statistics import Interval, mean_interval, retention
+from optimizers.evaluation.statistics import Interval, mean_interval
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.labelling.samples import Collected, example_key
 from optimizers.screening.lm_policy import AskingPolicy
@@ -76,8 +76,8 @@ def cost_of(policy: Any) -> Usage:
 def clustered_share(outcomes: Mapping[str, Sequence[bool]]) -> Interval:
     """The share of True with its 95 % interval, where samples of the same question hang together.
 
-    With one sample a question it is Wilson's interval. With more, questions are resampled whole (a BCa bootstrap of the
-    ratio); a share of 0 or 1, which a bootstrap would take for certain, gets Wilson's bounds for as many questions.
+    With one sample a question it is Wilson's interval, and so it is for a share of 0 or 1, for as many questions. Else each
+    question counts as one, by what it adds to the share (the linearised ratio; Cochran 1977, Sampling Techniques, chapter 6).
 
     Args:
         outcomes: For each question those of its samples.
@@ -90,10 +90,9 @@ def clustered_share(outcomes: Mapping[str, Sequence[bool]]) -> Interval:
     n = int(sum(counts.values()))
     share = sum(hits.values()) / n if n else math.nan
     if n == len(counts) or share in (0.0, 1.0):
-        found = mean_interval([hits[key] / counts[key] for key in hits])
-    else:
-        found = retention(hits, counts)
-    return found._replace(n=n)
+        return mean_interval([hits[key] / counts[key] for key in hits])._replace(n=n)
+    found = mean_interval([share + (hits[key] - share * counts[key]) * len(counts) / n for key in hits])
+    return Interval(share, max(0.0, found.low), min(1.0, found.high), n)
 
 
 def _share(outcomes: Mapping[str, Sequence[bool]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 
 import dspy
 import pytest
@@ -80,6 +81,17 @@ def test_samples_of_one_question_do_not_count_as_so_many_questions():
     assert clustered.estimate == apart.estimate == 0.5 and clustered.n == 80
     assert clustered.high - clustered.low > 1.5 * (apart.high - apart.low)
     assert clustered_share({str(i): [True] * 4 for i in range(20)})[:3] == mean_interval([1.0] * 20)[:3]
+
+
+@pytest.mark.parametrize("questions", [5, 20, 60])
+def test_the_interval_of_a_share_covers_it_where_samples_hang_together(questions):
+    rng, held = random.Random(questions), 0
+    for _ in range(300):
+        rates = [0.95 if rng.random() < 0.9 else 0.2 for _ in range(questions)]
+        found = clustered_share({str(i): [rng.random() < rate for _ in range(rng.randint(1, 6))] for i, rate in enumerate(rates)})
+        held += found.low <= 0.9 * 0.95 + 0.1 * 0.2 <= found.high
+        assert 0 <= found.low <= found.estimate <= found.high <= 1
+    assert held / 300 >= 0.92
 
 
 def teacher_rule(prompt):

@@ -70,7 +70,7 @@ def server():
 
 def labelled(folder):
     """Numbers of the questions that have labels in a folder."""
-    texts = {json.loads(line)["question"] for path in Path(folder).rglob("rows.jsonl") for line in path.open()}
+    texts = {json.loads(line).get("question", "") for path in Path(folder).rglob("rows.jsonl") for line in path.open()}
     return {int(number) for text in texts for number in re.findall(r"number (\d+)", text)}
 
 

@@ -53,7 +53,16 @@ def given(name, value):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_no_number_is_negative_infinite_none_or_a_word(name):
-    for value in ("-2", "nan", "inf", "-inf", "nosuch", "1e300", *([] if name in ZERO else ["0"]), *([] if name.endswith("_seeds") else [""])):
+    for value in (
+        "-2",
+        "nan",
+        "inf",
+        "-inf",
+        "nosuch",
+        "1e300",
+        *([] if name in ZERO else ["0"]),
+        *([] if name.endswith("_seeds") else [""]),
+    ):
         with pytest.raises(ValueError, match=name.rpartition(".")[2]):
             load_config(None, given(name, value))
 
@@ -165,7 +174,14 @@ JUDGED = {"screening.policy": "judge", "screening.judge": "openai/judge"}
     ],
 )
 def test_a_job_that_cannot_work_asks_nobody(place, job, settings, message):
-    asked = {"task": "jsonl", "task.path": "questions.jsonl", "data.train": 12, "data.test": 4, "teacher": "openai/scripted", "student": "local/tiny"}
+    asked = {
+        "task": "jsonl",
+        "task.path": "questions.jsonl",
+        "data.train": 12,
+        "data.test": 4,
+        "teacher": "openai/scripted",
+        "student": "local/tiny",
+    }
     asked |= {"improve.data.dev": 4, "compile.train": 4, "compile.validation": 4, "compile.dev": 4, "out": "out", "teacher.adapter": "line"}
     if job == "study":
         asked |= {"data.dev": 4, "study.space": {"training.learning_rate": {"low": 1e-4, "high": 1e-2}}}

@@ -70,7 +70,7 @@ def server():
 
 def labelled(folder):
     """Numbers of the questions that have labels in a folder."""
-    texts = {json.loads(line)["question"] for path in Path(folder).rglob("rows.jsonl") for line in path.open()}
+    texts = {json.loads(line).get("question", "") for path in Path(folder).rglob("rows.jsonl") for line in path.open()}
     return {int(number) for text in texts for number in re.findall(r"number (\d+)", text)}
 
 
@@ -127,7 +127,8 @@ def test_back_to_the_first_settings_trains_nothing(here, server, monkeypatch):
 
 
 @pytest.mark.parametrize("setting", [
-    ["--screening.min_rows", "3"], ["--screening.min_rows", "1"], ["--teacher.timeout", "7"], ["--teacher.api_base", "http://127.0.0.1:9/v1"], ["--max_usd", "9"],
+    ["--screening.min_rows", "3"], ["--screening.min_rows", "1"], ["--teacher.timeout", "7"],
+    ["--teacher.api_base", "http://127.0.0.1:9/v1"], ["--max_usd", "9"],
     ["--labelling.max_tokens", "99999"], ["--data.test", "3"], ["--training.threads", "2"],
 ])  # fmt: skip
 def test_settings_that_ask_nothing_new_work_in_place(here, server, setting, monkeypatch):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from optimizers.settings.run import RunConfig
+from optimizers.settings.views import REACH
 from optimizers.studies.search_space import Space
 from optimizers.studies.trial import deciding_settings
 
@@ -124,13 +125,21 @@ def refuse_other(study: Study, config: RunConfig, space: Space) -> None:
     there, now = study.user_attrs.get(_DEFINITION), definition(config, space)
     if there is None:
         raise ValueError(f"The study {study.study_name!r} in the storage was not made by this command; choose another --study.name.")
-    lines = [*_differences("dimension ", there["space"], now["space"]), *_differences("", there["settings"], now["settings"])]
+    lines = [
+        *_differences("dimension ", there["space"], now["space"]),
+        *_differences("", _without_reach(there["settings"]), _without_reach(now["settings"])),
+    ]
     if lines:
         listed = "\n".join(f"  {line}" for line in lines)
         raise ValueError(
             f"The study {study.study_name!r} exists with another definition:\n{listed}\nTrials of the two could not be compared: choose "
             f"another name, --study.name {study.study_name}-2, or put back what differs."
         )
+
+
+def _without_reach(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings but for where and how patiently a model is asked."""
+    return {key: value for key, value in settings.items() if key not in REACH}
 
 
 def _differences(kind: str, there: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

@@ -68,9 +68,9 @@ def evaluate(
     shaped_by = program_hash(program)
     made_by = {example.id: _made_by(shaped_by, example) for example in examples}
     with contextlib.closing(Lines(out, visit)) as lines:
-        found = {example.id: _known(known, example, made_by[example.id]) for example in examples}
+        found = {example.id: _rescored(task, example, _known(known, example, made_by[example.id])) for example in examples}
         missing = [example for example in examples if found[example.id] is None]
-        # After an edit that was taken back; see `answers`.
+        # After an edit that was taken back, or a change of the task's rule; see `answers`.
         for line in [line for line in found.values() if line is not None and last[line["id"]] is not line]:
             lines.append(line)
         done = len(examples) - len(missing)
@@ -143,6 +143,16 @@ def _known(known: Mapping[tuple[Key, str | None], dict[str, Any]], example: dspy
     key = _key(_question(example))
     # Lines of earlier versions do not say what made them.
     return known.get((key, made_by)) or known.get((key, None))
+
+
+def _rescored(task: Task, example: dspy.Example, line: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A reused line with today's score of its saved answer; the line itself where nothing changed."""
+    if line is None or line["error"] is not None:
+        return line
+    score = score_of(task, example, dspy.Prediction(**line))
+    value = None if score.is_unscored else score.value
+    today = {"score": value, "detail": score.detail, "measures": dict(score.measures)}
+    return line if all(line.get(name) == found for name, found in today.items()) else {**line, **today}
 
 
 def _made_by(program: str, example: dspy.Example) -> str:

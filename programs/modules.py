@@ -231,7 +231,7 @@ class TwoStage(Staged):
             raise ValueError(
                 f"max_subquestions={limit!r} must be at least 1, None for no limit, or {TRAINED!r}; for no decomposition use SingleStage."
             )
-        vars(self)["max_subquestions"] = limit
+        self.__dict__["max_subquestions"] = limit
 
     @property
     def decomposer_sees_context(self) -> bool:
@@ -244,7 +244,7 @@ class TwoStage(Staged):
 
     @decomposer_sees_context.setter
     def decomposer_sees_context(self, sees: bool | None) -> None:
-        vars(self)["decomposer_sees_context"] = sees
+        self.__dict__["decomposer_sees_context"] = sees
 
     def _trained(self) -> TrainedPrompt | None:
         return trained_to_decompose(module_lm(self.decompose))

@@ -146,10 +146,14 @@ def _known(known: Mapping[tuple[Key, str | None], dict[str, Any]], example: dspy
 
 
 def _rescored(task: Task, example: dspy.Example, line: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A reused line with today's score of its saved answer; the line itself where nothing changed."""
+    """A reused line with today's score of its saved answer; the line itself where nothing changed, None if the scorer raises."""
     if line is None or line["error"] is not None:
         return line
-    score = score_of(task, example, dspy.Prediction(**line))
+    try:
+        score = score_of(task, example, dspy.Prediction(**line))
+    except Exception:
+        # Asked again, from the calls on file, so that its line says what the scorer raised.
+        return None
     value = None if score.is_unscored else score.value
     today = {"score": value, "detail": score.detail, "measures": dict(score.measures)}
     return line if all(line.get(name) == found for name, found in today.items()) else {**line, **today}

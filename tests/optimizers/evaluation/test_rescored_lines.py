@@ -1,18 +1,61 @@
-"""A reused line bears the score of today's rule."""
-
-import json
-from types import SimpleNamespace
+"""A reused line bears the score of today's rule, and costs no call."""
 
 import dspy
+from scripted import scripted_lm
 
-from optimizers.evaluation.evaluate import _rescored
-from programs.tasks.base import Score
+from optimizers.evaluation.evaluate import evaluate
+from programs import SingleStage
+from programs.tasks.base import Score, Task
 
 
-def test_a_reused_line_is_scored_by_todays_rule() -> None:
-    example = dspy.Example(id="1", question="q", context="", answer="18")
-    task = SimpleNamespace(name="scripted", score=lambda _, prediction: Score(float(prediction.answer == "18")))
-    line = {"id": "1", "answer": "17", "score": 1.0, "detail": "", "measures": {}, "error": None}
-    again = _rescored(task, example, json.loads(json.dumps(line)))
-    assert again is not None and again["score"] == 0.0
-    assert _rescored(task, example, again) is again
+class Ruled(Task):
+    """Judges by whatever rule it is given."""
+
+    name = "ruled"
+    summary = "for tests"
+
+    def __init__(self, rule):
+        self.rule = rule
+
+    def load(self, split, limit=None):
+        return [dspy.Example(id=str(n), question=f"q{n}?", context="", answer="18").with_inputs("question", "context") for n in range(3)]
+
+    def score(self, example, prediction):
+        return self.rule(prediction.answer)
+
+
+def program(asked):
+    def rule(prompt):
+        asked.append(prompt)
+        return "Answer: 1.8"
+
+    made = SingleStage()
+    made.set_lm(scripted_lm(rule))
+    return made
+
+
+def scored(path, rule, asked):
+    task = Ruled(rule)
+    return evaluate(program(asked), task, task.load("test"), out=path, threads=1)
+
+
+def test_a_reused_line_is_scored_by_todays_rule(tmp_path):
+    asked = []
+    before = scored(tmp_path / "a.jsonl", lambda answer: Score(1.0), asked)
+    assert [line["score"] for line in before] == [1, 1, 1] and len(asked) == 3
+    after = scored(tmp_path / "a.jsonl", lambda answer: Score(0.0, "another number", {"em": 0.0}), asked)
+    assert [(line["score"], line["detail"], line["measures"]) for line in after] == [(0, "another number", {"em": 0.0})] * 3
+    assert len(asked) == 3
+    lines = len((tmp_path / "a.jsonl").read_text().splitlines())
+    assert scored(tmp_path / "a.jsonl", lambda answer: Score(0.0, "another number", {"em": 0.0}), asked) == after
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == lines
+
+
+def test_a_rule_that_raises_today_is_a_failed_line_and_ends_nothing(tmp_path):
+    def broken(answer):
+        raise KeyError("gone")
+
+    asked = []
+    scored(tmp_path / "a.jsonl", lambda answer: Score(1.0), asked)
+    after = scored(tmp_path / "a.jsonl", broken, asked)
+    assert [line["score"] for line in after] == [None] * 3 and all("gone" in line["error"] for line in after)

@@ -205,7 +205,7 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
     """One question's line; with what it cost also where a stage failed."""
     outer = current_ledger()
     ledger = Ledger(outer.prices)
-    with recording(ledger):
+    with recording(ledger, adopts=False):
         line = _asked(program, task, example)
     for (stage, model), usage in ledger.entries().items():
         outer.add(stage, model, usage)

@@ -7,9 +7,11 @@ import re
 from typing import Any
 
 _TAG = re.compile(r"<(/?)(?:final[_ -]?)?answer\s*>", re.IGNORECASE)
-_FENCE = re.compile(r"\A\s*```[a-z]*[^\S\n]*\n(.*)\n\s*```\s*\Z", re.DOTALL | re.IGNORECASE)
-_BOX = re.compile(r"\A\s*\$*\s*\\(?:boxed|fbox|text|mathrm)\s*\{([^{}]*|\\(?:text|mathrm)\s*\{[^{}]*\})\}\s*\$*\s*\Z")
-_NEXT_QUESTION = re.compile(r"(?<=\S)\s*\n[\s*#>]*(?:next |new |follow[- ]?up )?(?:q|question)(?: ?[0-9]{1,3})?\s*\**\s*:", re.IGNORECASE)
+_FENCE = re.compile(r"```[a-z]*[ \t]*\n(.*)\n[ \t]*```", re.DOTALL | re.IGNORECASE)
+_BOX = re.compile(r"[\s$]*\\(?:boxed|fbox|text|mathrm)\s*\{([^{}]*|\\(?:text|mathrm)\s*\{[^{}]*\})\}[\s$]*")
+_NEXT_QUESTION = re.compile(
+    r"(?<=\S)\n{1,3}[ *#>]{0,9}(?:next |new |follow[- ]?up )?(?:q|question)(?: ?[0-9]{1,3})?\s*\**\s*:", re.IGNORECASE
+)
 
 REPLY_FIELDS = ("reasoning", "sub_answers", "answer")
 
@@ -51,12 +53,12 @@ def _in_tags(text: str) -> str:
 
 
 def _in_fence(text: str) -> str:
-    found = _FENCE.match(text) or _BOX.match(text)
+    found = _FENCE.fullmatch(text.strip()) or _BOX.fullmatch(text)
     return found[1] if found else text
 
 
 def _in_json(text: str) -> str:
-    if not re.fullmatch(r"\s*\{.*\}\s*", text, re.DOTALL):
+    if not text.lstrip().startswith("{"):
         return text
     try:
         found = json.loads(text, parse_int=str, parse_float=str)

@@ -23,8 +23,8 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _LEAD_IN = re.compile(r"\banswer(?:\s+is\b\s*:?|\s*:)", re.IGNORECASE)
 _MARKDOWN = re.compile(r"\*\*|__|`")
-_STEP = re.compile(r"\s*([0-9]{1,2})[.)]\s+(?=\S)")
-_BULLET = re.compile(r"\s*[•‣·]\s+(?=\S)")
+_STEP = re.compile(r"\A\s*([0-9]{1,2})[.)]\s+(?=\S)")
+_BULLET = re.compile(r"\A\s*[•‣·]\s+(?=\S)")
 _REMARK = re.compile(r"\s*\(?(?:note|explanation)\s*:", re.IGNORECASE)
 
 
@@ -204,7 +204,7 @@ def _without_bullets(lines: list[str]) -> list[str]:
 
 
 def _json_list(text: str) -> list[str]:
-    if not re.fullmatch(r"\s*\[.*\]\s*", text, re.DOTALL):
+    if not text.lstrip().startswith("["):
         return []
     try:
         found = json.loads(text, parse_int=str, parse_float=str)

@@ -32,7 +32,7 @@ _DOUBTS = frozenset(
 )
 _TAKEN_BACK = frozenset("wait actually rather instead sorry correction oops scratch".split())
 # After one of these the answer begins anew. "Actually" is none, as in "it is not actually Paris".
-_ANEW = re.compile(r".*\b(?:wait|sorry|correction|oops|scratch that|second thought|i mean)\b")
+_ANEW = re.compile(r"\b(?:wait|sorry|correction|oops|scratch that|second thought|i mean)\b")
 _DOUBTED = re.compile(r"(?<!no )(?<!without )\bdoubts?\b|\b(?:anything|anyone|everything|everyone|all) but\b")
 _MISTAKEN = re.compile(r"\b(?:thought|believed|assumed|claimed|supposed) (?:to be|that|it)\b")
 _QUESTION = re.compile(r"\A\W*(?:is|was|are|were|could|can|might|does|did|isn't|wasn't|would)\b[^.!?]*\?\s*\Z", re.IGNORECASE)
@@ -193,7 +193,8 @@ def is_question(answer: str) -> bool:
 
 def _is_doubted(before: Sequence[str]) -> bool:
     """Whether the words in front of an answer deny or doubt it; "not Rome but Paris" does not."""
-    before = _ANEW.sub("", " ".join(before)).split()
+    said = " ".join(before)
+    before = said[max((found.end() for found in _ANEW.finditer(said)), default=0) :].split()
     if _DOUBTS & set(before) or _UNSURE.search(" ".join(before)) or _DOUBTED.search(" ".join(before)):
         return True
     turn = max((place for place, word in enumerate(before) if word in _BUT), default=-1)

@@ -39,7 +39,8 @@ _CONCLUDES = re.compile(
 _SENTENCE_END = re.compile(r"[!?;}\n]|\.(?![0-9])")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _DENIAL = re.compile(
-    r"\b(?:not|never|neither|nor|cannot|unlikely|hardly|doubtful|unlike)\b|n['’]t\b|(?<!no )(?<!without )\bdoubt\b|\b(?:wrong|incorrect) to\b"
+    r"\b(?:not|never|neither|nor|cannot|unlikely|hardly|doubtful|unlike)\b|n['’]t\b|(?<!no )(?<!without )\bdoubt\b"
+    r"|\b(?:wrong|incorrect) to\b"
     r"|\b(?:any(?:thing| number)|everything|all) (?:but|except)\b|\b(?:wrong|incorrect) (?:answer|number|result|value)\b"
     r"|(?:[<>≤≥≠√]|\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|other) than|over|under|above|below))\s*[$€£]?\Z",
     re.IGNORECASE,
@@ -60,7 +61,7 @@ _DOUBTED_MARKER = re.compile(
 )
 _CORRECTION = re.compile(
     r"""
-    (?:\A|[.!?,;:)}\]\n-]) [\s*]* (?:(?:oh|no|hmm|ah|but|or|hold\ on)\b[\s,.!-]*){0,3}
+    (?:\A|[.!?,;:)}\]\n-]) [\s*]{0,5} (?:(?:oh|no|hmm|ah|but|or|hold\ on)\b[\s,.!-]{0,5}){0,3}
     \b(?: (?:wait|actually|correction|sorry|oops|scratch\ that|on\ second\ thought|i\ mean|my\ mistake)\b | (?<=or\ )rather\b | (?<=no),)
     """,
     re.IGNORECASE | re.VERBOSE,

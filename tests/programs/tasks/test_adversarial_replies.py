@@ -3,6 +3,7 @@
 `{r}` is the reference, `{o}` another answer of the same kind.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import json

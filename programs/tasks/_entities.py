@@ -37,7 +37,7 @@ _DOUBTED = re.compile(r"(?<!no )(?<!without )\bdoubts?\b|\b(?:anything|anyone|ev
 _MISTAKEN = re.compile(r"\b(?:thought|believed|assumed|claimed|supposed) (?:to be|that|it)\b")
 _QUESTION = re.compile(r"\A\W*(?:is|was|are|were|could|can|might|does|did|isn't|wasn't|would)\b[^.!?]*\?\s*\Z", re.IGNORECASE)
 _DENIED_AFTER = re.compile(
-    r"(?:(?:is|was|are|were|does|did|do|would|can|could) (?:also |certainly |definitely )?(?:not|false)|isnt|wasnt|arent|werent|cannot|cant)\b"
+    r"(?:(?:is|was|are|were|does|did|do|would|can|could) (?:also |certainly |definitely )?(?:not|false)|isnt|wasnt|arent|werent|cannot|cant)\b"  # noqa: E501
 )
 _UNSURE = re.compile(
     r"\b(?:not|isnt|wasnt|arent|cant|cannot|never) (?:\w+ )?(?:sure|certain|know|tell|say|confident)\b|\bdont (?:really )?know\b"

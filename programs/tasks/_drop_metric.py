@@ -5,6 +5,7 @@ The tests compare EM and F1 with AllenNLP's code on thousands of answers.
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from collections import Counter
@@ -15,10 +16,15 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from programs.tasks._answers import unwrapped
+from programs.tasks._numbers import is_doubted_marker
+
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _LEAD_IN = re.compile(r"\banswer(?:\s+is\b\s*:?|\s*:)", re.IGNORECASE)
 _MARKDOWN = re.compile(r"\*\*|__|`")
+_STEP = re.compile(r"\A\s*([0-9]{1,2})[.)]\s+(?=\S)")
+_BULLET = re.compile(r"\A\s*[•‣·]\s+(?=\S)")
 _REMARK = re.compile(r"\s*\(?(?:note|explanation)\s*:", re.IGNORECASE)
 
 
@@ -93,7 +99,8 @@ def strict(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, 
     `join_spans` of an alternate, is right. Any other text is
     split into spans without a look at the alternates, so that the reading cannot be chosen to fit. What stands before
     "answer is" or "answer:" is cut off, and so is everything from a line on that begins with "Note:" or "Explanation:";
-    the rest is split at line ends and semicolons. It is not split at commas or "and", which names, numbers and dates
+    the rest is split at line ends and semicolons, and a bullet or "1." in front of a line goes. `<answer>` tags, JSON and code fences
+    are read (`programs.tasks._answers.unwrapped`). It is not split at commas or "and", which names, numbers and dates
     contain too.
     """
     if isinstance(predicted, list | tuple):
@@ -105,7 +112,9 @@ def strict(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, 
     # Spans that have a semicolon or a line end themselves could not be read apart.
     if any(text.strip() == join_spans(spans) for spans in usable(alternates)):
         return 1.0, 1.0
-    return best_of(_read_spans(_MARKDOWN.sub("", text)), alternates)
+    inner = unwrapped(text)
+    listed = _json_list(inner)
+    return best_of(listed or _read_spans(_MARKDOWN.sub("", inner)), alternates)
 
 
 def lenient(predicted: Any, alternates: Sequence[Sequence[str]]) -> tuple[float, float, float]:
@@ -179,9 +188,29 @@ def _words_f1(found: set[str], wanted: set[str]) -> float:
 
 
 def _read_spans(reply: str) -> list[str]:
-    lines = takewhile(lambda line: not _REMARK.match(line), _LEAD_IN.split(reply)[-1].split("\n"))
+    last = next(reversed(list(_LEAD_IN.finditer(reply))), None)
+    rest = reply[last.end() :] if last and not is_doubted_marker(reply[: last.start()]) else reply
+    lines = _without_bullets([line for line in takewhile(lambda line: not _REMARK.match(line), rest.split("\n")) if line.strip()])
     parts = (part.strip() for line in lines for part in line.split(";"))
     return [part for part in parts if part]
+
+
+def _without_bullets(lines: list[str]) -> list[str]:
+    numbers = [match[1] for line in lines if (match := _STEP.match(line))]
+    # Numbers that do not count the lines belong to the spans.
+    if len(numbers) == len(lines) and numbers == [str(at) for at in range(1, len(lines) + 1)]:
+        return [_STEP.sub("", line) for line in lines]
+    return [_BULLET.sub("", line) for line in lines]
+
+
+def _json_list(text: str) -> list[str]:
+    if not text.lstrip().startswith("["):
+        return []
+    try:
+        found = json.loads(text, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return []
+    return found if all(isinstance(span, str) for span in found) else []
 
 
 def _plain(text: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from programs.tasks._numbers import is_doubted_marker
+
 SHORT = 20
 """An answer of up to so many words may name the reference anywhere; a longer one has to start with it."""
 
@@ -24,10 +26,18 @@ _DENIALS = frozenset(
     """not never neither nor isnt wasnt arent werent dont doesnt didnt cant couldnt wont wouldnt cannot unlikely except
     without besides whether than unlike instead""".split()
 )
-_DOUBTS = frozenset("or either maybe perhaps possibly unsure uncertain unclear unknown might could if guessing wrong incorrect".split())
-_TAKEN_BACK = frozenset("wait actually rather instead sorry correction".split())
+_DOUBTS = frozenset(
+    """or either maybe perhaps possibly unsure uncertain unclear unknown might could if guessing wrong incorrect
+    doubtful hardly""".split()
+)
+_TAKEN_BACK = frozenset("wait actually rather instead sorry correction oops scratch".split())
+# After one of these the answer begins anew. "Actually" is none, as in "it is not actually Paris".
+_ANEW = re.compile(r"\b(?:wait|sorry|correction|oops|scratch that|second thought|i mean)\b")
+_DOUBTED = re.compile(r"(?<!no )(?<!without )\bdoubts?\b|\b(?:anything|anyone|everything|everyone|all) but\b")
+_MISTAKEN = re.compile(r"\b(?:thought|believed|assumed|claimed|supposed) (?:to be|that|it)\b")
+_QUESTION = re.compile(r"\A\W*(?:is|was|are|were|could|can|might|does|did|isn't|wasn't|would)\b[^.!?]*\?\s*\Z", re.IGNORECASE)
 _DENIED_AFTER = re.compile(
-    r"(?:(?:is|was|are|were|does|did|do|would|can|could) (?:also |certainly |definitely )?not|isnt|wasnt|arent|werent|cannot|cant)\b"
+    r"(?:(?:is|was|are|were|does|did|do|would|can|could) (?:also |certainly |definitely )?(?:not|false)|isnt|wasnt|arent|werent|cannot|cant)\b"  # noqa: E501
 )
 _UNSURE = re.compile(
     r"\b(?:not|isnt|wasnt|arent|cant|cannot|never) (?:\w+ )?(?:sure|certain|know|tell|say|confident)\b|\bdont (?:really )?know\b"
@@ -95,7 +105,7 @@ def compare(answer: str, gold: str) -> Match:
     words, wanted = tokens(final), tokens(gold)
     date = _whole_date(gold)
     em = words == wanted or (date is not None and _is_date(_whole_date(final), date))
-    named = _names(words, wanted) and _is_alone(final, gold)
+    named = _names(words, wanted) and _is_alone(final, gold) and not is_question(final)
     accuracy = em or named or (date is not None and len(words) <= SHORT and _has_date(final, date))
     if not accuracy and len(wanted) == 1 and wanted[0].isdigit():
         accuracy = len(words) <= SHORT and _has_year(final, wanted[0])
@@ -164,7 +174,7 @@ def _names(words: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def _is_meant(before: Sequence[str], after: Sequence[str], wanted: Sequence[str]) -> bool:
-    if _is_doubted(before) or _is_taken_back(after) or _has_another(before, after, wanted):
+    if is_taken_back_or_doubted(before, after) or _has_another(before, after, wanted):
         return False
     if not (len(wanted) == 1 and wanted[0][-1].isdigit()):
         return True
@@ -173,12 +183,19 @@ def _is_meant(before: Sequence[str], after: Sequence[str], wanted: Sequence[str]
 
 def is_taken_back_or_doubted(before: Sequence[str], after: Sequence[str]) -> bool:
     """Whether the words around an answer deny it, doubt it or take it back."""
-    return _is_doubted(before) or _is_taken_back(after)
+    return _is_doubted(before) or _is_taken_back(after) or bool(_MISTAKEN.search(" ".join(before)) and "but" in after)
+
+
+def is_question(answer: str) -> bool:
+    """Whether an answer only asks, as in "Is it Paris?"."""
+    return bool(_QUESTION.match(answer))
 
 
 def _is_doubted(before: Sequence[str]) -> bool:
     """Whether the words in front of an answer deny or doubt it; "not Rome but Paris" does not."""
-    if _DOUBTS & set(before) or _UNSURE.search(" ".join(before)):
+    said = " ".join(before)
+    before = said[max((found.end() for found in _ANEW.finditer(said)), default=0) :].split()
+    if _DOUBTS & set(before) or _UNSURE.search(" ".join(before)) or _DOUBTED.search(" ".join(before)):
         return True
     turn = max((place for place, word in enumerate(before) if word in _BUT), default=-1)
     return _says_no(before[turn + 1 :]) or bool(_DENIALS & set(before[turn + 1 :]))
@@ -187,7 +204,11 @@ def _is_doubted(before: Sequence[str]) -> bool:
 def _is_taken_back(after: Sequence[str]) -> bool:
     text = re.sub(r"\b(?:rather than|instead of)\b", "", " ".join(after))
     after = text.split()
-    return _says_no(after) or bool((_DOUBTS | _TAKEN_BACK) & set(after)) or bool(_DENIED_AFTER.match(text) or _UNSURE.search(text))
+    return (
+        _says_no(after)
+        or bool((_DOUBTS | _TAKEN_BACK) & set(after))
+        or bool(_DENIED_AFTER.match(text) or "second thought" in text or _UNSURE.search(text))
+    )
 
 
 def _says_no(words: Sequence[str]) -> bool:
@@ -219,9 +240,10 @@ def _f1(words: Sequence[str], wanted: Sequence[str]) -> float:
 
 
 def _final(answer: str) -> str:
-    """What follows the last lead-in, if anything does."""
+    """What follows the last lead-in, if anything does; the whole text where a doubt stands in front of that."""
     answer = " ".join(answer.split())
-    rest = answer[max((match.end() for match in _LEAD_IN.finditer(answer)), default=0) :]
+    last = next(reversed(list(_LEAD_IN.finditer(answer))), None)
+    rest = answer[last.end() :] if last and not is_doubted_marker(answer[: last.start()]) else answer
     return rest if rest.strip() else answer
 
 

@@ -39,16 +39,46 @@ _CONCLUDES = re.compile(
 _SENTENCE_END = re.compile(r"[!?;}\n]|\.(?![0-9])")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _DENIAL = re.compile(
-    r"\b(?:not|never|neither|nor|cannot)\b|n['’]t\b"
-    r"|(?:[<>≤≥≠]|\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than)\s*[$€£]?\Z",
+    r"\b(?:not|never|neither|nor|cannot|unlikely|hardly|doubtful|unlike)\b|n['’]t\b|(?<!no )(?<!without )\bdoubt\b"
+    r"|\b(?:wrong|incorrect) to\b"
+    r"|\b(?:any(?:thing| number)|everything|all) (?:but|except)\b|\b(?:wrong|incorrect) (?:answer|number|result|value)\b"
+    r"|(?:[<>≤≥≠√]|\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|other) than|over|under|above|below))\s*[$€£]?\Z",
     re.IGNORECASE,
 )
+_REFUTED = re.compile(
+    r"""
+    (?:\A[^\w\n]*(?:[^\W\d_]+\s+)? | \b(?:that|it|this|which)\s*) (?:\b(?:is|was|seems|looks|would\ be)|'s)
+    (?: (?:n't|\s+not)\s+(?:the|right|correct|true|possible|it)\b
+        | \s+(?:\w+ly\s+)?(?:wrong|incorrect|false|mistaken|impossible|too\s+(?:high|low|big|small|large|much|many|few))\b )
+    | \A[^\w\n]*[<>≤≥≠]
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_DOUBTED_MARKER = re.compile(
+    r"(?:(?<!no )(?<!without )\bdoubt\b|(?:n't|\bnot)\s+(?:think|believe|say|sure|certain|know)\b|\bunlikely\b)[^.!?;:,\n]{0,40}\Z"
+    r"|\b(?:wrong|incorrect|false)\s*\Z",
+    re.IGNORECASE,
+)
+_CORRECTION = re.compile(
+    r"""
+    (?:\A|[.!?,;:)}\]\n-]) [\s*]{0,5} (?:(?:oh|no|hmm|ah|but|or|hold\ on)\b[\s,.!-]{0,5}){0,3}
+    \b(?: (?:wait|actually|correction|sorry|oops|scratch\ that|on\ second\ thought|i\ mean|my\ mistake)\b | (?<=or\ )rather\b | (?<=no),)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_WRONG = re.compile(r"\b(?:wrong|incorrect|mistaken?|not (?:right|correct|true))\b", re.IGNORECASE)
+_NOT_BUT = re.compile(r"\bnot\s+[$€£]?-?[0-9][0-9.,]*(?:\s+[^\W\d_]+)?,?\s+but\s+(?:rather\s+)?", re.IGNORECASE)
+_OFFER = re.compile(
+    r"(?<=[.!?\n])\s*\b(?:(?:would|do) you (?:like|want|need)|(?:shall|should|can|could|may) (?:i|we)|want me)\b[^.!?\n]*\?\s*\Z",
+    re.IGNORECASE,
+)
+_REASON = re.compile(r"(?:\s+[^\W\d_]+){0,2}[\s,;:(-]+(?:because|since)\b", re.IGNORECASE)
 
 # Digits are bounded, as longer numbers are no answer and would take a second to convert; the ends keep a match from
 # being a piece of something else: a list "3,4", a date "3/4/2020", a clock time, a version.
 _NUMBER = re.compile(
     r"""
-    (?<![\w./:^{]) (?<![0-9],)
+    (?<![\w./:^{√]) (?<![0-9],)
     # A dash with a blank after it is a bullet or a pause, and one after a number an operator.
     (?P<sign>(?:(?<![0-9)]\s)[-+])?)
     (?P<currency> (?:us|usd)?\s?[$€£¥₹]\s? | usd\s )?
@@ -66,7 +96,8 @@ _NUMBER = re.compile(
 )
 _LETTERS = {"k": 10**3, "m": 10**6, "mn": 10**6, "mln": 10**6, "b": 10**9, "bn": 10**9}
 _GOES_ON = re.compile(
-    r"[^\S\n]*(?:[-+*/x^=~,&]|\bto\b|(?:[^\W\d_]{1,20}[^\S\n])?\b(?:and|or)\b)[^\S\n]?[$€£]?[^\S\n]?[0-9(]", re.IGNORECASE
+    r"[^\S\n]*(?:[-+*/x^=~,&]|\b(?:to|plus|minus|times)\b|(?:[^\W\d_]{1,20}[^\S\n])?\b(?:and|or)\b(?:[^\S\n](?:maybe|perhaps|possibly|even))?|,[^\S\n]?or\b(?:[^\S\n](?:maybe|perhaps|possibly|even))?)[^\S\n]?[$€£]?[^\S\n]?[0-9(]",
+    re.IGNORECASE,
 )
 _SCALE_ASKED = re.compile(
     r"\b(?:how many|number of|in|many more|many fewer)\s+(?:full |whole )?(dozen|hundred|thousand|million|billion|trillion)s?\b",
@@ -123,10 +154,34 @@ def final_number(text: str, scale: str = "") -> Fraction | None:
     if scale:
         text = re.sub(rf"\b{scale}s?\b", "units", text, flags=re.IGNORECASE)
     lines = _lines(text)
-    whole = "\n".join(lines)
+    whole = _OFFER.sub("", _NOT_BUT.sub("", "\n".join(lines)))
+    correction = next(reversed(list(_CORRECTION.finditer(whole))), None)
+    if correction:
+        corrected = re.sub(r"\A[\s,.:;!*]*(?:-\s+)?", "", whole[correction.end() :])
+        if _NUMBER.search(in_digits(corrected)):
+            whole = corrected
+        elif _WRONG.search(corrected):
+            return None
+    return _of_statements(whole)
+
+
+def is_doubted_marker(before: str) -> bool:
+    """Whether the words in front of "answer is" take it back, as in "I doubt that the answer is" and "the wrong answer is"."""
+    return bool(_DOUBTED_MARKER.search(before[-100:]))
+
+
+def after_correction(text: str) -> str:
+    """What follows the last "No wait," or the like; the whole text without one, or where nothing follows."""
+    rest = text[max((found.end() for found in _CORRECTION.finditer(text)), default=0) :].lstrip(" ,.:;!-")
+    return rest if re.search(r"\w", rest) else text
+
+
+def _of_statements(whole: str) -> Fraction | None:
     markers = list(_MARKER.finditer(whole))
     if not markers:
-        return _of_last_line(lines)
+        return _of_last_line(whole.split("\n"))
+    if is_doubted_marker(whole[: markers[-1].start()]):
+        return None
     rest = whole[markers[-1].end() :]
     found = _of_clause(rest)
     return _of_last_line(rest.lstrip().split("\n")[1:]) if found is None else found
@@ -148,9 +203,11 @@ def _of_clause(rest: str) -> Fraction | None:
     first = _NUMBER.search(rest)
     if not first or _DENIAL.search(rest[: first.start()]):
         return None
+    end = _SENTENCE_END.search(rest, first.end())
+    if _REFUTED.search(rest[first.end() :].split("\n")[0]) or (end and end[0] == "?"):
+        return None
     if not re.search(r"\w", rest[: first.start()]) and not _GOES_ON.match(rest, first.end()):
         return _value(first)
-    end = _SENTENCE_END.search(rest, first.end())
     clause = rest[: end.start()] if end else rest
     return _only(clause.rpartition("=")[2], at_start="=" in clause)
 
@@ -170,6 +227,9 @@ def _of_last_line(lines: list[str]) -> Fraction | None:
 def _of_statement(statement: str) -> Fraction | None:
     if statement.endswith("?") and re.search(r"[^\W\d_]", statement):
         return None
+    first = _NUMBER.match(statement)
+    if first and _REASON.match(statement, first.end()) and "=" not in statement and not _CONCLUDES.search(statement):
+        return _value(first)
     bold = list(_BOLD.finditer(statement))
     if len(bold) == 1 and not _DENIAL.search(statement[: bold[0].start()]):
         found = _only(bold[0][1].rpartition("=")[2], at_start=True)
@@ -191,7 +251,7 @@ def _only(text: str, at_start: bool = False) -> Fraction | None:
     if len(found) != 1 or re.search(r"(?<![^\W\d_])[0-9]", text[: found[0].start()] + " " + text[found[0].end() :]):
         return None
     before = text[: found[0].start()]
-    if _DENIAL.search(before) or (at_start and re.search(r"\w", before)):
+    if _DENIAL.search(before) or _REFUTED.search(text[found[0].end() :]) or (at_start and re.search(r"\w", before)):
         return None
     return _value(found[0])
 
@@ -200,7 +260,8 @@ def _value(match: re.Match[str]) -> Fraction | None:
     over, under = match["over"], match["under"]
     value = Fraction(match["digits"].replace(",", ""))
     if under:
-        if not int(under):
+        # "50/50" and "10/10" are a chance and a mark.
+        if not int(under) or (not over and value == int(under)):
             return None
         value = value + Fraction(int(over), int(under)) if over else value / int(under)
     scale = (match["scale"] or "").strip(" -").lower()

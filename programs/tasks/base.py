@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import dspy
 
-from programs.tasks._answers import as_text
+from programs.tasks._answers import as_text, unwrapped
 from programs.tasks._equality import canonical, equal_answers
 
 SPLITS = ("train", "dev", "test")
@@ -90,7 +90,8 @@ def exact_match(answer: Any, golds: Iterable[Any]) -> Score:
     wanted = usable_golds(golds)
     if not wanted:
         return Score.unscored(EMPTY_REFERENCE)
-    return Score(float(any(equal_answers(answer, gold) for gold in wanted)))
+    readings = [answer, unwrapped(as_text(answer))]
+    return Score(float(any(equal_answers(reading, gold) for reading in readings for gold in wanted)))
 
 
 def usable_golds(golds: Iterable[Any]) -> list[str]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import dspy
 
-from programs.tasks._answers import answer_text, as_text
-from programs.tasks._entities import is_taken_back_or_doubted
+from programs.tasks._answers import answer_text, as_text, unwrapped
+from programs.tasks._entities import is_question, is_taken_back_or_doubted
 from programs.tasks._equality import canonical, equal_answers
-from programs.tasks._numbers import asked_scale, final_number, number
+from programs.tasks._numbers import after_correction, asked_scale, final_number, is_doubted_marker, number
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, judged, usable_golds
 
 Scorer = Callable[[dspy.Example, Any], Score]
@@ -44,7 +44,7 @@ def f1(example: dspy.Example, prediction: Any) -> Score:
     golds = usable_golds(golds_of(example))
     if not golds:
         return Score.unscored(EMPTY_REFERENCE)
-    answer = as_text(getattr(prediction, "answer", None))
+    answer = unwrapped(as_text(getattr(prediction, "answer", None)))
     em = float(any(equal_answers(answer, gold) for gold in golds))
     best = 1.0 if em else max(_words_f1(canonical(answer).split(), canonical(gold).split()) for gold in golds)
     return Score(best, "", {"em": em, "f1": best})
@@ -58,8 +58,11 @@ def contains(example: dspy.Example, prediction: Any) -> Score:
     golds = usable_golds(golds_of(example))
     if not golds:
         return Score.unscored(EMPTY_REFERENCE)
-    answer = as_text(getattr(prediction, "answer", None))
-    return Score(float(any(equal_answers(answer, gold) or _is_said(canonical(answer).split(), canonical(gold).split()) for gold in golds)))
+    answer = unwrapped(as_text(getattr(prediction, "answer", None)))
+    if is_question(answer):
+        return Score(0.0)
+    words = canonical(answer).split()
+    return Score(float(any(equal_answers(answer, gold) or _is_said(words, canonical(gold).split()) for gold in golds)))
 
 
 def multiple_choice(example: dspy.Example, prediction: Any) -> Score:
@@ -143,7 +146,8 @@ _OPTION_LINE = re.compile(r"^\s*[(\[]?([A-Za-z]|[0-9]{1,2})\s*[).:\]]\s*(\S.*?)\
 _OPTION_INLINE = re.compile(r"[(\[]([A-Za-z]|[0-9]{1,2})[)\]]\s*(.+?)\s*(?=[(\[](?:[A-Za-z]|[0-9]{1,2})[)\]]|\Z)", re.DOTALL)
 _OPTION_BARE = re.compile(r"(?<!\w)([A-Z])[).:]\s*(.+?)\s*(?=(?<!\w)[A-Z][).:]\s|\Z)", re.DOTALL)
 _LEAD_IN = re.compile(
-    r"\b(?:answers?|choice|option|choose|select|pick)\b\s*(?:is|are|would be|=|:)?\s*:?\s*(?:option|choice|letter)?\s*", re.IGNORECASE
+    r"\b(?:answers?|choice|option|choose|select|pick|it(?=\s+is\b))\b\s*(?:is|are|would be|=|:)?\s*:?\s*(?:option|choice|letter)?\s*",
+    re.IGNORECASE,
 )
 _LABEL = re.compile(
     r"[*_`\"'(\[{\s]*([A-Za-z]|[0-9]{1,2})(?P<end>[*_`\"')\]}]*\s*(?:[).:\]},;!\-–—]|\Z|\s*$)[*_`\"')\]}]*)\s*(?P<rest>.*)", re.DOTALL
@@ -163,14 +167,17 @@ def _options(text: str) -> dict[str, str]:
 def _label_of(text: str, options: dict[str, str]) -> str:
     """The label that a text chooses; empty if it chooses none or several."""
     boxed = _BOXED.findall(text)
-    said = boxed[-1] if boxed else text.strip()
+    said = boxed[-1] if boxed else after_correction(text.strip())
     by_text = [label for label, option in options.items() if equal_answers(said, option)]
     # A label alone is the label, even where it is the text of another option.
     if len(by_text) == 1 and canonical(said).upper() not in options:
         return by_text[0]
     # The last ones are enough, as each looks through the rest of the text.
-    for start in [0, *(match.end() for match in reversed(list(_LEAD_IN.finditer(said))[-20:]))]:
-        label = _leading_label(said[start:], options)
+    for start, end in [(0, 0), *(match.span() for match in reversed(list(_LEAD_IN.finditer(said))[-20:]))]:
+        if is_doubted_marker(said[:start]):
+            continue
+        by_text = [label for label, option in options.items() if end and equal_answers(said[end:], option)]
+        label = by_text[0] if len(by_text) == 1 else _leading_label(said[end:], options)
         if label:
             return label
     return ""

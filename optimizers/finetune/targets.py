@@ -108,6 +108,7 @@ def chat(
     Raises:
         RowError: An output is missing or of another type, the reply would not be read as what it stands for, or it is not all text.
     """
+    partial = partial and bool(signature.output_fields.keys() & outputs.keys())
     left_out = signature.output_fields.keys() - outputs.keys() if partial else set()
     fields = {
         name: None if name in left_out else _declared(name, info.annotation, outputs) for name, info in signature.output_fields.items()

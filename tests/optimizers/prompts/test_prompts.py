@@ -229,7 +229,7 @@ def test_a_teacher_that_fails_is_said_before_the_optimizer_starts(lms, tmp_path)
         ({"compile.optimizer": "SIMBA"}, "bsize=16 is more than compile.train=12"),
         ({"compile.optimizer": "COPRO", "teacher.adapter": "line-terse"}, "shows none, so that nothing would change"),
         ({"teacher.program": "/nowhere/program.json"}, "No compiled program in '/nowhere/program.json'"),
-        ({"compile.optimizer": "COPRO", "compile.settings.breadth": "1"}, "COPRO cannot work like this: Breadth must be greater than 1"),
+        ({"compile.optimizer": "COPRO", "compile.settings.breadth": "1"}, "COPRO takes a number from 2"),
     ],
 )
 def test_what_cannot_work_is_said(settings, message, lms, tmp_path):

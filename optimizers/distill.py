@@ -31,15 +31,13 @@ from optimizers.screening.metric import MetricScorer, check_metric, score_by
 from optimizers.screening.policy import Decision, Policy, policy_by_name
 from optimizers.screening.screen import KEEP, count_drops, screen
 from programs.adapter import adapter_name
-from programs.lms.artifacts import Artifact, home
+from programs.lms.artifacts import NAME, Artifact, home
 from programs.lms.catalog import lm as make_lm
 from programs.lms.trained_prompts import TrainedPrompt, trained_prompt
 from programs.modules import Staged
 from programs.tasks.base import Score, scorer_of
 
 _log = logging.getLogger(__name__)
-
-_ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class TooFewRowsError(ValueError):
@@ -198,7 +196,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         if fixed - {self._adapter_name(student, list(targets))}:
             raise ValueError(f"The student asks in the format {sorted(fixed)}, and adapter={self.adapter!r} would train another; give one.")
         names = [self._folder_name(group[0]) for group in self._groups(list(targets))]
-        wrong = [name for name in names if not _ARTIFACT_NAME.fullmatch(name) or names.count(name) > 1]
+        wrong = [name for name in names if not NAME.fullmatch(name) or names.count(name) > 1]
         if wrong:
             raise ValueError(
                 f"Artifact name {wrong[0]!r}: give each target a name of its own of letters, digits, . _ and - in artifact_names=."

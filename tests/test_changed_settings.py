@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from typer.testing import CliRunner
 from optimizers.cli import app
 from optimizers.experiments.distillation import LabellingStoppedError
 from optimizers.jobs.jsonlines import read_json, read_lines
-from programs.lms import engine
 from programs.lms.artifacts import open_artifact
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -23,18 +21,6 @@ from record import JOBS  # noqa: E402 - beside the archive that it made
 
 QUICK = ["--training.max_steps", "2"]
 """Another number of steps than the recorded folder's, as every test trains again."""
-
-
-@pytest.fixture
-def here(tmp_path, home, monkeypatch):
-    """A working directory with a folder of each kind of job; nobody answers for the teacher."""
-    with tarfile.open(RECORDED / "folders.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    monkeypatch.setenv("DIVIDE_OR_CONQUER_BACKEND", "transformers")
-    yield tmp_path
-    engine.unload_all()
 
 
 class Server:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from typer.testing import CliRunner
 from optimizers.cli import app
 from optimizers.jobs.jsonlines import read_lines
 from optimizers.labelling.journal import JOURNALS, Budget, Journal, LimitReached, Limits
-from programs.lms import engine
 from programs.lms.ledger import Ledger, Prices, recording
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -23,17 +21,6 @@ from record import JOBS  # noqa: E402 - beside the archive that it made
 ONE_AT_A_TIME = ["--labelling.threads", "1", "--evaluation.threads", "1", "--compile.threads", "1"]
 PRICE = ["--cost.prices.openai/scripted", "100000,100000", "--cost.local_usd_per_hour", "0"]
 """A dollar for each call, as the server counts 10 tokens."""
-
-
-@pytest.fixture
-def here(tmp_path, home, monkeypatch):
-    with tarfile.open(RECORDED / "folders.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    monkeypatch.setenv("DIVIDE_OR_CONQUER_BACKEND", "transformers")
-    yield tmp_path
-    engine.unload_all()
 
 
 @pytest.fixture

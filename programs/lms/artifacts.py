@@ -22,7 +22,8 @@ SCHEMA = 1
 NAMESPACES = ("local", "embedded")
 _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle"}
 _BYSTANDERS = {"readme.md", "license", "license.txt", "license.md", ".gitattributes", ".gitignore"}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What an artifact may be called."""
 _LIBRARIES = ("dspy-ai", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl")
 _verified: dict[Path, tuple[Any, ...]] = {}
 _registered: dict[str, Path] = {}
@@ -186,7 +187,7 @@ def sha256(path: Path) -> str:
 
 
 def _check_name(name: Any, namespace: Any) -> None:
-    if not (isinstance(name, str) and _NAME.fullmatch(name)) or namespace not in NAMESPACES:
+    if not (isinstance(name, str) and NAME.fullmatch(name)) or namespace not in NAMESPACES:
         raise ValueError(
             f"Bad artifact name {namespace}/{name!r}: expected a namespace of {NAMESPACES} and a name of letters, digits, . _ and -."
         )

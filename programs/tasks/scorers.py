@@ -168,7 +168,7 @@ def _label_of(text: str, options: dict[str, str]) -> str:
     """The label that a text chooses; empty if it chooses none or several."""
     boxed = _BOXED.findall(text)
     said = boxed[-1] if boxed else after_correction(text.strip())
-    by_text = [label for label, option in options.items() if equal_answers(said, option)]
+    by_text = [label for label, option in options.items() if _is_option(said, option)]
     # A label alone is the label, even where it is the text of another option.
     if len(by_text) == 1 and canonical(said).upper() not in options:
         return by_text[0]
@@ -176,11 +176,16 @@ def _label_of(text: str, options: dict[str, str]) -> str:
     for start, end in [(0, 0), *(match.span() for match in reversed(list(_LEAD_IN.finditer(said))[-20:]))]:
         if is_doubted_marker(said[:start]):
             continue
-        by_text = [label for label, option in options.items() if end and equal_answers(said[end:], option)]
+        by_text = [label for label, option in options.items() if end and _is_option(said[end:], option)]
         label = by_text[0] if len(by_text) == 1 else _leading_label(said[end:], options)
         if label:
             return label
     return ""
+
+
+def _is_option(text: str, option: str) -> bool:
+    # A far longer text is no option, and normalising it for each option and place takes seconds.
+    return len(text) <= 10 * len(option) + 1000 and equal_answers(text, option)
 
 
 def _leading_label(text: str, options: dict[str, str]) -> str:
@@ -193,5 +198,5 @@ def _leading_label(text: str, options: dict[str, str]) -> str:
     others = {other for other in re.findall(r"(?<![\w'’])[A-Z](?![\w'’])", rest) if other != label and other in options}
     if is_taken_back_or_doubted([], canonical(rest).split()) or re.match(r"(?:and|&|/)\W*[A-Za-z0-9]\b", rest) or others:
         return ""
-    named = [other for other, option in options.items() if equal_answers(rest, option)]
+    named = [other for other, option in options.items() if _is_option(rest, option)]
     return "" if named and label not in named else label

@@ -239,7 +239,7 @@ class Nested(dspy.Module):
 
 @pytest.mark.parametrize("target", ["subs['x'].p", "subs['y'][0].p", "inner.predict"])
 def test_predictors_in_dicts_lists_and_compiled_submodules_become_artifacts(tmp_path, tiny_model, monkeypatch, target):
-    from programs.lms.artifacts import _NAME, open_artifact
+    from programs.lms.artifacts import NAME, open_artifact
     from programs.lms.catalog import lm
     from programs.lms.model_strings import resolve
 
@@ -256,7 +256,7 @@ def test_predictors_in_dicts_lists_and_compiled_submodules_become_artifacts(tmp_
     for _, predictor in all_predictors(student):
         predictor.lm = lm(tiny_model)
     compiled = BootstrapDistill(targets=[target], min_rows=2, folder=tmp_path).compile(student, trainset=questions(2), teacher=teacher)
-    assert _NAME.fullmatch(trained[0][0]) and trained[0][1] >= 2
+    assert NAME.fullmatch(trained[0][0]) and trained[0][1] >= 2
     assert dict(all_predictors(compiled))[target].lm.provider is not None
     assert dict(all_predictors(compiled))[target].lm is not dict(all_predictors(student))[target].lm
 

@@ -119,4 +119,5 @@ def test_no_answer_makes_a_scorer_fail(answer: Any, gold: Any, name: str) -> Non
 def test_a_huge_answer_takes_no_time(name: str, answer: Any) -> None:
     started = time.process_time()
     assert score(name, answer, "18", CITIES) == 0
-    assert time.process_time() - started < 10
+    # Far above what a slow machine takes, far below what a search takes that grows with the square of the length.
+    assert time.process_time() - started < 60

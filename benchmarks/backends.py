@@ -10,7 +10,6 @@ backend and schema, so that a stopped run goes on.
 from __future__ import annotations
 
 import argparse
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import dspy
 from frame import Arguments, command, working
 
 from optimizers.evaluation.statistics import mean_interval, paired_comparison
-from optimizers.jobs.jsonlines import append_line, read_lines
+from optimizers.jobs.jsonlines import append_line, as_json, read_lines
 from optimizers.jobs.progress import Progress
 from programs.lms import lm
 from programs.lms.engine import unload_all
@@ -44,7 +43,7 @@ def main() -> None:
             unload_all()
     for schema in SCHEMAS:
         for stage in ("decompose", "solve"):
-            print(json.dumps(compare(arguments.out, schema, stage)), flush=True)
+            print(as_json(compare(arguments.out, schema, stage)), flush=True)
 
 
 def answer_all(backend: str, schema: str, arguments: argparse.Namespace, show: Progress) -> None:

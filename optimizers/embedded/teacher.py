@@ -21,6 +21,7 @@ import dspy
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.train import train
+from optimizers.jobs.jsonlines import as_json
 from optimizers.jobs.progress import ProgressDisplay
 from programs.adapter import TerseLineAdapter
 from programs.lms.artifacts import Artifact
@@ -206,7 +207,7 @@ def work(
             shutil.copytree(adapter, adapter_folder(name), dirs_exist_ok=True)
     if arguments.evaluate:
         for cell in cells(arguments):
-            print(json.dumps(cell), flush=True)
+            print(as_json(cell), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from optimizers.evaluation.reply_counts import reply_counts
 from optimizers.evaluation.statistics import mean_interval
-from optimizers.jobs.jsonlines import Lines, read_lines
+from optimizers.jobs.jsonlines import Lines, as_json, read_lines
 from programs.decomposition import CUT_OFF, STATES
 from programs.lms.ledger import Ledger, Usage, current_ledger, recording
 from programs.tasks.base import Task, score_of
@@ -136,7 +136,7 @@ Key = tuple[Any, Any, Any, str]
 
 def _key(line: Mapping[str, Any]) -> Key:
     """What a line answers: id, question, context and reference."""
-    return line["id"], line.get("question"), line.get("context") or "", json.dumps(line.get("gold"), sort_keys=True, default=str)
+    return line["id"], line.get("question"), line.get("context") or "", as_json(line.get("gold"), sort_keys=True, default=str)
 
 
 def _known(known: Mapping[tuple[Key, str | None], dict[str, Any]], example: dspy.Example, made_by: str) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from optimizers.finetune.arguments import common_arguments
 from optimizers.finetune.job_folder import EXIT_LIMIT, EXIT_STOPPED, lock_of
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.specs import GroupRewardSpec, PreferenceSpec, spec_from_json
-from optimizers.jobs.jsonlines import write_json
+from optimizers.jobs.jsonlines import line_of, write_json
 from optimizers.jobs.progress import end_with_parent
 from optimizers.labelling.journal import LimitReached
 from programs.lms.chat import training_ids
@@ -307,7 +307,7 @@ class _Progress:
         record["seconds"] = round(self.seconds_before + time.monotonic() - self._started, 3)
         record |= {key: logs[key] for key in _LOGGED if key in logs}
         with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(line_of(record))
 
 
 if __name__ == "__main__":

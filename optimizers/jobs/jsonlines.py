@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -111,7 +112,7 @@ class Lines:
         Raises:
             OSError: The disk refused it; nothing of the line is left behind.
         """
-        data = (json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8", "surrogatepass")
+        data = (as_json(record, separators=(",", ":")) + "\n").encode("utf-8", "surrogatepass")
         with self._lock:
             self._write(data)
             offset, self._end = self._end, self._end + len(data)
@@ -152,12 +153,33 @@ def write_whole(path: Path, parts: str | Iterable[str]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """As `write_whole`."""
-    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False))
+    write_whole(path, as_json(value, indent=1))
 
 
 def line_of(record: Mapping[str, Any]) -> str:
     """A record as it stands in a JSONL file."""
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return as_json(record) + "\n"
+
+
+def as_json(value: Any, **options: Any) -> str:
+    """A value as JSON; NaN and the infinities, which JSON has no word for, as null.
+
+    Args:
+        value: What `json.dumps` takes.
+        **options: Of `json.dumps`.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ enums, pydantic models, DSPy's examples, and what pydantic reads from JSON (date
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -100,7 +101,7 @@ def encoded(value: Any, types: Types) -> Any:
     Raises:
         NotOnFileError: It could not be read back as the same.
     """
-    if value is None or type(value) in _JSON:
+    if value is None or (type(value) in _JSON and not _is_beyond_json(value)):
         return value
     if type(value) is list:
         return [encoded(item, types) for item in value]
@@ -124,7 +125,14 @@ def _bare(value: Any) -> Any:
     return value
 
 
+def _is_beyond_json(value: Any) -> bool:
+    """Whether a value is NaN or infinite."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def _content(value: Any, types: Types) -> Any:
+    if _is_beyond_json(value):
+        return str(value)
     if isinstance(value, Enum):
         return encoded(value.value, types)
     if isinstance(value, dspy.Example):

@@ -168,7 +168,7 @@ class TrialRun:
     def _replay(self, done: Mapping[str, Any], watch: Watch) -> None:
         """Tell the pruner what the first trial of these parameters told it."""
         for step, value in done["reported"]:
-            watch.report(step, value)
+            watch.report(step, _known(value))
 
     def _work(self, watch: Watch) -> dict[str, Any]:
         splits = load_splits(self.task, self.config.data)
@@ -348,8 +348,13 @@ class _LossWatch:
             check = round(record["step"] / record["steps"] * self.checks)
             if "eval_loss" in record and check > self._seen:
                 self._seen = check
-                self.told.report(check, -record["eval_loss"])
+                self.told.report(check, -_known(record["eval_loss"]))
         return self._seen > before
+
+
+def _known(value: float | None) -> float:
+    """A number on file; NaN, as a training that diverges has it, stands there as null."""
+    return math.nan if value is None else value
 
 
 def _is_failed(line: Mapping[str, Any]) -> bool:

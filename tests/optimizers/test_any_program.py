@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import json
+import math
 import sqlite3
 import threading
 from typing import Any, Literal
@@ -64,6 +65,7 @@ TYPED = [
     (dict[str, int], '{"a": 1}', {"a": 1}),
     (list[int], "[1, 2]", [1, 2]),
     (float, "1.5", 1.5),
+    (float, "inf", math.inf),
     (bool, "True", True),
     (str | None, "x", "x"),
 ]

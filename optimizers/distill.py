@@ -271,7 +271,7 @@ class BootstrapDistill(FinetuneTeleprompter):
             check_keys(used for _, asked in all_predictors(policy.program(teacher)) if (used := asked.lm or dspy.settings.lm))
         collected = self._collect(teacher, trainset, split)
         scorer = MetricScorer(self.metric)
-        decisions = self._screen(collected, trainset, policy, teacher, split, scorer)
+        decisions = self._screen(collected, trainset, policy, teacher, split, scorer, list(targets))
         repeats = Repeats(self.reported) if self.augment.is_on else None
         maker = RowMaker(targets, adapter, self.rewrite, self.max_rows, self.row_seed, self.augment, repeats=repeats)
         kept = {(decision.example_id, decision.sample) for decision in decisions if decision.kept}
@@ -328,8 +328,10 @@ class BootstrapDistill(FinetuneTeleprompter):
         teacher: dspy.Module,
         split: str,
         scorer: MetricScorer,
+        targets: Sequence[str],
     ) -> list[Decision]:
         metric = self.metric
+        decompositions = all(name.split(".")[0] == "decompose" for name in targets)
         asking = Asking(
             teacher,
             self.folder,
@@ -343,7 +345,16 @@ class BootstrapDistill(FinetuneTeleprompter):
         def score(example: dspy.Example, prediction: Any) -> Score:
             return scorer(example, prediction, example_key(example))
 
-        return screen(collected, examples, policy, score=score, keep=self.keep, min_score=self.min_score, asking=asking)
+        return screen(
+            collected,
+            examples,
+            policy,
+            score=score,
+            keep=self.keep,
+            min_score=self.min_score,
+            asking=asking,
+            decompositions=decompositions,
+        )
 
     def _adapter_name(self, student: dspy.Module, targets: Sequence[str]) -> str:
         """The prompt format that the student will be asked in, and so has to learn.

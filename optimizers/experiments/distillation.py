@@ -301,6 +301,7 @@ def _row_lines(student: str, policy: str, distilled: Distilled, questions: Mappi
                 "reason": decision.reason,
                 "messages": row.get("messages"),
                 **({"overwritten": True} if row.get("overwritten") else {}),
+                **({"cut_off": True} if decision.cut_off else {}),
             }
         made = {"student": student, "target": target, "policy": RECIPES[student].policy, "kept": True, "reason": None}
         yield from ({**row, **made} for row in found if "origin" in row)

@@ -181,6 +181,7 @@ def _labelled(sample: Sample, predictor: str) -> Labelled:
     call = _call_of(sample, predictor)
     lines = _clean_outputs(call, sample)["subquestions"]
     subquestions = () if lines == [NO_DECOMPOSITION] else tuple(lines)
-    answers = tuple(map(str, sample.prediction.get("sub_answers") or ()))
+    # The last answer of a reply that was cut off is half of one.
+    answers = () if sample.error else tuple(map(str, sample.prediction.get("sub_answers") or ()))
     context = call.inputs.get("context") or ""
     return Labelled(sample.example_id, sample.sample, call.inputs["question"], subquestions, answers, context)

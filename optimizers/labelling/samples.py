@@ -90,6 +90,11 @@ class Sample:
         )
 
 
+def is_cut_after_decomposing(sample: Sample) -> bool:
+    """Whether a reply of the run was cut off, and its decomposition is whole nevertheless; never of programs that tell no `state`."""
+    return sample.error == CUT_OFF and sample.prediction.get("state") not in (None, CUT_OFF)
+
+
 def failure(error: str | None, prediction: Mapping[str, Any]) -> str | None:
     """Why a run with this error and this prediction cannot be used; None if it can."""
     return error or (UNPARSEABLE if prediction.get("state") == UNPARSEABLE or prediction.get("unparsed") else None)

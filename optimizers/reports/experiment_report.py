@@ -53,7 +53,7 @@ from optimizers.reports.questions import questions, unparsed
 from optimizers.reports.read import REFERENCE, RunFiles, answers_of, metrics_of, text_of
 from optimizers.reports.replies import replies_table, reply_warnings
 from optimizers.reports.screening import screening_sections
-from optimizers.reports.training import LOSSES, losses_of
+from optimizers.reports.training import LOSSES, losses_of, without_answers
 from optimizers.reports.verdicts import outcome
 from optimizers.reports.write import write_sections
 
@@ -293,7 +293,7 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
 
 # Labels and students
 def _students(run: RunFiles) -> list[Block]:
-    blocks: list[Block] = [_labelling(run)]
+    blocks: list[Block] = [_labelling(run), *_without_answers(run)]
     if skipped := run.part("skipped"):
         blocks += [Text("These students could not be trained:", "warning"), Bullets([f"{name}: {why}" for name, why in skipped.items()])]
     students = run.records("students")
@@ -312,6 +312,11 @@ def _student_row(student: Mapping[str, Any]) -> list[str]:
     words = words_of({"variant": student.get("ablation"), **student}, "name", "train", "base", "variant", "policy")
     counts = [count_text(student.get(key)) for key in ("seed", "rows", "tokens", "seconds")]
     return [*words, *counts, *losses_of(student), count_text(student.get("overwritten"))]
+
+
+def _without_answers(run: RunFiles) -> list[Block]:
+    found = {task: without_answers(record) for task, record in run.part("labelling").items() if isinstance(record, Mapping)}
+    return [Text(f"{task}:{said}") for task, said in found.items() if said]
 
 
 def _labelling(run: RunFiles) -> Block:

@@ -45,9 +45,19 @@ def _rows(run: RunFiles) -> list[Block]:
     labelling = run.part("labelling")
     if is_number(labelling.get("failed")):
         text += f" The teacher failed on {count_text(labelling['failed'])} of {count_text(labelling.get('calls'))} calls."
+    text += without_answers(labelling)
     alt = "Training rows kept and dropped by policy; the numbers are in the table above."
     picture = picture_or_text("rows.png", rows_figure(policies), alt, "There are no rows to draw.")
     return [Text(text), Table(["Policy", "Questions", "Kept", "Dropped"], lines, frozenset({0, 3})), picture]
+
+
+def without_answers(labelling: Mapping[str, Any]) -> str:
+    """What is said of the kept rows whose solver's reply was cut off; empty without any."""
+    counts = {policy: fates.get("without_answer") for policy, fates in (labelling.get("by_policy") or {}).items()}
+    told = [f"{count_text(count)} of those that {policy} kept" for policy, count in counts.items() if number(count)]
+    if not told:
+        return ""
+    return f" Of {' and '.join(told)} the decomposition is whole and the solver's reply was cut off at its limit of tokens."
 
 
 def policies_of(run: RunFiles) -> dict[str, dict[str, float]]:

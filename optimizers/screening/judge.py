@@ -55,6 +55,7 @@ class Judge(AskedPolicy):
 
     name = "judge"
     answer_free = True
+    looks_at_no_answer = True
 
     def __init__(
         self, lm: dspy.LM | None = None, *, adapter: str = "line", rubric: str | None = None, temperature: float | None = None

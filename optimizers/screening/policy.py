@@ -33,6 +33,7 @@ class Decision:
         reason: Why it was dropped; None if it was kept.
         state: State of its decomposition (`ok`, `none_needed`, `over_limit`, ...); empty if the run failed.
         score: Of the teacher's own answer, in [0, 1]; None if the policy did not ask, or it cannot be judged.
+        cut_off: Whether a reply behind the decomposition was cut off, so that there is no answer of the teacher's.
     """
 
     example_id: str
@@ -40,6 +41,7 @@ class Decision:
     reason: str | None
     state: str = ""
     score: float | None = None
+    cut_off: bool = False
 
     @property
     def kept(self) -> bool:
@@ -52,8 +54,9 @@ class Policy(Protocol):
     """Judges one readable sample by itself; `screen` sees to failed runs, duplicates and `keep`.
 
     One that has to ask LMs first is an `AskingPolicy`: `screen` calls its `prepare` before the first `judge`. The class may
-    also have `answer_free = True`, `configured(settings, models)` (a class method; see `configured_policy`) and
-    `planned(settings, questions, samples)` (see `planned_calls`).
+    also have `answer_free = True` (it sees no reference answer), `looks_at_no_answer = True` (nor one of the teacher's, so that it
+    may judge a decomposition whose solver's reply was cut off), `configured(settings, models)` (a class method; see
+    `configured_policy`) and `planned(settings, questions, samples)` (see `planned_calls`).
 
     Attributes:
         name: What users type, and what reports show.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import dspy
 
-from optimizers.labelling.samples import CUT_OFF, UNPARSEABLE, Sample, example_key
+from optimizers.labelling.samples import CUT_OFF, UNPARSEABLE, Sample, example_key, is_cut_after_decomposing
 from optimizers.labelling.values import Types, encoded
 from optimizers.screening.lm_policy import Asking, AskingPolicy
 from optimizers.screening.policy import Decision, Policy, Scorer, policy_by_name, verdict
@@ -20,6 +21,10 @@ DUPLICATE, NOT_FIRST, NOT_FEWEST = "duplicate", "not_first", "not_fewest"
 _PASSED_OVER = {"first": NOT_FIRST, "fewest": NOT_FEWEST}
 TEACHER_ERROR = "teacher_error:"
 """Start of the reason of a run that raised; the kind of error follows."""
+
+
+Refusal = Callable[[Sample], str | None]
+"""Why no policy judges a sample; None if one does."""
 
 
 def is_readable(sample: Sample) -> bool:
@@ -43,6 +48,7 @@ def screen(
     min_score: float = 1.0,
     usable: Callable[[Sample], bool] = is_readable,
     asking: Asking | None = None,
+    decompositions: bool = False,
 ) -> list[Decision]:
     """Decide on every sample of every example.
 
@@ -59,6 +65,8 @@ def screen(
         min_score: What `oracle` calls right, above 0 and up to 1 (default 1.0).
         usable: Whether a sample can be used at all; those that cannot are `unparseable`.
         asking: For a policy that asks LMs: the teacher, and the folder for the calls.
+        decompositions: Whether decompositions alone are learned from. A policy that looks at no answer then judges also those
+            whose solver's reply was cut off; else they are `cut_off`, as the teacher has no answer there.
 
     Returns:
         One decision a sample, in the order of the examples and of the sample numbers.
@@ -75,24 +83,33 @@ def screen(
         raise ValueError(f"The policy class {type(judge).__name__} has no `name`, by which its rows are counted; give it one.")
     by_example = samples_by_example if isinstance(samples_by_example, Mapping) else _grouped(samples_by_example)
     examples = list(examples)
+    unsolved = decompositions and getattr(judge, "looks_at_no_answer", False)
+    refusal = functools.partial(_refusal, usable=usable, unsolved=unsolved)
     decisions: list[Decision] = []
     if isinstance(judge, AskingPolicy):
         if asking is None:
             raise ValueError(f"policy={judge.name!r} asks LMs; pass asking=Asking(teacher, folder), with the teacher that was sampled.")
-        judge.prepare(readable(by_example, examples, usable), replace(asking, score=asking.score or score))
+        judge.prepare(readable(by_example, examples, refusal), replace(asking, score=asking.score or score))
     for example in examples:
         samples = by_example.get(example_key(example), ())
-        decisions += _decide(example, samples, judge, score, keep, usable)
+        decisions += _decide(example, samples, judge, score, keep, refusal)
     return decisions
 
 
+def _refusal(sample: Sample, usable: Callable[[Sample], bool] = is_readable, unsolved: bool = False) -> str | None:
+    """The reason of failed and unreadable samples; `unsolved` lets whole decompositions through whose solver was cut off."""
+    if sample.error and not (unsolved and is_cut_after_decomposing(sample)):
+        return sample.error if sample.error in (UNPARSEABLE, CUT_OFF) else TEACHER_ERROR + sample.error.removeprefix("error:")
+    return None if usable(sample) else UNPARSEABLE
+
+
 def readable(
-    by_example: Mapping[str, Sequence[Sample]], examples: Iterable[dspy.Example], usable: Callable[[Sample], bool] = is_readable
+    by_example: Mapping[str, Sequence[Sample]], examples: Iterable[dspy.Example], refusal: Refusal = _refusal
 ) -> Iterator[tuple[dspy.Example, Sample]]:
     """The samples that a policy judges, each with its example: all but failed and unreadable ones."""
     for example in examples:
         for sample in by_example.get(example_key(example), ()):
-            if not sample.error and usable(sample):
+            if refusal(sample) is None:
                 yield example, sample
 
 
@@ -104,10 +121,10 @@ def _grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
 
 
 def _decide(
-    example: dspy.Example, samples: Sequence[Sample], policy: Policy, score: Scorer, keep: str, usable: Callable[[Sample], bool]
+    example: dspy.Example, samples: Sequence[Sample], policy: Policy, score: Scorer, keep: str, refusal: Refusal
 ) -> Iterator[Decision]:
     ordered = sorted(samples, key=lambda one: one.sample)
-    judged = [_reason(example, sample, policy, score, usable) for sample in ordered]
+    judged = [_reason(example, sample, policy, score, refusal) for sample in ordered]
     good = [sample for sample, (reason, _) in zip(ordered, judged, strict=True) if reason is None]
     chosen = None if keep == "all" or not good else min(good, key=_length) if keep == "fewest" else good[0]
     seen: set[Any] = set()
@@ -117,7 +134,8 @@ def _decide(
             passed_over = chosen is not None and sample is not chosen
             reason = DUPLICATE if key in seen else _PASSED_OVER[keep] if passed_over else None
             seen.add(key)
-        yield Decision(sample.example_id, sample.sample, reason, sample.prediction.get("state") or "", value)
+        cut = is_cut_after_decomposing(sample)
+        yield Decision(sample.example_id, sample.sample, reason, sample.prediction.get("state") or "", value, cut)
 
 
 def _length(sample: Sample) -> int:
@@ -125,15 +143,10 @@ def _length(sample: Sample) -> int:
     return len(sample.prediction.get("subquestions") or ())
 
 
-def _reason(
-    example: dspy.Example, sample: Sample, policy: Policy, score: Scorer, usable: Callable[[Sample], bool]
-) -> tuple[str | None, float | None]:
-    if sample.error in (UNPARSEABLE, CUT_OFF):
-        return sample.error, None
-    if sample.error:
-        return TEACHER_ERROR + sample.error.removeprefix("error:"), None
-    if not usable(sample):
-        return UNPARSEABLE, None
+def _reason(example: dspy.Example, sample: Sample, policy: Policy, score: Scorer, refusal: Refusal) -> tuple[str | None, float | None]:
+    refused = refusal(sample)
+    if refused is not None:
+        return refused, None
     return verdict(policy, example, sample, lambda: score(example, dspy.Prediction(**sample.prediction)))
 
 

@@ -14,6 +14,7 @@ class KeepReadable:
     """`none`: every decomposition that can be read, whatever came of it."""
 
     name = "none"
+    looks_at_no_answer = True
 
     def judge(self, example: dspy.Example, sample: Sample, score: Callable[[], Score]) -> tuple[str | None, float | None]:
         """See `Policy.judge`."""

@@ -13,9 +13,12 @@ import pytest
 from loopback import chat, is_decomposition, serving, too_many
 from scripted import ScriptedEngine, two_stage_rule
 
+from optimizers import BootstrapDistill
 from optimizers.evaluation.evaluate import evaluate, summarise
+from optimizers.experiments.metrics import labelling_of
 from optimizers.labelling.collect import TRACES, collect
 from optimizers.labelling.journal import Limits
+from optimizers.reports.training import without_answers
 from optimizers.screening.policy import POLICIES
 from optimizers.screening.screen import screen
 from programs import SingleStage, TwoStage
@@ -107,6 +110,47 @@ def test_what_was_cut_off_is_trained_on_under_no_policy(tmp_path, policy):
     except ValueError:
         pytest.skip("asks LMs, of readable samples alone")
     assert [one.reason for one in decisions] == ["cut_off"] * 3
+
+
+def cut_solver(body):
+    if "good decomposition" in json.dumps(body):
+        return chat("Reason: All hold.\nVerdict: keep")
+    return chat("Who is it?\nWhere is #1?") if is_decomposition(body) else chat("Ann\nRome\nAnswer: Rome", finish="length")
+
+
+WHOLE = [
+    ("none", ["decompose"], None, 2),
+    ("judge", ["decompose"], None, 3),
+    ("oracle", ["decompose"], "cut_off", 2),
+    ("self_consistency", ["decompose"], "cut_off", 2),
+    ("agreement", ["decompose"], "cut_off", 2),
+    ("none", ["solve"], "cut_off", 2),
+    ("none", ["decompose", "solve"], "cut_off", 2),
+]
+
+
+@pytest.mark.parametrize(("policy", "targets", "reason", "calls"), WHOLE)
+def test_a_whole_decomposition_is_a_row_for_who_needs_no_answer_where_the_solver_was_cut_off(tmp_path, policy, targets, reason, calls):
+    """The paper's unscreened decomposer takes every decomposition; a cut reply with a right answer in it is no right answer."""
+    with serving(cut_solver) as (address, bodies):
+        options = {"policy": policy, "targets": targets, "limits": Limits(failure_share=1.0)}
+        distiller = BootstrapDistill(metric=lambda *_: True, folder=tmp_path, **options)
+        found = distiller.prepare(two_stage(address), trainset=examples(1))
+        assert len(bodies) == calls
+    assert [(one.reason, one.state, one.cut_off) for one in found.decisions] == [(reason, "ok", True)]
+    assert found.collected.failed == {"cut_off": 1}
+    rows = {name: [row["messages"][-1]["content"].strip() for row in made] for name, made in found.rows.items()}
+    assert rows == {name: [] if reason else ["Who is it?\nWhere is #1?"] for name in targets}
+
+
+def test_rows_without_an_answer_are_counted_and_said(tmp_path):
+    line = {"student": "S_D-T", "target": "decompose", "policy": "none", "kept": True, "reason": None}
+    rows = [line, {**line, "cut_off": True}, {**line, "kept": False, "reason": "cut_off", "cut_off": True}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    labelling = labelling_of(tmp_path)
+    assert labelling["by_policy"] == {"none": {"kept": 2, "dropped": {"cut_off": 1}, "without_answer": 1}}
+    assert without_answers(labelling).startswith(" Of 1 of those that none kept the decomposition is whole")
+    assert without_answers({"by_policy": {"none": {"kept": 2, "dropped": {}}}}) == without_answers({}) == ""
 
 
 @pytest.mark.parametrize("program", [SingleStage(), SingleStage(chain_of_thought=True), TwoStage()], ids=("direct", "reasoned", "two"))

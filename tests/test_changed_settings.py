@@ -98,6 +98,21 @@ def test_another_training_is_done_in_the_same_folder_without_a_call(here, server
     assert server.asked == asked
 
 
+@pytest.mark.long
+def test_another_training_does_the_rounds_of_improve_again(here, server):
+    labels, first = Path("improve/traces.jsonl").read_bytes(), read_json(Path("improve/improve.json"))
+    tried = list(read_lines(Path("improve/rounds/traces.jsonl")))
+    go("improve", *QUICK)
+    found = read_json(Path("improve/improve.json"))
+    assert Path("improve/traces.jsonl").read_bytes() == labels
+    assert found["rounds"][0]["model"] != first["rounds"][0]["model"]
+    assert all(one["training"]["steps"] == 2 for one in found["rounds"][1:])
+    assert read_json(next(Path("improve/rounds/earlier").glob("*/results/improve.json"))) == first
+    again = list(read_lines(Path("improve/rounds/traces.jsonl")))
+    keys = [line["key"] for line in again if "error" not in line]
+    assert again[: len(tried)] == tried and len(keys) == len(set(keys))
+
+
 def test_back_to_the_first_settings_trains_nothing(here, server, monkeypatch):
     first = open_artifact("run/student/S_D-R").model_string
     go("run", *QUICK)

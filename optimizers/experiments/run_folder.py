@@ -60,7 +60,7 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
     may_differ = MAY_DIFFER | REACH | _GRID | same
     apart = _stands_apart if experiment else lambda key, both: False
     fill_in = filled_in(view)
-    folder.check(now, may_differ, fill_in, lambda key, both: _is_redone(key) or apart(key, both))
+    folder.check(now, may_differ, fill_in, lambda key, both: is_redone(key) or apart(key, both))
     if config.teacher.program:
         _check_program(CompiledPrompts.read(config.teacher.program), folder.folder)
     source = Path(config.labelling.calls_from) if config.labelling.calls_from else None
@@ -91,7 +91,8 @@ def refuse_nothing_done(config: RunConfig) -> None:
         raise ValueError(f"{folder.folder} holds no run to report on. Name the folder of one, --out FOLDER, or do one first.")
 
 
-def _is_redone(key: str) -> bool:
+def is_redone(key: str) -> bool:
+    """Whether a setting may be another in the folder of a run: what hangs on it is done again, and the teacher asked nothing else."""
     return not key.startswith(_OTHER_CALLS)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from optimizers.experiments.distillation import Distillation
 from optimizers.improvement.attempts import with_decomposer
-from optimizers.improvement.job import ROUNDS_MAY_DIFFER, ImproveJob
+from optimizers.improvement.job import ImproveJob
 from optimizers.improvement.learn_from_success import LearnFromSuccess
 from optimizers.improvement.metrics import build
 from optimizers.improvement.results import Improvement
@@ -18,7 +18,6 @@ from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import LimitReached
 from optimizers.reports.improvement import write_report
 from optimizers.settings.run import RunConfig
-from optimizers.settings.views import as_now, filled_in, improve_settings
 from programs.lms.engine import unload_all
 from programs.lms.ledger import Ledger
 from programs.modules import TwoStage
@@ -52,10 +51,7 @@ def _work(job: ImproveJob) -> None:
     distillation = Distillation(job.run, labels=job.run_folder, students=[job.name], notes=job.folder / "rounds", progress=job.progress)
     rows = distillation.ready(job.name).rows["decompose"]
     job.keep_out(rows)
-    settings = {**improve_settings(job.config), "round0": job.roles.model(job.name).model}
-    fill_in = filled_in(improve_settings)
-    job.rounds.check(settings, ROUNDS_MAY_DIFFER, lambda there: as_now(fill_in(there), settings))
-    job.rounds.write(settings)
+    job.begin()
     optimizer = _optimizer(job, rows)
     learned: Learned = optimizer.compile(_student(job), trainset=job.splits["train"], valset=job.splits["dev"]).learned
     write_json(job.folder / "improve.json", build(job, learned, _tested(job, optimizer, learned), rows))

@@ -11,11 +11,12 @@ import dspy
 from optimizers.conditions import FEEDBACK
 from optimizers.evaluation.leakage import find_leaks, keep_out
 from optimizers.experiments.overlap import learned_from, overlap
-from optimizers.experiments.run_folder import open_folder
+from optimizers.experiments.run_folder import is_redone, open_folder
 from optimizers.experiments.setup import check_before_payment, set_up
 from optimizers.finetune.provider import base_folder
+from optimizers.improvement.earlier_rounds import changes, redo_rounds
 from optimizers.improvement.learn_from_success import check_hidden
-from optimizers.jobs.folder import JobFolder
+from optimizers.jobs.folder import FillIn, JobFolder, Settings
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import load_splits, refuse_overlap, refuse_shown, task_options
@@ -53,13 +54,20 @@ class ImproveJob:
         self._load()
         check_hidden(self.settings, self.splits["train"])
         self.rounds = JobFolder(self.folder, "rounds", "rounds/config.toml", "--improve.out")
-        now, fill_in = improve_settings(config), filled_in(improve_settings)
-        self.rounds.check(now, ROUNDS_MAY_DIFFER | {"round0"}, lambda there: as_now(fill_in(there), now))
+        now = improve_settings(config)
+        self.rounds.check(now, ROUNDS_MAY_DIFFER | {"round0"}, _filled_in(now), lambda key, both: _is_redone(key))
         if self.settings.max_usd is not None:
             self.roles.check_prices("improve.max_usd")
         check_before_payment(config, self.roles)
         open_folder(config)
+        redo_rounds(self.folder, changes(now, ROUNDS_MAY_DIFFER | {"round0"}, _filled_in(now)))
         self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
+
+    def begin(self) -> None:
+        """Note what the rounds are done with, the student's model included; those of another student are moved aside."""
+        settings = {**improve_settings(self.config), "round0": self.roles.model(self.name).model}
+        redo_rounds(self.folder, changes(settings, ROUNDS_MAY_DIFFER, _filled_in(settings)))
+        self.rounds.write(settings)
 
     def _load(self) -> None:
         """The questions: those of the run, those to improve on, and those to test on."""
@@ -88,6 +96,16 @@ class ImproveJob:
         """How many test questions were learned from, chosen by, or shown: by the run, or in a round."""
         learned = [*learned_from(self.run.splits, rows), *self.splits["train"], *self.splits["dev"]]
         return overlap(learned, self.roles.teacher_program, [example for _, examples in self.tests.values() for example in examples])
+
+
+def _is_redone(key: str) -> bool:
+    """Whether a changed setting does the rounds again; those of `improve` make it another improvement, which has a folder of its own."""
+    return is_redone(key) and not key.startswith("improve.")
+
+
+def _filled_in(now: Settings) -> FillIn:
+    fill_in = filled_in(improve_settings)
+    return lambda there: as_now(fill_in(there), now)
 
 
 def _seeded(task: TaskConfig, config: RunConfig) -> TaskConfig:

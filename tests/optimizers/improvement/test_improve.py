@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tomllib
+from types import SimpleNamespace
 
 import dspy
 import pytest
@@ -483,6 +484,31 @@ def test_a_folder_from_before_a_setting_was_there_goes_on(tmp_path):
     ImproveJob(config(tmp_path))
     with pytest.raises(ValueError, match=r"improve\.samples: 4 there, 5 now"):
         ImproveJob(config(tmp_path, **{"improve.samples": 5}))
+
+
+def test_rounds_of_another_training_are_moved_aside_and_taken_back(tmp_path, caplog):
+    def open_with(student="local/student@0", **changed):
+        job = ImproveJob(config(tmp_path, **changed))
+        job.roles.model = lambda role: SimpleNamespace(model=student)
+        job.begin()
+        return sorted(str(path.relative_to(job.folder)) for path in job.folder.rglob("*.jsonl")), job.folder
+
+    folder = tmp_path / "run"
+    open_with()
+    for name in ("rounds/1/dev.jsonl", "rounds/traces.jsonl", "improve.json", "figures/improve.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    aside = "rounds/earlier/rounds-{}/1/dev.jsonl"
+    assert open_with(**{"data.test": 2, "training.threads": 1})[0] == ["rounds/1/dev.jsonl", "rounds/traces.jsonl"]
+    assert open_with(**{"training.max_steps": 2})[0] == [aside.format(2), "rounds/traces.jsonl"]
+    assert "training.max_steps" in caplog.text and "rounds/earlier/rounds-2" in caplog.text
+    assert not (folder / "improve.json").exists() and not list(folder.glob("figures/*"))
+    assert open_with()[0] == ["rounds/1/dev.jsonl", "rounds/traces.jsonl"] and (folder / "improve.json").exists()
+    assert open_with("local/student@1")[0] == [aside.format(2), "rounds/traces.jsonl"], "of a student that was trained again"
+    with pytest.raises(ValueError, match=r"improve\.samples: 4 there, 5 now\n.*--improve\.out"):
+        open_with(**{"improve.samples": 5})
+    with pytest.raises(ValueError, match=r"seed: 0 there, 1 now"):
+        open_with(seed=1)
 
 
 def test_the_recipe_success_asks_a_strict_solver_on_passages_with_branches(tmp_path):

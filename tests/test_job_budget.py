@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from optimizers.cli import app
 from optimizers.jobs.jsonlines import read_lines
 from optimizers.labelling.journal import JOURNALS, Budget, Journal, LimitReached, Limits
+from optimizers.settings.load import load_config
+from optimizers.studies.trial import TrialRun
 from programs.lms.ledger import Ledger, Prices, recording
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -77,6 +79,24 @@ def test_labels_and_trials_of_a_study_are_within_the_limit(here, server):
     result = go(server, "study", "--study.trials", "3", "--max_calls", str(on_file), out="study")
     assert f"limit of {on_file} calls reached" in said(result)
     assert len(calls("study")) == on_file and not server[1]
+
+
+@pytest.mark.parametrize(("limit", "most"), [("max_calls", 3), ("max_tokens", 60), ("max_usd", 3.0)])
+def test_a_trial_sees_what_other_workers_pay_meanwhile(tmp_path, limit, most):
+    line = {"key": "00", "model": "openai/m", "input_tokens": 10, "output_tokens": 10, "seconds": 1.0, "usd": 1.0, "text": "x"}
+    config = load_config(None, {"out": str(tmp_path), limit: most})
+    mine, other = (tmp_path / "trials" / name / "calls.jsonl" for name in "ab")
+    other.parent.mkdir(parents=True)
+    with Journal(mine) as journal:
+        budget = TrialRun(config, mine.parent, tmp_path / "labels").budget(journal)
+        for _ in range(3):
+            budget.take()
+            budget.give_back()
+            with other.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        with pytest.raises(LimitReached, match="reached, for the whole job"):
+            budget.take()
+        assert TrialRun(load_config(None, {"out": str(tmp_path)}), mine.parent, tmp_path / "labels").budget(journal) is None
 
 
 def test_dollars_bound_labels_and_questions_together(here, server):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
+import os
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,10 +133,19 @@ def _answers(record: Mapping[str, Any]) -> bool:
 
 def paid_beside(folders: Collection[Path], own: Path) -> Usage:
     """What the calls in all journals below some folders cost, but for those in the file `own`."""
-    found = {path.resolve() for folder in folders for path in folder.rglob("*.jsonl") if path.name in JOURNALS}
-    stats = [(path, path.stat()) for path in sorted(found - {own.resolve()})]
-    prices = current_ledger().prices
-    return sum((_paid_in(path, stat.st_size, stat.st_mtime_ns, prices) for path, stat in stats), Usage())
+    prices, total = current_ledger().prices, Usage()
+    for path in sorted({path.resolve() for folder in folders for path in _journals(folder)} - {own.resolve()}):
+        # What other workers of the folder have just removed was no journal of theirs.
+        with contextlib.suppress(FileNotFoundError):
+            stat = path.stat()
+            total += _paid_in(path, stat.st_size, stat.st_mtime_ns, prices)
+    return total
+
+
+def _journals(folder: Path) -> Iterator[Path]:
+    """By `os.walk`, as `rglob` fails at folders that another process removes meanwhile."""
+    for root, _, names in os.walk(folder):
+        yield from (Path(root, name) for name in JOURNALS if name in names)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -198,13 +209,19 @@ class LimitReached(BaseException):
 class Budget:
     """`Limits` on calls, tokens and dollars, watched over a journal by all threads.
 
+    Args:
+        limits: The limits.
+        journal: Where the calls stand.
+        whole: Gives the limits of the whole job anew before each call, in place of `limits.job`, where other processes make calls of the
+            same job meanwhile; those that they have under way are not seen, and may exceed it.
+
     Attributes:
         reached: The limit that was reached; None while none is.
         stopped: Ends the waits for rate limits, when the job stops.
     """
 
-    def __init__(self, limits: Limits, journal: Journal) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits, journal: Journal, whole: Callable[[], Limits | None] | None = None) -> None:
+        self.limits, self._whole = limits, whole or (lambda: limits.job)
         self.reached: str | None = None
         self.stopped = threading.Event()
         self._journal = journal
@@ -229,8 +246,8 @@ class Budget:
             self._under_way -= 1
 
     def _exceeded(self) -> str | None:
-        paid, limits = self._journal.paid, self.limits
-        whole = exceeded(limits.job, paid + limits.job.elsewhere, self._under_way) if limits.job else None
+        paid, limits, job = self._journal.paid, self.limits, self._whole()
+        whole = exceeded(job, paid + job.elsewhere, self._under_way) if job else None
         return exceeded(limits, paid + limits.elsewhere, self._under_way) or (whole and f"{whole}, for the whole job")
 
 

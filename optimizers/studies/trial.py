@@ -231,9 +231,7 @@ class TrialRun:
         batch = self.config.study.batch
         lines: list[dict[str, Any]] = []
         with contextlib.closing(Journal(self.folder / "calls.jsonl")) as journal:
-            whole = self.config.job_limits(self.folder / "calls.jsonl", self.labels.parent)
-            limits = Budget(Limits(job=whole), journal) if whole else None
-            wrap = functools.partial(journaled, journal=journal, limits=limits)
+            wrap = functools.partial(journaled, journal=journal, limits=self.budget(journal))
             program = self.roles.two_stage(self.task, self.student, "solver", wrap)
             for start in range(0, len(order), batch):
                 try:
@@ -244,6 +242,11 @@ class TrialRun:
                     break
         unload(self.roles.model(self.student).model)
         return lines, len(lines) < len(order)
+
+    def budget(self, journal: Journal) -> Budget | None:
+        """The limits of the whole study for the calls of this trial, with what other workers pay meanwhile; None without any."""
+        whole = functools.partial(self.config.job_limits, journal.path, self.labels.parent)
+        return Budget(Limits(), journal, whole) if whole() else None
 
     def _asked(
         self, program: dspy.Module, batch: Sequence[tuple[int, dspy.Example]], start: int, total: int, told: _Told

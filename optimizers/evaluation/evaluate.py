@@ -21,10 +21,12 @@ from optimizers.evaluation.reply_counts import reply_counts
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import Lines, read_lines
 from programs.decomposition import CUT_OFF, STATES
-from programs.lms.ledger import Ledger, Usage, current_ledger, recording
+from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 from programs.tasks.base import Task, score_of
 
 Progress = Callable[[int, int, str], None]
+
+_EMPTY = "empty: the server gave a reply with nothing in it"
 
 _SHAPING = ("seed", "max_subquestions", "decomposer_sees_context", "nearest")
 
@@ -55,7 +57,7 @@ def evaluate(
     Returns:
         A dict a question. A solver's reply without the answer format is scored as it is by the task's rule, and marked
         `unparsed`; where a program cannot go on without reading a reply, the line scores 0 and bears `error`. A call that
-        failed has score None and is asked again next time.
+        failed, or that a server answered by nothing, has score None and is asked again next time.
     """
     last: dict[Any, dict[str, Any]] = {}
     known: dict[tuple[Key, str | None], dict[str, Any]] = {}
@@ -217,12 +219,16 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
 def _asked(program: dspy.Module, task: Task, example: dspy.Example) -> dict[str, Any]:
     started = time.monotonic()
     try:
-        with dspy.context(trace=[]):
+        # Around the program's own stages, which write what their calls cost.
+        with dspy.context(trace=[]), metered("program") as meter:
             prediction = program(question=example.question, context=example.get("context") or "")
     except AdapterParseError as error:
-        return _failed(example, f"unparseable: {str(error.lm_response)[:500]!r}", 0.0, started)
+        said = f"unparseable: {str(error.lm_response)[:500]!r}"
+        return _failed(example, _EMPTY, None, started) if meter.empty else _failed(example, said, 0.0, started)
     except Exception as error:
         return _failed(example, f"{type(error).__name__}: {error}"[:500], None, started)
+    if meter.empty and (prediction.get("unparsed") or _state(prediction) == "unparseable"):
+        return _failed(example, _EMPTY, None, started)
     try:
         score = score_of(task, example, prediction)
     except Exception as error:

@@ -15,7 +15,8 @@ from scripted import ScriptedEngine, two_stage_rule
 
 from optimizers.evaluation.evaluate import evaluate, summarise
 from optimizers.labelling.collect import TRACES, collect
-from optimizers.labelling.journal import Limits
+from optimizers.labelling.journal import Journal, Limits
+from optimizers.labelling.journaled_lm import journaled
 from optimizers.screening.policy import POLICIES
 from optimizers.screening.screen import screen
 from programs import SingleStage, TwoStage
@@ -117,7 +118,7 @@ def test_lines_of_answers_say_what_was_cut_off_or_not_read(tmp_path, program):
         def score(self, example, prediction):
             return Score(float(prediction.answer == "Rome"))
 
-    replies = {"q0": chat("Answer: Rome"), "q1": chat("Reasoning: it is", finish="length"), "q2": chat("  ")}
+    replies = {"q0": chat("Answer: Rome"), "q1": chat("Reasoning: it is", finish="length"), "q2": chat("<think>Rome?</think>")}
 
     def rule(body):
         return chat("a?") if is_decomposition(body) else next(r for q, r in replies.items() if q in body["messages"][-1]["content"])
@@ -130,6 +131,32 @@ def test_lines_of_answers_say_what_was_cut_off_or_not_read(tmp_path, program):
     assert [line["state"] for line in found] == (["ok"] * 3 if two else ["ok", "cut_off", "unparseable"])
     summary = summarise(found)
     assert summary["counts"]["cut_off"] == 1 and bool(summary["states"]) == two
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=("journaled", "not journaled"))
+@pytest.mark.parametrize("silent", ["decompose", "solve"])
+@pytest.mark.parametrize("reply", [chat(None), chat(" \n"), (200, {}, {"id": "1", "choices": []})], ids=("null", "blank", "no choice"))
+def test_a_reply_with_nothing_in_it_is_no_wrong_answer_and_is_asked_again(tmp_path, reply, silent, kept):
+    class Rome:
+        name = "rome"
+
+        def score(self, example, prediction):
+            return Score(float(prediction.answer == "Rome"))
+
+    mended = []
+
+    def rule(body):
+        return reply if not mended and is_decomposition(body) == (silent == "decompose") else plain(body)
+
+    with serving(rule) as (address, _), Journal(tmp_path / "calls.jsonl") as journal:
+        program = two_stage(address)
+        for stage in (program.decompose, program.solve):
+            stage.lm = journaled(stage.lm, journal) if kept else stage.lm
+        failed = evaluate(program, Rome(), examples(2), out=tmp_path / "lines.jsonl")
+        mended.append(True)
+        found = evaluate(program, Rome(), examples(2), out=tmp_path / "lines.jsonl")
+    assert (summarise(failed)["scored"], summarise(failed)["failures"]) == (0, {"empty": 2})
+    assert [line["score"] for line in found] == [1.0, 1.0]
 
 
 THOUGHT = "<think>Is it Ann? Or Bob?</think>\n"

@@ -20,6 +20,7 @@ from dspy.utils.exceptions import AdapterParseError
 from optimizers.evaluation.reply_counts import reply_counts
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import Lines, read_lines
+from programs.adapter import adapter_name
 from programs.decomposition import CUT_OFF, STATES
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 from programs.tasks.base import Task, score_of
@@ -172,13 +173,25 @@ def program_hash(program: dspy.Module) -> str:
     for name, module in program.named_sub_modules():
         settings = [getattr(module, setting, None) for setting in _SHAPING]
         found.append([name, type(module).__name__, settings, _prompt_of(module) if isinstance(module, dspy.Predict) else None])
+        # Only where there are any, so that answers on file from before stay known.
+        found += [[name, adapters]] if (adapters := _adapters_of(module)) else []
     return _digest(found)
+
+
+def _adapters_of(module: dspy.Module) -> dict[str, str]:
+    """The formats that a program sets for its stages, by stage."""
+    return {stage: adapter_name(adapter) for stage, adapter in getattr(module, "fixed_adapters", {}).items()}
 
 
 def _prompt_of(predictor: dspy.Predict) -> list[Any]:
     lm = predictor.lm or dspy.settings.lm
-    model = [lm.model, {key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}] if isinstance(lm, dspy.LM) else None
+    model = [lm.model, _options(lm)] if isinstance(lm, dspy.LM) else None
     return [model, predictor.signature.instructions, [dict(demo) for demo in predictor.demos]]
+
+
+def _options(lm: dspy.LM) -> dict[str, Any]:
+    """What shapes the texts of an LM; of a journaled one also those options that its engine adds to the requests."""
+    return {**{key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}, **getattr(lm.engine, "further", {})}
 
 
 def _digest(value: Any) -> str:

@@ -468,7 +468,13 @@ def _why(name: str, distilled: Distilled) -> str:
     said += [f"Unscored: {distilled.unscored}."] if distilled.unscored else []
     mine = [call for call in distilled.left_out if call.predictor == name]
     said += [_left_out(mine)] if mine else []
-    called = {call.predictor for sample in (distilled.collected.samples if distilled.collected else []) for call in sample.calls}
+    samples = distilled.collected.samples if distilled.collected else []
+    called = {call.predictor for sample in samples for call in sample.calls}
+    if not called and any(sample.failure is None for sample in samples):
+        said.append(
+            "The teacher's runs show no call of any predictor: threads of its own are not seen. Start them by dspy.Parallel or "
+            "module.batch, or by contextvars.copy_context().run."
+        )
     if called and name not in called:
         said.append(f"The teacher never called {name!r}, only {sorted(called)} ('?' is made in `forward`, and has no name).")
     return "".join(f" {one}" for one in said)

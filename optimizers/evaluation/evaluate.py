@@ -23,6 +23,7 @@ from optimizers.jobs.jsonlines import Lines, read_lines
 from programs.adapter import adapter_name
 from programs.decomposition import CUT_OFF, STATES
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
+from programs.module_settings import public_settings
 from programs.tasks.base import Task, score_of
 
 Progress = Callable[[int, int, str], None]
@@ -174,8 +175,12 @@ def program_hash(program: dspy.Module) -> str:
         settings = [getattr(module, setting, None) for setting in _SHAPING]
         found.append([name, type(module).__name__, settings, _prompt_of(module) if isinstance(module, dspy.Predict) else None])
         # Only where there are any, so that answers on file from before stay known.
-        found += [[name, adapters]] if (adapters := _adapters_of(module)) else []
+        found += [[name, further] for further in (_adapters_of(module), _further(module)) if further]
     return _digest(found)
+
+
+def _further(module: dspy.Module) -> dict[str, Any]:
+    return {key: value for key, value in public_settings(module).items() if key not in _SHAPING}
 
 
 def _adapters_of(module: dspy.Module) -> dict[str, str]:

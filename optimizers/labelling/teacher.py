@@ -16,6 +16,7 @@ from optimizers.labelling.program_copy import all_predictors, copy_program, own_
 from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE, shortened
 from optimizers.labelling.values import Types, is_plain, shape_of, written
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
+from programs.module_settings import CHANGING, as_json
 
 TIMEOUT = "timeout"
 
@@ -180,13 +181,14 @@ def _settings_of(module: dspy.Module) -> dict[str, Any]:
     for name in vars(module):
         # What a setting comes to, where the program settles it by its model.
         value = getattr(module, name)
-        # `stage` of a Predict is drawn at random, and what changes while a module works says nothing about it.
-        if name in ("stage", "history", "callbacks", "traces", "train"):
+        if name in CHANGING:
             continue
         if isinstance(value, str | int | float | bool | None):
             settings[name] = value
         elif isinstance(value, Mapping) and any(isinstance(item, dspy.Adapter) for item in value.values()):
             settings[name] = {key: type(item).__qualname__ for key, item in value.items()}
+        elif not isinstance(module, dspy.Predict) and (plain := as_json(value)):
+            settings[name] = plain
     return settings
 
 

@@ -8,6 +8,7 @@ from scripted import scripted_lm, two_stage_rule
 
 from optimizers.evaluation.evaluate import answers, evaluate, latest, program_hash, summarise
 from optimizers.jobs.jsonlines import read_lines
+from optimizers.labelling.collect import collect
 from optimizers.labelling.journal import Journal
 from optimizers.labelling.journaled_lm import journaled
 from programs import TwoStage
@@ -172,6 +173,31 @@ def test_options_that_only_a_server_knows_shape_the_answers_too(tmp_path):
             made[-1].set_lm(journaled(inner, journal))
         hashes = [program_hash(one) for one in made]
     assert len(set(hashes)) == 3 and hashes[2] == hashes[3]
+
+
+class Hinted(dspy.Module):
+    def __init__(self, **settings):
+        super().__init__()
+        self.solve = dspy.Predict("question, hints -> answer")
+        vars(self).update(settings)
+
+    def forward(self, question, context=""):
+        return self.solve(question=question, hints=str([vars(self).get(name) for name in ("hints", "table", "k")]))
+
+
+CHANGES = [{}, {"hints": ["a"]}, {"hints": ["b"]}, {"table": {"x": 1}}, {"table": {"x": 2}}, {"k": 3}, {"k": 4}, {"hints": {"b", "a"}}]
+
+
+def test_what_a_program_of_ones_own_works_with_decides_which_answers_and_labels_are_its_own(tmp_path):
+    examples = questions(("0", "q0?", "", "Rome"))
+    for number, settings in enumerate(CHANGES):
+        made = Hinted(**settings)
+        made.set_lm(scripted_lm(lambda prompt: "[[ ## answer ## ]]\nRome"))
+        for _ in range(2):
+            evaluate(made, Capitals(), examples, out=tmp_path / "a.jsonl")
+            collect(made, [one.with_inputs("question") for one in examples], folder=tmp_path / "labels")
+            assert len(made.solve.lm.script.prompts) == 2, settings
+        assert len((tmp_path / "labels" / "samples.jsonl").read_text().splitlines()) == number + 1
 
 
 def test_lines_of_an_earlier_version_are_known_by_their_question(tmp_path):

@@ -28,7 +28,8 @@ from programs.tasks.base import Task, score_of
 
 Progress = Callable[[int, int, str], None]
 
-_EMPTY = "empty: the server gave a reply with nothing in it"
+_TRIES = 3
+"""How often a question is asked whose reply has nothing in it: a server's hiccup is no wrong answer, a model that stays silent is one."""
 
 _SHAPING = ("seed", "max_subquestions", "decomposer_sees_context", "nearest")
 
@@ -59,7 +60,8 @@ def evaluate(
     Returns:
         A dict a question. A solver's reply without the answer format is scored as it is by the task's rule, and marked
         `unparsed`; where a program cannot go on without reading a reply, the line scores 0 and bears `error`. A call that
-        failed, or that a server answered by nothing, has score None and is asked again next time.
+        failed has score None and is asked again next time; one that a server answered by nothing is asked again at once,
+        three times in all.
     """
     last: dict[Any, dict[str, Any]] = {}
     known: dict[tuple[Key, str | None], dict[str, Any]] = {}
@@ -226,27 +228,32 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
     outer = current_ledger()
     ledger = Ledger(outer.prices)
     with recording(ledger, adopts=False):
-        line = _asked(program, task, example)
+        (line, silent), tries = _asked(program, task, example), 1
+        while silent and tries < _TRIES:
+            (line, silent), tries = _asked(program, task, example), tries + 1
     for (stage, model), usage in ledger.entries().items():
         outer.add(stage, model, usage)
-    if line["error"]:
+    if line["error"] or tries > 1:
         line["usage"] = {stage: usage.to_dict() for stage, usage in ledger.by_stage().items()}
     return line
 
 
-def _asked(program: dspy.Module, task: Task, example: dspy.Example) -> dict[str, Any]:
+def _asked(program: dspy.Module, task: Task, example: dspy.Example) -> tuple[dict[str, Any], bool]:
+    """A question's line, and whether it could not be read as the server gave a reply with nothing in it."""
     started = time.monotonic()
     try:
         # Around the program's own stages, which write what their calls cost.
         with dspy.context(trace=[]), metered("program") as meter:
             prediction = program(question=example.question, context=example.get("context") or "")
     except AdapterParseError as error:
-        said = f"unparseable: {str(error.lm_response)[:500]!r}"
-        return _failed(example, _EMPTY, None, started) if meter.empty else _failed(example, said, 0.0, started)
+        return _failed(example, f"unparseable: {str(error.lm_response)[:500]!r}", 0.0, started), meter.empty
     except Exception as error:
-        return _failed(example, f"{type(error).__name__}: {error}"[:500], None, started)
-    if meter.empty and (prediction.get("unparsed") or _state(prediction) == "unparseable"):
-        return _failed(example, _EMPTY, None, started)
+        return _failed(example, f"{type(error).__name__}: {error}"[:500], None, started), False
+    silent = meter.empty and bool(prediction.get("unparsed") or _state(prediction) == "unparseable")
+    return _judged(task, example, prediction, started), silent
+
+
+def _judged(task: Task, example: dspy.Example, prediction: dspy.Prediction, started: float) -> dict[str, Any]:
     try:
         score = score_of(task, example, prediction)
     except Exception as error:

@@ -118,7 +118,7 @@ def test_lines_of_answers_say_what_was_cut_off_or_not_read(tmp_path, program):
         def score(self, example, prediction):
             return Score(float(prediction.answer == "Rome"))
 
-    replies = {"q0": chat("Answer: Rome"), "q1": chat("Reasoning: it is", finish="length"), "q2": chat("<think>Rome?</think>")}
+    replies = {"q0": chat("Answer: Rome"), "q1": chat("Reasoning: it is", finish="length"), "q2": chat("  ")}
 
     def rule(body):
         return chat("a?") if is_decomposition(body) else next(r for q, r in replies.items() if q in body["messages"][-1]["content"])
@@ -136,27 +136,29 @@ def test_lines_of_answers_say_what_was_cut_off_or_not_read(tmp_path, program):
 @pytest.mark.parametrize("kept", [True, False], ids=("journaled", "not journaled"))
 @pytest.mark.parametrize("silent", ["decompose", "solve"])
 @pytest.mark.parametrize("reply", [chat(None), chat(" \n"), (200, {}, {"id": "1", "choices": []})], ids=("null", "blank", "no choice"))
-def test_a_reply_with_nothing_in_it_is_no_wrong_answer_and_is_asked_again(tmp_path, reply, silent, kept):
+def test_a_reply_with_nothing_in_it_is_no_wrong_answer_and_one_that_stays_empty_is(tmp_path, reply, silent, kept):
     class Rome:
         name = "rome"
 
         def score(self, example, prediction):
             return Score(float(prediction.answer == "Rome"))
 
-    mended = []
+    left = {"q0?": 2, "q1?": 99}
 
     def rule(body):
-        return reply if not mended and is_decomposition(body) == (silent == "decompose") else plain(body)
+        name = next(name for name in left if name in body["messages"][-1]["content"])
+        left[name] -= (mute := left[name] > 0 and is_decomposition(body) == (silent == "decompose"))
+        return reply if mute else plain(body)
 
     with serving(rule) as (address, _), Journal(tmp_path / "calls.jsonl") as journal:
         program = two_stage(address)
         for stage in (program.decompose, program.solve):
             stage.lm = journaled(stage.lm, journal) if kept else stage.lm
-        failed = evaluate(program, Rome(), examples(2), out=tmp_path / "lines.jsonl")
-        mended.append(True)
-        found = evaluate(program, Rome(), examples(2), out=tmp_path / "lines.jsonl")
-    assert (summarise(failed)["scored"], summarise(failed)["failures"]) == (0, {"empty": 2})
-    assert [line["score"] for line in found] == [1.0, 1.0]
+        lines = evaluate(program, Rome(), examples(2), out=tmp_path / "lines.jsonl")
+    assert lines[0]["score"] == 1.0 and (lines[0]["unparsed"], lines[0]["state"]) == (False, "ok")
+    assert lines[1]["unparsed"] or lines[1]["state"] == "unparseable"
+    assert lines[1]["score"] == (0.0 if silent == "solve" else 1.0)
+    assert [line["usage"][silent]["calls"] for line in lines] == [3, 3]
 
 
 THOUGHT = "<think>Is it Ann? Or Bob?</think>\n"

@@ -22,6 +22,7 @@ from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import Lines, read_lines
 from programs.adapter import adapter_name
 from programs.decomposition import CUT_OFF, STATES
+from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 from programs.module_settings import public_settings
 from programs.tasks.base import Task, score_of
@@ -248,7 +249,7 @@ def _asked(program: dspy.Module, task: Task, example: dspy.Example) -> tuple[dic
     except AdapterParseError as error:
         return _failed(example, f"unparseable: {str(error.lm_response)[:500]!r}", 0.0, started), meter.empty
     except Exception as error:
-        return _failed(example, f"{type(error).__name__}: {error}"[:500], None, started), False
+        return _failed(example, f"{type(error).__name__}: {said_by(error)}"[:500], None, started), False
     silent = meter.empty and bool(prediction.get("unparsed") or _state(prediction) == "unparseable")
     return _judged(task, example, prediction, started), silent
 

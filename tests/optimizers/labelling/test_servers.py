@@ -13,7 +13,8 @@ import pytest
 from loopback import chat, is_decomposition, serving, too_many
 from scripted import ScriptedEngine, two_stage_rule
 
-from optimizers.evaluation.evaluate import evaluate, summarise
+from optimizers.errors import message
+from optimizers.evaluation.evaluate import answer_one, evaluate, summarise
 from optimizers.labelling.collect import TRACES, collect
 from optimizers.labelling.journal import Journal, Limits
 from optimizers.labelling.journaled_lm import journaled
@@ -159,6 +160,16 @@ def test_a_reply_with_nothing_in_it_is_no_wrong_answer_and_one_that_stays_empty_
     assert lines[1]["unparsed"] or lines[1]["state"] == "unparseable"
     assert lines[1]["score"] == (0.0 if silent == "solve" else 1.0)
     assert [line["usage"][silent]["calls"] for line in lines] == [3, 3]
+
+
+def test_a_refusal_in_a_form_of_its_own_is_told_by_its_status(tmp_path):
+    with serving(lambda body: (422, {}, {"detail": [{"loc": ["body"], "msg": "no"}]})) as (address, _):
+        found = collect(two_stage(address), examples(1), folder=tmp_path)
+        line = answer_one(two_stage(address), None, examples(1)[0])
+        with pytest.raises(dspy.utils.exceptions.LMError) as caught:
+            model(address)("q")
+    said = "[openai/m] HTTP 422, without a message that could be read"
+    assert said in found.first_failures["error:LMInvalidRequestError"] and said in line["error"] and said in message(caught.value)
 
 
 THOUGHT = "<think>Is it Ann? Or Bob?</think>\n"

@@ -6,7 +6,7 @@ import functools
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from optimizers.finetune.train import Progress, train
 from optimizers.labelling.collect import check_examples, check_keys, collect
 from optimizers.labelling.journal import Limits
 from optimizers.labelling.program_copy import all_predictors, copy_program
-from optimizers.labelling.samples import Collected, Examples, example_key
+from optimizers.labelling.samples import Collected, Examples, Sample, example_key
 from optimizers.screening import Asking
 from optimizers.screening.lm_policy import AskingPolicy, check_asking
 from optimizers.screening.metric import MetricScorer, check_metric, score_by
@@ -479,7 +479,13 @@ def _why(name: str, distilled: Distilled) -> str:
     said += [f"Unscored: {distilled.unscored}."] if distilled.unscored else []
     mine = [call for call in distilled.left_out if call.predictor == name]
     said += [_left_out(mine)] if mine else []
-    called = {call.predictor for sample in (distilled.collected.samples if distilled.collected else []) for call in sample.calls}
+    samples: Iterable[Sample] = distilled.collected.samples if distilled.collected else []
+    called = {call.predictor for sample in samples for call in sample.calls}
+    if not called and any(sample.failure is None for sample in samples):
+        said.append(
+            "The teacher's runs show no call of any predictor: threads of its own are not seen. Start them by dspy.Parallel or "
+            "module.batch, or by contextvars.copy_context().run."
+        )
     if called and name not in called:
         said.append(f"The teacher never called {name!r}, only {sorted(called)} ('?' is made in `forward`, and has no name).")
     return "".join(f" {one}" for one in said)

@@ -52,11 +52,19 @@ def message(error: BaseException) -> str:
         from optimizers.settings.explain import explain
 
         return explain(error)
-    told = _of_file(error) if isinstance(error, OSError) and error.strerror else str(error)
+    told = _of_file(error) if isinstance(error, OSError) and error.strerror else _of_model(error)
     told = told.strip() or type(error).__name__
     told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
     step = next((_LM_STEPS[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _LM_STEPS), None)
     return f"{told}{'' if told.endswith('.') else '.'} {step}" if step else told
+
+
+def _of_model(error: BaseException) -> str:
+    if not isinstance(getattr(error, "status", None), int):
+        return str(error)
+    from programs.lms.api_models import said_by
+
+    return said_by(error)
 
 
 def _of_file(error: OSError) -> str:

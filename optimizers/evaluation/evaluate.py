@@ -20,11 +20,17 @@ from dspy.utils.exceptions import AdapterParseError
 from optimizers.evaluation.reply_counts import reply_counts
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import Lines, as_json, read_lines
+from programs.adapter import adapter_name
 from programs.decomposition import CUT_OFF, STATES
-from programs.lms.ledger import Ledger, Usage, current_ledger, recording
+from programs.lms.api_models import said_by
+from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
+from programs.module_settings import public_settings
 from programs.tasks.base import Task, score_of
 
 Progress = Callable[[int, int, str], None]
+
+_TRIES = 3
+"""How often a question is asked whose reply has nothing in it: a server's hiccup is no wrong answer, a model that stays silent is one."""
 
 _SHAPING = ("seed", "max_subquestions", "decomposer_sees_context", "nearest")
 
@@ -55,7 +61,8 @@ def evaluate(
     Returns:
         A dict a question. A solver's reply without the answer format is scored as it is by the task's rule, and marked
         `unparsed`; where a program cannot go on without reading a reply, the line scores 0 and bears `error`. A call that
-        failed has score None and is asked again next time.
+        failed has score None and is asked again next time; one that a server answered by nothing is asked again at once,
+        three times in all.
     """
     last: dict[Any, dict[str, Any]] = {}
     known: dict[tuple[Key, str | None], dict[str, Any]] = {}
@@ -170,13 +177,29 @@ def program_hash(program: dspy.Module) -> str:
     for name, module in program.named_sub_modules():
         settings = [getattr(module, setting, None) for setting in _SHAPING]
         found.append([name, type(module).__name__, settings, _prompt_of(module) if isinstance(module, dspy.Predict) else None])
+        # Only where there are any, so that answers on file from before stay known.
+        found += [[name, further] for further in (_adapters_of(module), _further(module)) if further]
     return _digest(found)
+
+
+def _further(module: dspy.Module) -> dict[str, Any]:
+    return {key: value for key, value in public_settings(module).items() if key not in _SHAPING}
+
+
+def _adapters_of(module: dspy.Module) -> dict[str, str]:
+    """The formats that a program sets for its stages, by stage."""
+    return {stage: adapter_name(adapter) for stage, adapter in getattr(module, "fixed_adapters", {}).items()}
 
 
 def _prompt_of(predictor: dspy.Predict) -> list[Any]:
     lm = predictor.lm or dspy.settings.lm
-    model = [lm.model, {key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}] if isinstance(lm, dspy.LM) else None
+    model = [lm.model, _options(lm)] if isinstance(lm, dspy.LM) else None
     return [model, predictor.signature.instructions, [dict(demo) for demo in predictor.demos]]
+
+
+def _options(lm: dspy.LM) -> dict[str, Any]:
+    """What shapes the texts of an LM; of a journaled one also those options that its engine adds to the requests."""
+    return {**{key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}, **getattr(lm.engine, "further", {})}
 
 
 def _digest(value: Any) -> str:
@@ -206,23 +229,32 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
     outer = current_ledger()
     ledger = Ledger(outer.prices)
     with recording(ledger, adopts=False):
-        line = _asked(program, task, example)
+        (line, silent), tries = _asked(program, task, example), 1
+        while silent and tries < _TRIES:
+            (line, silent), tries = _asked(program, task, example), tries + 1
     for (stage, model), usage in ledger.entries().items():
         outer.add(stage, model, usage)
-    if line["error"]:
+    if line["error"] or tries > 1:
         line["usage"] = {stage: usage.to_dict() for stage, usage in ledger.by_stage().items()}
     return line
 
 
-def _asked(program: dspy.Module, task: Task, example: dspy.Example) -> dict[str, Any]:
+def _asked(program: dspy.Module, task: Task, example: dspy.Example) -> tuple[dict[str, Any], bool]:
+    """A question's line, and whether it could not be read as the server gave a reply with nothing in it."""
     started = time.monotonic()
     try:
-        with dspy.context(trace=[]):
+        # Around the program's own stages, which write what their calls cost.
+        with dspy.context(trace=[]), metered("program") as meter:
             prediction = program(question=example.question, context=example.get("context") or "")
     except AdapterParseError as error:
-        return _failed(example, f"unparseable: {str(error.lm_response)[:500]!r}", 0.0, started)
+        return _failed(example, f"unparseable: {str(error.lm_response)[:500]!r}", 0.0, started), meter.empty
     except Exception as error:
-        return _failed(example, f"{type(error).__name__}: {error}"[:500], None, started)
+        return _failed(example, f"{type(error).__name__}: {said_by(error)}"[:500], None, started), False
+    silent = meter.empty and bool(prediction.get("unparsed") or _state(prediction) == "unparseable")
+    return _judged(task, example, prediction, started), silent
+
+
+def _judged(task: Task, example: dspy.Example, prediction: dspy.Prediction, started: float) -> dict[str, Any]:
     try:
         score = score_of(task, example, prediction)
     except Exception as error:

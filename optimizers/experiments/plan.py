@@ -21,6 +21,7 @@ from optimizers.conditions import (
 )
 from optimizers.evaluation.statistics import questions_needed
 from optimizers.experiments.roles import policy_name, roles_of
+from optimizers.experiments.setup import check_limits, check_rows_to_come
 from optimizers.experiments.students import RECIPES
 from optimizers.experiments.variants import Variant, variants
 from optimizers.reports.plans import PlanView, minutes_text, short_count
@@ -30,6 +31,7 @@ from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig, configured_for
 from optimizers.settings.splits import configured_task, loaded, refuse_overlap
 from programs.adapter import LineAdapter
+from programs.compiled.state import CompiledPrompts
 from programs.lms.catalog import check_model
 from programs.lms.ledger import LOCAL_PREFIXES, Prices
 from programs.signatures import Answer, Decompose, Solve
@@ -70,8 +72,11 @@ def plan_steps(config: RunConfig) -> list[Step]:
     nothing finer.
     """
     planner = _Planner(config)
+    check_limits(config)
     conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
     students = students_of(conditions)
+    if students:
+        check_rows_to_come(config)
     steps = [*planner.labelling(students), *planner.screening(students), *map(planner.training, students)]
     for condition in conditions:
         steps += planner.condition(condition)
@@ -80,6 +85,7 @@ def plan_steps(config: RunConfig) -> list[Step]:
 
 def grid_steps(config: RunConfig) -> list[Step]:
     """`plan_steps` for a whole experiment: a decomposer is asked once a question, whatever the number of solvers."""
+    check_limits(config)
     experiment, steps = config.experiment, []
     train = experiment.train or [config.task.name]
     for name in train:
@@ -152,6 +158,15 @@ def _conditions(config: RunConfig, variant: Variant) -> list[Condition]:
     return [parse_condition(name, solvers) for name in expand_conditions(names, solvers)]
 
 
+def _check_samples(config: RunConfig) -> None:
+    temperature = config.teacher.temperature if config.labelling.temperature is None else config.labelling.temperature
+    if config.labelling.samples > 1 and not temperature:
+        raise ValueError(
+            f"labelling.samples={config.labelling.samples} without a temperature would be the same text each time; add "
+            "--labelling.temperature 0.7, or take one sample."
+        )
+
+
 def _check_models(config: RunConfig) -> None:
     """Refuse what names no model, as far as no download and no key is needed to see it."""
     students = {f"experiment.students.{name}": model.in_process() for name, model in config.experiment.students.items()}
@@ -182,6 +197,9 @@ class _Planner:
     def __init__(self, config: RunConfig, prefix: str = "", splits: Sequence[str] = ("train", "dev", "test")) -> None:
         self.config, self.prefix = config, prefix
         _check_models(config)
+        _check_samples(config)
+        if config.teacher.program:
+            CompiledPrompts.read(config.teacher.program)
         check_options(config.screening.policy, config.screening.options)
         self.roles = _roles(config)
         self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)

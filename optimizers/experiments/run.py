@@ -38,7 +38,7 @@ def run(
     config = RunConfig.model_validate(config)
     if tuple(stages) == ("report",):
         refuse_nothing_done(config)
-    job = MainJob(config, progress)
+    job = MainJob(config, progress, stages)
     job.redo(redo)
     work = {"label": job.label, "screen": job.screen, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
     do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})

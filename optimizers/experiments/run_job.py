@@ -13,7 +13,7 @@ from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.run_folder import open_folder
-from optimizers.experiments.setup import check_before_payment, set_up
+from optimizers.experiments.setup import check_before_payment, check_rows_to_come, set_up
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.run import RunConfig
@@ -27,13 +27,14 @@ class MainJob:
     Args:
         config: What to do.
         progress: See `Progress`.
+        stages: What is to be done.
 
     Raises:
         ValueError: Before any work: unknown task, condition or model; a key that is missing; questions that stand in
-            two splits; a folder of another configuration.
+            two splits, or too few to label for a training; a folder of another configuration.
     """
 
-    def __init__(self, config: RunConfig, progress: Progress | None = None) -> None:
+    def __init__(self, config: RunConfig, progress: Progress | None = None, stages: Collection[str] = ()) -> None:
         self.config = config
         self.progress = progress or no_progress
         self.conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
@@ -42,6 +43,8 @@ class MainJob:
         self.task, self.splits, self.roles = setup.task, setup.splits, setup.roles
         self.distillation = Distillation(setup, labels=self.folder, students=students_of(self.conditions), progress=self.progress)
         check_before_payment(config, self.roles)
+        if {"label", "distill"} <= {*stages} and self.distillation.students:
+            check_rows_to_come(config)
         open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import dspy
 
-from optimizers.experiments.roles import Roles
+from optimizers.distill import TooFewRowsError
+from optimizers.experiments.roles import Roles, roles_of
 from optimizers.finetune.provider import check_lora_targets
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import configured_task, load_splits, refuse_shown
@@ -60,14 +61,39 @@ def check_before_payment(config: RunConfig, roles: Roles) -> None:
         ValueError: A limit in dollars on a model without a price, a device that this machine does not have, or names of modules
             that the student does not have.
     """
-    prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
-    if config.max_usd is not None:
-        for role, model in {**roles.configs, "screening.judge": config.screening.judge or config.teacher}.items():
-            prices.check(f"max_usd={config.max_usd:g}", model.model, f"{role} ")
-    if config.labelling.max_usd is not None:
-        asked = {"teacher": config.teacher, **({"screening.judge": config.screening.judge} if config.screening.judge else {})}
-        for role, model in asked.items():
-            prices.check(f"labelling.max_usd={config.labelling.max_usd:g}", model.model, f"{role} ")
+    check_limits(config)
     if config.training.device != "auto":
         device_and_dtype(config.training.device)
     check_lora_targets(config.training, roles.configs["student0"].model)
+
+
+def check_limits(config: RunConfig) -> None:
+    """Refuse limits in dollars on calls that have no price.
+
+    Raises:
+        ValueError: Names the role and the model.
+    """
+    prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
+    judge = config.screening.judge
+    if config.max_usd is not None:
+        for role, model in {**roles_of(config), "screening.judge": judge or config.teacher}.items():
+            prices.check(f"max_usd={config.max_usd:g}", model.model, f"{role} ")
+    if config.labelling.max_usd is not None:
+        for role, model in {"teacher": config.teacher, **({"screening.judge": judge} if judge else {})}.items():
+            prices.check(f"labelling.max_usd={config.labelling.max_usd:g}", model.model, f"{role} ")
+
+
+def check_rows_to_come(config: RunConfig) -> None:
+    """Refuse to label for students that could never have enough rows.
+
+    Raises:
+        TooFewRowsError: Even with all rows kept there would be fewer than `screening.min_rows`.
+    """
+    screening = config.screening
+    needed = min(screening.min_rows, screening.max_rows or screening.min_rows)
+    most = config.data.train * (config.labelling.samples if screening.keep == "all" else 1)
+    if most < needed:
+        raise TooFewRowsError(
+            f"data.train={config.data.train} gives {most} rows at most, and screening.min_rows={needed} are needed to train a student; "
+            "nothing was asked. Add questions (--data.train), or lower --screening.min_rows."
+        )

@@ -15,7 +15,9 @@ from optimizers.labelling.journaled_lm import all_options, calls_of, journaled
 from optimizers.labelling.program_copy import all_predictors, copy_program, own_lms
 from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE, shortened
 from optimizers.labelling.values import Types, is_plain, shape_of, written
+from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
+from programs.module_settings import CHANGING, as_json
 
 TIMEOUT = "timeout"
 
@@ -144,7 +146,7 @@ class Teacher:
         """What an error says: with the address that was asked, or the reply that could not be read."""
         if isinstance(error, AdapterParseError):
             return f"the reply {shortened(str(error.lm_response))!r} cannot be read: {str(error).strip().splitlines()[0]}"
-        said, cause = " ".join(str(error).split()) or type(error).__name__, error.__cause__ or error.__context__
+        said, cause = said_by(error) or type(error).__name__, error.__cause__ or error.__context__
         if not isinstance(error, LMError):
             return said if cause is None or str(cause) in said else f"{said}; because of {self._said(cause)}"
         addresses = {lm.kwargs.get("api_base") or lm.kwargs.get("base_url") for lm in self.asked if lm.model == error.model}
@@ -180,13 +182,14 @@ def _settings_of(module: dspy.Module) -> dict[str, Any]:
     for name in vars(module):
         # What a setting comes to, where the program settles it by its model.
         value = getattr(module, name)
-        # `stage` of a Predict is drawn at random, and what changes while a module works says nothing about it.
-        if name in ("stage", "history", "callbacks", "traces", "train"):
+        if name in CHANGING:
             continue
         if isinstance(value, str | int | float | bool | None):
             settings[name] = value
         elif isinstance(value, Mapping) and any(isinstance(item, dspy.Adapter) for item in value.values()):
             settings[name] = {key: type(item).__qualname__ for key, item in value.items()}
+        elif not isinstance(module, dspy.Predict) and (plain := as_json(value)):
+            settings[name] = plain
     return settings
 
 

@@ -87,8 +87,8 @@ class RunConfig(Section):
         return self
 
     def conditions(self) -> list[str]:
-        """What is compared; with a solver of its own and no conditions given, the students work for that solver."""
-        given = self.evaluation.conditions
+        """What is compared, each once; with a solver of its own and no conditions given, the students work for that solver."""
+        given = list(dict.fromkeys(self.evaluation.conditions))
         return list(SOLVER_CONDITIONS) if self.solver and given == list(DEFAULT_CONDITIONS) else given
 
     def job_limits(self, own: Path, *further: Path) -> Limits | None:

@@ -9,6 +9,7 @@ from typing import Any
 import dspy
 from dspy import lm15
 from dspy._vendor.lm15.serde import request_to_dict, response_to_dict
+from dspy.utils.exceptions import LMError
 
 from programs.lms.rate_limits import await_out, wait_out
 
@@ -71,3 +72,11 @@ def ask(lm: dspy.LM, **call: Any) -> Any:
 async def aask(lm: dspy.LM, **call: Any) -> Any:
     """`ask` without blocking the event loop."""
     return await (lm.acall(**call) if isinstance(lm, PatientLM) else await_out(lambda: lm.acall(**call)))
+
+
+def said_by(error: BaseException) -> str:
+    """What an error of an LM says; the status of a server whose words DSPy did not find, as those of FastAPI in `detail`."""
+    told = " ".join(str(error).split())
+    if not isinstance(error, LMError) or error.message.strip() or not error.status:
+        return told
+    return f"{told} HTTP {error.status}, without a message that could be read; the server's log says more"

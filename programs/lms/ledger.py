@@ -253,7 +253,7 @@ class CallNote:
         cached: Whether to count the call as a cache hit: no tokens, no dollars.
         estimated: Whether the tokens are an estimate.
         cut_off: Whether the reply ended at its limit of tokens; None leaves it to DSPy's history of the LM.
-        empty: Whether the reply had nothing in it.
+        empty: Whether a server's reply had nothing in it; None leaves it to what DSPy makes of the reply.
     """
 
     call_id: str
@@ -268,7 +268,7 @@ class CallNote:
     cached: bool = False
     estimated: bool = False
     cut_off: bool | None = None
-    empty: bool = False
+    empty: bool | None = None
     lm: Any = None
     prompt: Any = None
 
@@ -332,10 +332,12 @@ class _Meter(BaseCallback):
         usage = self._usage(note, outputs, failed=exception is not None)
         if note.cut_off is None and exception is None:
             note.cut_off = was_cut_off(note.lm, outputs)
+        if note.empty is None and exception is None:
+            note.empty = not note.cut_off and not note.model.startswith(LOCAL_PREFIXES) and _is_blank(outputs)
         with self._lock:
             self.total += usage
             self.cut_off |= bool(note.cut_off)
-            self.empty |= note.empty
+            self.empty |= bool(note.empty)
         if note.meter is self:
             self._ledger.add(self._stage, note.model, usage)
 
@@ -364,6 +366,12 @@ def _ended_at_limit(reply: Any) -> bool:
     read = reply.get if isinstance(reply, dict) else lambda name, default=None: getattr(reply, name, default)
     choices = read("choices", None) or ()
     return read("finish_reason", None) == "length" or read("status", None) == "incomplete" or any(map(_ended_at_limit, choices))
+
+
+def _is_blank(outputs: Any) -> bool:
+    """Whether replies, as DSPy hands them on, have nothing in them: no text, no thoughts, no tool calls."""
+    values = (list(reply.values()) if isinstance(reply, Mapping) else [reply] for reply in outputs or [None])
+    return not any(part.strip() if isinstance(part, str) else part for reply in values for part in reply)
 
 
 def completed_tokens(model: str, counted: Sequence[int | None], prompt: Any, reply: Any) -> tuple[int, int]:

@@ -35,6 +35,14 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "repetition_penalty": (1,),
     "logit_bias": ({},),
     "min_p": (0,),
+    "min_tokens": (0,),
+    "length_penalty": (1,),
+    "typical_p": (1,),
+    "mirostat": (0,),
+    "ignore_eos": (False,),
+    "echo": (False,),
+    "prompt_logprobs": (0,),
+    "n_probs": (0,),
     "best_of": (1,),
     "n": (1,),
     "modalities": (["text"],),
@@ -44,6 +52,11 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "guided_choice": (),
     "guided_grammar": (),
     "structured_outputs": (),
+    "grammar": ("",),
+    "json_schema": ({},),
+    "regex": (),
+    "ebnf": (),
+    "format": ("",),
 }
 """What the engine cannot do -> the values, beside null, that ask for nothing."""
 

@@ -16,6 +16,7 @@ from programs.tasks.base import SPLITS, Score, Task, canonical
 from programs.tasks.scorers import MEASURES, scorer_by_name
 
 COLUMNS = ("question", "answer", "context", "subquestions", "id")
+_GZIP = b"\x1f\x8b"
 _REQUIRED = ("question", "answer")
 _OFTEN_CONTEXT = ("text", "passage", "paragraph", "document", "article", "story", "body", "evidence")
 
@@ -109,9 +110,9 @@ class JsonlTask(Task):
     def _read(self, file: Path, prefix: str) -> list[dspy.Example]:
         examples: list[dspy.Example] = []
         lines: dict[str, int] = {}
-        unused: dict[str, None] = {}
+        found: dict[str, None] = {}
         for number, row in _rows(file):
-            unused |= dict.fromkeys(column for column in row if column not in self.columns.values())
+            found |= dict.fromkeys(row)
             example = self._example(file, number, row, f"{prefix}{number}")
             if example.id in lines:
                 column = self.columns["id"]
@@ -120,9 +121,20 @@ class JsonlTask(Task):
             examples.append(example)
         if not examples:
             raise ValueError(f"{file} is empty; expected one JSON object a line with {list(_REQUIRED)}.")
-        if unused:
-            self._name_unused(file, list(unused), any(example.context for example in examples))
+        self._check_columns(file, list(found), any(example.context for example in examples))
         return examples
+
+    def _check_columns(self, file: Path, found: list[str], has_context: bool) -> None:
+        # Reference subquestions may stand in one file of a folder alone.
+        mapped = {name: column for name, column in self.columns.items() if name not in (column, "subquestions")}
+        missing = next((name for name, column in mapped.items() if column not in found), None)
+        if missing:
+            raise ValueError(
+                f"{file}: no line has the column {mapped[missing]!r} that columns= gives for {missing!r}; the lines have {sorted(found)}. "
+                "Name one of these, or leave it out of the columns."
+            )
+        if unused := [column for column in found if column not in self.columns.values()]:
+            self._name_unused(file, unused, has_context)
 
     def _name_unused(self, file: Path, unused: list[str], has_context: bool) -> None:
         passage = next((column for column in unused if column.lower() in _OFTEN_CONTEXT), unused[0])
@@ -225,6 +237,8 @@ def _parse(file: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
+        if number == 1 and line.startswith(_GZIP):
+            raise ValueError(f"{file} is compressed; unpack it first (gunzip).") from error
         raise ValueError(f"{file}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8.") from error
     except (json.JSONDecodeError, RecursionError) as error:
         where = getattr(error, "colno", 1)

@@ -8,6 +8,7 @@ import json
 import math
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import dspy
@@ -139,6 +140,21 @@ def test_a_call_without_a_row_is_counted_with_its_example(tmp_path):
     assert [(call.example_id, call.reason) for call in distilled.left_out] == [("e1", "'answer' is None"), ("e2", "'answer' is missing")]
     with pytest.raises(TooFewRowsError, match=r"2 calls give no row: 1 of 'self', as 'answer' is None \(first: example 'e1'\)"):
         BootstrapDistill(targets=["self"], folder=tmp_path).check_rows(distilled)
+
+
+def test_calls_of_threads_that_nobody_sees_are_said_to_be_the_reason(tmp_path):
+    class Pooled(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.p = dspy.Predict("question -> answer")
+
+        def forward(self, question):
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(self.p, question=question).result()
+
+    distilled = prepared(tmp_path, Pooled(), targets=["p"])
+    with pytest.raises(TooFewRowsError, match=r"threads of its own are not seen\. Start them by dspy\.Parallel"):
+        BootstrapDistill(targets=["p"], folder=tmp_path).check_rows(distilled)
 
 
 def test_what_no_file_can_hold_is_named(tmp_path):

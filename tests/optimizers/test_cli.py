@@ -102,7 +102,10 @@ def test_the_progress_of_a_stage_keeps_its_brackets(terminal):
 
 
 def test_a_plan_counts_calls_and_prices_an_api_teacher():
-    config = load_config("embedded", {"teacher": "openai/gpt-4.1-mini", "data.train": 30, "data.test": 10, "labelling.samples": 2})
+    config = load_config(
+        "embedded",
+        {"teacher": "openai/gpt-4.1-mini", "data.train": 30, "data.test": 10, "labelling.samples": 2, "labelling.temperature": 0.7},
+    )
     steps = {step.name: step for step in plan_steps(config)}
     assert steps["label: decompose"].calls == steps["label: solve"].calls == 60
     assert steps["label: solve"].usd > 0

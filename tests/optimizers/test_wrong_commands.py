@@ -28,6 +28,13 @@ WRONG = {
     "run --task jsonl --task.path q60.jsonl --data.train 300 --dry-run": "has 42 examples, and 300 were asked for",
     "run --task jsonl --task.path q60.jsonl --data.train 20 --data.test 300 --dry-run": "300 were asked for",
     "run --task jsonl --task.path 'q [a].jsonl' --dry-run": "q [a].jsonl",
+    "run --task jsonl --task.path q60.jsonl --data.train 10 --data.test 5": "data.train=10 gives 10 rows at most",
+    "run --screening.min_rows 500 --data.train 200 --dry-run": "screening.min_rows=500 are needed",
+    "run --max_usd 1 --dry-run": "max_usd=1 needs a price for teacher embedded/teacher",
+    "run --labelling.max_usd 1 --dry-run": "labelling.max_usd=1 needs a price",
+    "run --labelling.samples 3 --dry-run": "add --labelling.temperature 0.7",
+    "run --teacher.program nosuch.json --dry-run": "nosuch.json",
+    "run --task jsonl --task.path q60.jsonl --data.train 20 --task.columns context=no --dry-run": "no line has the column 'no'",
     # Settings that do not exist
     "run --taks gsm8k": "did you mean --task?",
     "run --epochs 3": "did you mean --training.epochs",

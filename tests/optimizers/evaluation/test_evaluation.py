@@ -6,9 +6,13 @@ import dspy
 import pytest
 from scripted import scripted_lm, two_stage_rule
 
-from optimizers.evaluation.evaluate import answers, evaluate, latest, summarise
+from optimizers.evaluation.evaluate import answers, evaluate, latest, program_hash, summarise
 from optimizers.jobs.jsonlines import read_lines
+from optimizers.labelling.collect import collect
+from optimizers.labelling.journal import Journal
+from optimizers.labelling.journaled_lm import journaled
 from programs import TwoStage
+from programs.adapter import TerseLineAdapter
 from programs.tasks.base import Score, Task
 
 
@@ -146,6 +150,7 @@ def test_another_model_or_other_demos_or_reference_subquestions_are_asked_anew(t
     for change in (
         lambda made: made.set_lm(scripted_lm(two_stage_rule, "openai/other")),
         lambda made: setattr(made.decompose, "demos", [dspy.Example(question="d?", subquestions=["a?"])]),
+        lambda made: made.fix_adapter("solve", TerseLineAdapter()),
         lambda made: setattr(examples[0], "subquestions", ["By hand?"]),
     ):
         made = program()
@@ -156,6 +161,43 @@ def test_another_model_or_other_demos_or_reference_subquestions_are_asked_anew(t
         change(again)
         evaluate(again, Capitals(), examples, out=out)
         assert not again.solve.lm.script.prompts
+
+
+def test_options_that_only_a_server_knows_shape_the_answers_too(tmp_path):
+    made = []
+    with Journal(tmp_path / "calls.jsonl") as journal:
+        for body in ({}, {"top_k": 20}, {"top_k": 30}, {"top_k": 30}):
+            inner = scripted_lm(two_stage_rule)
+            inner.kwargs |= {"extra_body": body} if body else {}
+            made.append(TwoStage())
+            made[-1].set_lm(journaled(inner, journal))
+        hashes = [program_hash(one) for one in made]
+    assert len(set(hashes)) == 3 and hashes[2] == hashes[3]
+
+
+class Hinted(dspy.Module):
+    def __init__(self, **settings):
+        super().__init__()
+        self.solve = dspy.Predict("question, hints -> answer")
+        vars(self).update(settings)
+
+    def forward(self, question, context=""):
+        return self.solve(question=question, hints=str([vars(self).get(name) for name in ("hints", "table", "k")]))
+
+
+CHANGES = [{}, {"hints": ["a"]}, {"hints": ["b"]}, {"table": {"x": 1}}, {"table": {"x": 2}}, {"k": 3}, {"k": 4}, {"hints": {"b", "a"}}]
+
+
+def test_what_a_program_of_ones_own_works_with_decides_which_answers_and_labels_are_its_own(tmp_path):
+    examples = questions(("0", "q0?", "", "Rome"))
+    for number, settings in enumerate(CHANGES):
+        made = Hinted(**settings)
+        made.set_lm(scripted_lm(lambda prompt: "[[ ## answer ## ]]\nRome"))
+        for _ in range(2):
+            evaluate(made, Capitals(), examples, out=tmp_path / "a.jsonl")
+            collect(made, [one.with_inputs("question") for one in examples], folder=tmp_path / "labels")
+            assert len(made.solve.lm.script.prompts) == 2, settings
+        assert len((tmp_path / "labels" / "samples.jsonl").read_text().splitlines()) == number + 1
 
 
 def test_lines_of_an_earlier_version_are_known_by_their_question(tmp_path):

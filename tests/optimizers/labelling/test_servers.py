@@ -14,10 +14,12 @@ from loopback import chat, is_decomposition, serving, too_many
 from scripted import ScriptedEngine, two_stage_rule
 
 from optimizers import BootstrapDistill
-from optimizers.evaluation.evaluate import evaluate, summarise
+from optimizers.errors import message
+from optimizers.evaluation.evaluate import answer_one, evaluate, summarise
 from optimizers.experiments.metrics import labelling_of
 from optimizers.labelling.collect import TRACES, collect
-from optimizers.labelling.journal import Limits
+from optimizers.labelling.journal import Journal, Limits
+from optimizers.labelling.journaled_lm import journaled
 from optimizers.reports.training import without_answers
 from optimizers.screening.policy import POLICIES
 from optimizers.screening.screen import screen
@@ -174,6 +176,44 @@ def test_lines_of_answers_say_what_was_cut_off_or_not_read(tmp_path, program):
     assert [line["state"] for line in found] == (["ok"] * 3 if two else ["ok", "cut_off", "unparseable"])
     summary = summarise(found)
     assert summary["counts"]["cut_off"] == 1 and bool(summary["states"]) == two
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=("journaled", "not journaled"))
+@pytest.mark.parametrize("silent", ["decompose", "solve"])
+@pytest.mark.parametrize("reply", [chat(None), chat(" \n"), (200, {}, {"id": "1", "choices": []})], ids=("null", "blank", "no choice"))
+def test_a_reply_with_nothing_in_it_is_no_wrong_answer_and_one_that_stays_empty_is(tmp_path, reply, silent, kept):
+    class Rome:
+        name = "rome"
+
+        def score(self, example, prediction):
+            return Score(float(prediction.answer == "Rome"))
+
+    left = {"q0?": 2, "q1?": 99}
+
+    def rule(body):
+        name = next(name for name in left if name in body["messages"][-1]["content"])
+        left[name] -= (mute := left[name] > 0 and is_decomposition(body) == (silent == "decompose"))
+        return reply if mute else plain(body)
+
+    with serving(rule) as (address, _), Journal(tmp_path / "calls.jsonl") as journal:
+        program = two_stage(address)
+        for stage in (program.decompose, program.solve):
+            stage.lm = journaled(stage.lm, journal) if kept else stage.lm
+        lines = evaluate(program, Rome(), examples(2), out=tmp_path / "lines.jsonl")
+    assert lines[0]["score"] == 1.0 and (lines[0]["unparsed"], lines[0]["state"]) == (False, "ok")
+    assert lines[1]["unparsed"] or lines[1]["state"] == "unparseable"
+    assert lines[1]["score"] == (0.0 if silent == "solve" else 1.0)
+    assert [line["usage"][silent]["calls"] for line in lines] == [3, 3]
+
+
+def test_a_refusal_in_a_form_of_its_own_is_told_by_its_status(tmp_path):
+    with serving(lambda body: (422, {}, {"detail": [{"loc": ["body"], "msg": "no"}]})) as (address, _):
+        found = collect(two_stage(address), examples(1), folder=tmp_path)
+        line = answer_one(two_stage(address), None, examples(1)[0])
+        with pytest.raises(dspy.utils.exceptions.LMError) as caught:
+            model(address)("q")
+    said = "[openai/m] HTTP 422, without a message that could be read"
+    assert said in found.first_failures["error:LMInvalidRequestError"] and said in line["error"] and said in message(caught.value)
 
 
 THOUGHT = "<think>Is it Ann? Or Bob?</think>\n"

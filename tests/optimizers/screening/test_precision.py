@@ -199,7 +199,7 @@ def test_an_unknown_judge_is_refused_before_any_work(settings, scripted_teacher,
 
 def test_a_plan_counts_the_calls_of_the_policies():
     asked = {"screening.policy": "self_consistency", "screening.measure": "judge,agreement", "screening.judge": "openai/gpt-4.1-mini",
-             "labelling.samples": 2, "labelling.temperature": 0.7, "data.train": 10, "data.dev": 5}  # fmt: skip
+             "labelling.samples": 2, "labelling.temperature": 0.7, "data.train": 10, "data.dev": 5, "screening.min_rows": 2}  # fmt: skip
     steps = {step.name: step for step in plan_steps(load_config("embedded", asked)) if step.name.startswith("screen")}
     assert {name: step.calls for name, step in steps.items()} == {
         "screen: self_consistency": 15 * 2 * 5,

@@ -179,6 +179,7 @@ def test_a_job_that_cannot_work_asks_nobody(place, job, settings, message):
         "task.path": "questions.jsonl",
         "data.train": 12,
         "data.test": 4,
+        "screening.min_rows": 2,
         "teacher": "openai/scripted",
         "student": "local/tiny",
     }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import warnings
 from pathlib import Path
@@ -140,6 +141,20 @@ def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_task("jsonl", path=write(tmp_path / "e.jsonl", rows(3)), fractions="1,0,0").load("train")
+
+
+@pytest.mark.parametrize("columns", ["context=passge", "id=kye", "context=passage.text"])
+def test_a_mapped_column_that_no_line_has_is_refused_and_not_taken_for_empty(tmp_path: Path, columns: str) -> None:
+    path = write(tmp_path / "d.jsonl", [{**row, "passage": "Here.", "key": "k"} for row in rows(1)])
+    with pytest.raises(ValueError, match=r"no line has the column .* the lines have \['answer', 'key', 'passage', 'question'\]"):
+        load_task("jsonl", path=path, columns=columns, fractions="1,0,0").load("train")
+
+
+def test_a_compressed_file_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl.gz"
+    path.write_bytes(gzip.compress(write(tmp_path / "d.jsonl", rows(3)).read_bytes()))
+    with pytest.raises(ValueError, match="is compressed; unpack it"):
+        load_task("jsonl", path=path).load("train")
 
 
 def test_the_same_question_in_other_characters_stands_in_one_split(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The tests compare EM and F1 with AllenNLP's code on thousands of answers.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import string
@@ -21,7 +22,8 @@ from programs.tasks._numbers import is_doubted_marker
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_LEAD_IN = re.compile(r"\banswer(?:\s+is\b\s*:?|\s*:)", re.IGNORECASE)
+_LEAD_IN = re.compile(r"\banswers?(?:\s+(?:is|are)\b\s*:?|\s*:)", re.IGNORECASE)
+_BOXED = re.compile(r"[\s$:]*\\boxed\s*\{([^{}]*)\}[\s$.]*")
 _MARKDOWN = re.compile(r"\*\*|__|`")
 _STEP = re.compile(r"\A\s*([0-9]{1,2})[.)]\s+(?=\S)")
 _BULLET = re.compile(r"\A\s*[•‣·]\s+(?=\S)")
@@ -190,6 +192,8 @@ def _words_f1(found: set[str], wanted: set[str]) -> float:
 def _read_spans(reply: str) -> list[str]:
     last = next(reversed(list(_LEAD_IN.finditer(reply))), None)
     rest = reply[last.end() :] if last and not is_doubted_marker(reply[: last.start()]) else reply
+    boxed = _BOXED.fullmatch(rest)
+    rest = boxed[1] if boxed else rest
     lines = _without_bullets([line for line in takewhile(lambda line: not _REMARK.match(line), rest.split("\n")) if line.strip()])
     parts = (part.strip() for line in lines for part in line.split(";"))
     return [part for part in parts if part]
@@ -209,8 +213,17 @@ def _json_list(text: str) -> list[str]:
     try:
         found = json.loads(text, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
-        return []
+        found = _python_list(text)
     return found if all(isinstance(span, str) for span in found) else []
+
+
+def _python_list(text: str) -> list[Any]:
+    """The list in a text that has it as Python writes it, with single quotes."""
+    try:
+        found = ast.literal_eval(text.strip()) if len(text) < 5000 else []
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    return found if isinstance(found, list) else []
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ SHORT = 20
 """An answer of up to so many words may name the reference anywhere; a longer one has to start with it."""
 
 _LEAD_IN = re.compile(r"\banswers?\s*[*\"')]{0,3}\s*(?::|is\b\s*:?)", re.IGNORECASE)
-_TOKEN = re.compile(r"(?<!\w)-?[0-9]+(?:[.,][0-9]+)*|[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+|[^\W_]")
+_TOKEN = re.compile(r"(?<!\w)[^\W\d_](?:\+{1,2}|#)(?!\w)|(?<!\w)-?[0-9]+(?:[.,][0-9]+)*|[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+|[^\W_]")
 _APOSTROPHE = re.compile(r"(?<=\w)['’ʼ](?=\w)")
 _DASHES = str.maketrans(dict.fromkeys("−‐‑‒–—", "-") | {"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i"})
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -33,15 +33,24 @@ _DOUBTS = frozenset(
 _TAKEN_BACK = frozenset("wait actually rather instead sorry correction oops scratch".split())
 # After one of these the answer begins anew. "Actually" is none, as in "it is not actually Paris".
 _ANEW = re.compile(r"\b(?:wait|sorry|correction|oops|scratch that|second thought|i mean)\b")
-_DOUBTED = re.compile(r"(?<!no )(?<!without )\bdoubts?\b|\b(?:anything|anyone|everything|everyone|all) but\b")
-_MISTAKEN = re.compile(r"\b(?:thought|believed|assumed|claimed|supposed) (?:to be|that|it)\b")
+_DOUBTED = re.compile(
+    r"(?<!no )(?<!without )\bdoubts?\b|\bmay (?:well )?(?:have been|be)\b|\bas opposed to\b"
+    r"|\b(?:anything|anyone|everything|everyone|all) but\b"
+)
+_MISTAKEN = re.compile(
+    r"\b(?:thought|believed|assumed|claimed|supposed) (?:to be|that|it)\b|\bwhile\b"
+    r"|\b(?:some|many|most|others|people) (?:\w+ )?(?:say|think|believe|assume|claim)\b"
+)
 _QUESTION = re.compile(r"\A\W*(?:is|was|are|were|could|can|might|does|did|isn't|wasn't|would)\b[^.!?]*\?\s*\Z", re.IGNORECASE)
+# "No idea" is no "no".
 _DENIED_AFTER = re.compile(
-    r"(?:(?:is|was|are|were|does|did|do|would|can|could) (?:also |certainly |definitely )?(?:not|false)|isnt|wasnt|arent|werent|cannot|cant)\b"  # noqa: E501
+    r"(?:(?:is|was|are|were|does|did|do|would|can|could) (?:also |certainly |definitely )?(?:not|false)"
+    r"|isnt|wasnt|arent|werent|cannot|cant|idea|clue|answer|doubt)\b"
 )
 _UNSURE = re.compile(
     r"\b(?:not|isnt|wasnt|arent|cant|cannot|never) (?:\w+ )?(?:sure|certain|know|tell|say|confident)\b|\bdont (?:really )?know\b"
 )
+_BUT_THE_ANSWER = re.compile(r"\bbut (?:the )?(?:\w+ )?answer (?:is|was)\b")
 _BUT = frozenset(("but", "rather"))
 _NO_DOUBT = frozenset("doubt question doubts wonder".split())
 _SEPARATORS = re.compile(
@@ -49,6 +58,7 @@ _SEPARATORS = re.compile(
 )
 _LIST = re.compile(r",(?: [\w.'-]+){1,3}, (?:and|&) ")
 _GOES_ON = frozenset("he she it they we this that these his her its their was is were are has had died lived became then also".split())
+_SENTENCE_END = re.compile(r"(?<=\w{3})(?<!Prof)(?<!Capt)(?<!Gov)(?<!Gen)(?<!Sgt)(?<!Col)(?<!Rev)(?<!Sen)[.!?](?=\s+[A-Z])")
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _SCALES = frozenset(("hundred", "thousand", "million", "billion", "trillion"))
 _MONTHS = "january february march april may june july august september october november december".split()
@@ -62,6 +72,9 @@ _DATES = tuple(
         rf"{_DAY}[\s-]+(?:of\s+)?{_NAME},?[\s-]+(?:(?P<year>[0-9]{{3,4}})|'?(?P<short>[0-9]{{2}}))",
         rf"{_NAME}[\s-]+(?:the\s+)?{_DAY}(?:,\s*|\s+){_FULL_YEAR}",
         rf"{_FULL_YEAR}-(?P<month>[0-9]{{1,2}})-{_DAY}",
+        # Where both could be the month nothing tells which one is.
+        r"(?P<day>1[3-9]|2[0-9]|3[01])[./](?P<month>0?[1-9]|1[0-2])[./](?P<year>[0-9]{4})",
+        r"(?P<month>0?[1-9]|1[0-2])/(?P<day>1[3-9]|2[0-9]|3[01])/(?P<year>[0-9]{4})",
     )
 )
 
@@ -88,7 +101,7 @@ class Match(NamedTuple):
     accuracy: float
 
 
-def compare(answer: str, gold: str) -> Match:
+def compare(answer: str, gold: str, question: str = "") -> Match:
     """How `answer` compares with `gold`, after a lead-in such as "The answer is:" is dropped.
 
     Case, articles, punctuation, diacritics, thousands commas, the form of a date, and metres for m make no difference.
@@ -98,14 +111,15 @@ def compare(answer: str, gold: str) -> Match:
     accuracy: em, or the words of the reference stand as one run in the answer: at its start, or anywhere if it has at most
         `SHORT` words. A run does not count where the answer denies it ("not Paris", "Paris is wrong"), doubts it ("maybe
         Paris"), takes it back ("Paris. No, Rome") or names another beside it ("Paris or Rome", "Rome and Paris", "yes, no");
-        nor where the reference is a number and another number is in the answer (but for the date around a year) or
-        "million" follows. A date counts if it is the only one of such an answer. "Paris, France" is right.
+        nor where the reference is a number and another number is in the answer (but for the date around a year, and those of the question)
+        or "million" follows. A date counts if it is the only one of such an answer. "Paris, France" is right.
     """
     final = _final(answer)
     words, wanted = tokens(final), tokens(gold)
     date = _whole_date(gold)
     em = words == wanted or (date is not None and _is_date(_whole_date(final), date))
-    named = _names(words, wanted) and _is_alone(final, gold) and not is_question(final)
+    named = _names(words, wanted, set(tokens(question))) and _is_alone(final, gold) and not is_question(final)
+    named = named and _is_in_final_sentence(answer, final, wanted)
     accuracy = em or named or (date is not None and len(words) <= SHORT and _has_date(final, date))
     if not accuracy and len(wanted) == 1 and wanted[0].isdigit():
         accuracy = len(words) <= SHORT and _has_year(final, wanted[0])
@@ -167,18 +181,20 @@ def _has_year(text: str, year: str) -> bool:
     return not re.search("[0-9]", rest) and not _is_doubted(tokens(rest))
 
 
-def _names(words: Sequence[str], wanted: Sequence[str]) -> bool:
+def _names(words: Sequence[str], wanted: Sequence[str], asked: Collection[str]) -> bool:
     length = len(wanted)
     starts = range(max(len(words) - length + 1, 0)) if len(words) <= SHORT else range(1)
-    return any(list(words[i : i + length]) == list(wanted) and _is_meant(words[:i], words[i + length :], wanted) for i in starts)
+    return any(list(words[i : i + length]) == list(wanted) and _is_meant(words[:i], words[i + length :], wanted, asked) for i in starts)
 
 
-def _is_meant(before: Sequence[str], after: Sequence[str], wanted: Sequence[str]) -> bool:
+def _is_meant(before: Sequence[str], after: Sequence[str], wanted: Sequence[str], asked: Collection[str]) -> bool:
     if is_taken_back_or_doubted(before, after) or _has_another(before, after, wanted):
         return False
     if not (len(wanted) == 1 and wanted[0][-1].isdigit()):
         return True
-    return not any(word[-1].isdigit() for word in (*before, *after)) and not (after and after[0] in _SCALES)
+    if before[-1:] in (["before"], ["after"]):
+        return False
+    return not any(word[-1].isdigit() for word in (*before, *after) if word not in asked) and not (after and after[0] in _SCALES)
 
 
 def is_taken_back_or_doubted(before: Sequence[str], after: Sequence[str]) -> bool:
@@ -207,7 +223,7 @@ def _is_taken_back(after: Sequence[str]) -> bool:
     return (
         _says_no(after)
         or bool((_DOUBTS | _TAKEN_BACK) & set(after))
-        or bool(_DENIED_AFTER.match(text) or "second thought" in text or _UNSURE.search(text))
+        or bool(_DENIED_AFTER.match(text) or "second thought" in text or _BUT_THE_ANSWER.search(text) or _UNSURE.search(text))
     )
 
 
@@ -245,6 +261,14 @@ def _final(answer: str) -> str:
     last = next(reversed(list(_LEAD_IN.finditer(answer))), None)
     rest = answer[last.end() :] if last and not is_doubted_marker(answer[: last.start()]) else answer
     return rest if rest.strip() else answer
+
+
+def _is_in_final_sentence(answer: str, final: str, wanted: Sequence[str]) -> bool:
+    """Whether the sentence of a lead-in has the reference, where there is one and nothing corrects it later."""
+    end = _SENTENCE_END.search(final)
+    if not end or len(final) == len(" ".join(answer.split())) or _ANEW.search(final[end.end() :].lower()):
+        return True
+    return set(wanted) <= set(tokens(final[: end.start()]))
 
 
 def _fold(text: str) -> str:

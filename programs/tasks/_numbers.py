@@ -22,6 +22,11 @@ _SIGNS = str.maketrans(dict.fromkeys("−‐‑‒–﹣－", "-") | {"—": " -
 _POWER = re.compile("(?<=[0-9])[²³¹⁰⁴-⁹]+")
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
 _THIN_SPACE = re.compile("(?<=[0-9])[\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+_GROUPS_OF_NOUGHTS = re.compile(r"(?<![0-9.,])(?<![0-9.,] )[1-9][0-9]{0,2}(?: [0-9]{3})*(?: 000)+(?![0-9])")
+_POWER_OF_TEN = re.compile(r"(?<=[0-9])\s?(?:\*|\\times)\s?10\s?\^\s?\{?(-?[0-9]{1,2})(?![0-9])\}?")
+_SHORT_FRACTION = re.compile(r"\\[dt]?frac\s?([0-9])\s?([0-9])(?![0-9])")
+_AND_A_HALF = re.compile(r"(?<=[0-9]) and (?:a|one) half\b", re.IGNORECASE)
+_AFTER_HAN = re.compile("(?<=[\u3040-\u30ff\u4e00-\u9fff])(?=[-$€£¥]?[0-9])")
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{([0-9]{1,50})\}\s*\{([0-9]{1,50})\}", re.IGNORECASE)
 _LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]{0,200})\}", re.IGNORECASE)
 _LATEX_NOISE = re.compile(r"\\[,;!: ()\[\]]|\{,\}|\\(?=[$%£€])")
@@ -42,6 +47,7 @@ _DENIAL = re.compile(
     r"\b(?:not|never|neither|nor|cannot|unlikely|hardly|doubtful|unlike)\b|n['’]t\b|(?<!no )(?<!without )\bdoubt\b"
     r"|\b(?:wrong|incorrect) to\b"
     r"|\b(?:any(?:thing| number)|everything|all) (?:but|except)\b|\b(?:wrong|incorrect) (?:answer|number|result|value)\b"
+    r"|\b(?:nicht|no es|n['’]est pas|не)\b|不是|并非"
     r"|(?:[<>≤≥≠√]|\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|other) than|over|under|above|below))\s*[$€£]?\Z",
     re.IGNORECASE,
 )
@@ -68,6 +74,14 @@ _CORRECTION = re.compile(
 )
 _WRONG = re.compile(r"\b(?:wrong|incorrect|mistaken?|not (?:right|correct|true))\b", re.IGNORECASE)
 _NOT_BUT = re.compile(r"\bnot\s+[$€£]?-?[0-9][0-9.,]*(?:\s+[^\W\d_]+)?,?\s+but\s+(?:rather\s+)?", re.IGNORECASE)
+_NOT_ANOTHER = re.compile(
+    r"(?<=\w|[%*$)])(?:,?\s+and|,)?\s+(?:not|rather than|instead of)\s+\*{0,2}[$€£]?-?[0-9][0-9.,]*"
+    r"(?:\s+[^\W\d_]+){0,2}\*{0,2}(?=\s*(?:[.!]|\Z|\n))"
+)
+_REMARK = re.compile(r"(?<=\S)\s+\((?!or\b|maybe\b|perhaps\b|possibly\b|not\b|but\b)[^()]*\)", re.IGNORECASE)
+_EXPLANATION = re.compile(r"\n\W*(?:explanation|reasoning|reason|here['’]?s|here is|because|calculation|steps?|solution)\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"[,;]\s+(?:and\s+)?(?:so|therefore|thus|hence)\b", re.IGNORECASE)
+_UNFINISHED = re.compile(r"\s*(?:[+*^]\s*[b-z]\b|[+/=]\s*\Z)", re.IGNORECASE)
 _OFFER = re.compile(
     r"(?<=[.!?\n])\s*\b(?:(?:would|do) you (?:like|want|need)|(?:shall|should|can|could|may) (?:i|we)|want me)\b[^.!?\n]*\?\s*\Z",
     re.IGNORECASE,
@@ -96,7 +110,9 @@ _NUMBER = re.compile(
 )
 _LETTERS = {"k": 10**3, "m": 10**6, "mn": 10**6, "mln": 10**6, "b": 10**9, "bn": 10**9}
 _GOES_ON = re.compile(
-    r"[^\S\n]*(?:[-+*/x^=~,&]|\b(?:to|plus|minus|times)\b|(?:[^\W\d_]{1,20}[^\S\n])?\b(?:and|or)\b(?:[^\S\n](?:maybe|perhaps|possibly|even))?|,[^\S\n]?or\b(?:[^\S\n](?:maybe|perhaps|possibly|even))?)[^\S\n]?[$€£]?[^\S\n]?[0-9(]",
+    r"[^\S\n]*(?:[-+*/x^=~,&]|\b(?:to|plus|minus|times|(?:less|more|fewer) than)\b"
+    r"|(?:[^\W\d_]{1,20}[^\S\n])?\b(?:and|or)\b(?:[^\S\n](?:maybe|perhaps|possibly|even))?"
+    r"|,[^\S\n]?or\b(?:[^\S\n](?:maybe|perhaps|possibly|even))?)[^\S\n]?[$€£]?[^\S\n]?[0-9(]",
     re.IGNORECASE,
 )
 _SCALE_ASKED = re.compile(
@@ -154,7 +170,7 @@ def final_number(text: str, scale: str = "") -> Fraction | None:
     if scale:
         text = re.sub(rf"\b{scale}s?\b", "units", text, flags=re.IGNORECASE)
     lines = _lines(text)
-    whole = _OFFER.sub("", _NOT_BUT.sub("", "\n".join(lines)))
+    whole = _NOT_ANOTHER.sub("", _OFFER.sub("", _NOT_BUT.sub("", "\n".join(lines))))
     correction = next(reversed(list(_CORRECTION.finditer(whole))), None)
     if correction:
         corrected = re.sub(r"\A[\s,.:;!*]*(?:-\s+)?", "", whole[correction.end() :])
@@ -162,7 +178,7 @@ def final_number(text: str, scale: str = "") -> Fraction | None:
             whole = corrected
         elif _WRONG.search(corrected):
             return None
-    return _of_statements(whole)
+    return _of_statements(_without_explanation(whole))
 
 
 def is_doubted_marker(before: str) -> bool:
@@ -171,9 +187,10 @@ def is_doubted_marker(before: str) -> bool:
 
 
 def after_correction(text: str) -> str:
-    """What follows the last "No wait," or the like; the whole text without one, or where nothing follows."""
-    rest = text[max((found.end() for found in _CORRECTION.finditer(text)), default=0) :].lstrip(" ,.:;!-")
-    return rest if re.search(r"\w", rest) else text
+    """What follows the last "No wait," or the like; the text as it is without one, or where nothing follows."""
+    end = max((found.end() for found in _CORRECTION.finditer(text)), default=0)
+    rest = text[end:].lstrip(" ,.:;!-")
+    return rest if end and re.search(r"\w", rest) else text
 
 
 def _of_statements(whole: str) -> Fraction | None:
@@ -185,6 +202,12 @@ def _of_statements(whole: str) -> Fraction | None:
     rest = whole[markers[-1].end() :]
     found = _of_clause(rest)
     return _of_last_line(rest.lstrip().split("\n")[1:]) if found is None else found
+
+
+def _without_explanation(whole: str) -> str:
+    """The first line alone where that is a number and the next one begins to explain it."""
+    first = whole.split("\n")[0]
+    return first if _EXPLANATION.match(whole, len(first)) and quantity(first) else whole
 
 
 def _lines(text: str) -> list[str]:
@@ -236,7 +259,10 @@ def _of_statement(statement: str) -> Fraction | None:
         if found is not None:
             return found
     final = statement.rpartition("=")[2]
-    return _only(final, at_start="=" in statement) if len(final.split()) <= SHORT else None
+    if len(final.split()) > SHORT:
+        return None
+    readings = (final, _REMARK.sub("", final), _CLAUSE.split(final)[-1])
+    return next((value for reading in readings if (value := _only(reading, at_start="=" in statement)) is not None), None)
 
 
 def _last_result(statements: list[str]) -> Fraction | None:
@@ -251,7 +277,8 @@ def _only(text: str, at_start: bool = False) -> Fraction | None:
     if len(found) != 1 or re.search(r"(?<![^\W\d_])[0-9]", text[: found[0].start()] + " " + text[found[0].end() :]):
         return None
     before = text[: found[0].start()]
-    if _DENIAL.search(before) or _REFUTED.search(text[found[0].end() :]) or (at_start and re.search(r"\w", before)):
+    after = text[found[0].end() :]
+    if _DENIAL.search(before) or _REFUTED.search(after) or _UNFINISHED.match(after) or (at_start and re.search(r"\w", before)):
         return None
     return _value(found[0])
 
@@ -279,6 +306,8 @@ def _plain(text: str) -> str:
     text = " ".join(_THIN_SPACE.sub("", text).split())
     text = _VULGAR.sub(lambda sign: " " + unicodedata.normalize("NFKC", sign[0]), text).translate(_SIGNS)
     text = _POWER.sub("^0", text)
+    text = _AFTER_HAN.sub(" ", _POWER_OF_TEN.sub(r"e\1", _SHORT_FRACTION.sub(r" \1/\2", text)))
+    text = _AND_A_HALF.sub(" 1/2", _GROUPS_OF_NOUGHTS.sub(lambda found: found[0].replace(" ", ""), text))
     if not text.isascii():
         text = "".join(str(unicodedata.decimal(sign, sign)) for sign in text)
     text = _LATEX_TEXT.sub(r" \1 ", _LATEX_FRACTION.sub(r" \1/\2", text))

@@ -73,7 +73,7 @@ class Bamboogle(PublishedTask):
         golds = [gold for gold in (first, *map(str, example.get("aliases") or [])) if gold.strip()]
         if not golds and self.scoring == "strict":
             return Score.unscored(EMPTY_REFERENCE)
-        matches = [compare(answer_text(prediction), gold) for gold in golds]
+        matches = [compare(answer_text(prediction), gold, str(example.get("question") or "")) for gold in golds]
         measures = {name: max((getattr(match, name) for match in matches), default=0.0) for name in ("em", "f1", "accuracy")}
         if self.scoring == "lenient":
             measures["accuracy"] = float(lenient(reply_text(prediction), first))

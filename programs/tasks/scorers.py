@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,9 +12,10 @@ from typing import Any
 import dspy
 
 from programs.tasks._answers import answer_text, as_text, unwrapped
+from programs.tasks._choices import chosen_label, options_in
 from programs.tasks._entities import is_question, is_taken_back_or_doubted
 from programs.tasks._equality import canonical, equal_answers
-from programs.tasks._numbers import after_correction, asked_scale, final_number, is_doubted_marker, number
+from programs.tasks._numbers import asked_scale, final_number, number
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, judged, usable_golds
 
 Scorer = Callable[[dspy.Example, Any], Score]
@@ -75,10 +75,10 @@ def multiple_choice(example: dspy.Example, prediction: Any) -> Score:
     golds = usable_golds(golds_of(example))
     if not golds:
         return Score.unscored(EMPTY_REFERENCE)
-    options = _options(as_text(example.get("question"))) or _options(as_text(example.get("context")))
-    wanted = {_label_of(gold, options) for gold in golds} - {""}
-    answer = answer_text(prediction)
-    chosen = _label_of(answer, options)
+    question = as_text(example.get("question"))
+    options = options_in(question) or options_in(as_text(example.get("context")))
+    wanted = {chosen_label(gold, options) for gold in golds} - {""}
+    chosen = chosen_label(answer_text(prediction), options, question)
     if not chosen:
         return Score(1.0) if exact(example, prediction).value else Score(0.0, NO_FINAL_ANSWER)
     return Score(float(chosen in wanted))
@@ -140,63 +140,3 @@ def _is_said(words: list[str], wanted: list[str]) -> bool:
         return False
     places = [at for at in range(len(words) - length + 1) if words[at : at + length] == wanted]
     return bool(places) and not any(is_taken_back_or_doubted(words[:at], words[at + length :]) for at in places[:100])
-
-
-_OPTION_LINE = re.compile(r"^\s*[(\[]?([A-Za-z]|[0-9]{1,2})\s*[).:\]]\s*(\S.*?)\s*$", re.MULTILINE)
-_OPTION_INLINE = re.compile(r"[(\[]([A-Za-z]|[0-9]{1,2})[)\]]\s*(.+?)\s*(?=[(\[](?:[A-Za-z]|[0-9]{1,2})[)\]]|\Z)", re.DOTALL)
-_OPTION_BARE = re.compile(r"(?<!\w)([A-Z])[).:]\s*(.+?)\s*(?=(?<!\w)[A-Z][).:]\s|\Z)", re.DOTALL)
-_LEAD_IN = re.compile(
-    r"\b(?:answers?|choice|option|choose|select|pick|it(?=\s+is\b))\b\s*(?:is|are|would be|=|:)?\s*:?\s*(?:option|choice|letter)?\s*",
-    re.IGNORECASE,
-)
-_LABEL = re.compile(
-    r"[*_`\"'(\[{\s]*([A-Za-z]|[0-9]{1,2})(?P<end>[*_`\"')\]}]*\s*(?:[).:\]},;!\-–—]|\Z|\s*$)[*_`\"')\]}]*)\s*(?P<rest>.*)", re.DOTALL
-)
-_BOXED = re.compile(r"\\boxed\s*\{(?:\\text\s*\{)?\s*([^{}]*)\}")
-
-
-def _options(text: str) -> dict[str, str]:
-    """Label -> text of the options in a question; {} if there are no two in a row."""
-    for pattern in (_OPTION_LINE, _OPTION_INLINE, _OPTION_BARE):
-        found = {label.upper(): option for label, option in pattern.findall(text)}
-        if len(found) > 1 and ({"A", "B"} <= set(found) or {"1", "2"} <= set(found)):
-            return found
-    return {}
-
-
-def _label_of(text: str, options: dict[str, str]) -> str:
-    """The label that a text chooses; empty if it chooses none or several."""
-    boxed = _BOXED.findall(text)
-    said = boxed[-1] if boxed else after_correction(text.strip())
-    by_text = [label for label, option in options.items() if _is_option(said, option)]
-    # A label alone is the label, even where it is the text of another option.
-    if len(by_text) == 1 and canonical(said).upper() not in options:
-        return by_text[0]
-    # The last ones are enough, as each looks through the rest of the text.
-    for start, end in [(0, 0), *(match.span() for match in reversed(list(_LEAD_IN.finditer(said))[-20:]))]:
-        if is_doubted_marker(said[:start]):
-            continue
-        by_text = [label for label, option in options.items() if end and _is_option(said[end:], option)]
-        label = by_text[0] if len(by_text) == 1 else _leading_label(said[end:], options)
-        if label:
-            return label
-    return ""
-
-
-def _is_option(text: str, option: str) -> bool:
-    # A far longer text is no option, and normalising it for each option and place takes seconds.
-    return len(text) <= 10 * len(option) + 1000 and equal_answers(text, option)
-
-
-def _leading_label(text: str, options: dict[str, str]) -> str:
-    match = _LABEL.match(text)
-    if not match:
-        return ""
-    label, rest = match[1].upper(), match["rest"].strip()
-    if options and label not in options:
-        return ""
-    others = {other for other in re.findall(r"(?<![\w'’])[A-Z](?![\w'’])", rest) if other != label and other in options}
-    if is_taken_back_or_doubted([], canonical(rest).split()) or re.match(r"(?:and|&|/)\W*[A-Za-z0-9]\b", rest) or others:
-        return ""
-    named = [other for other, option in options.items() if _is_option(rest, option)]
-    return "" if named and label not in named else label

@@ -13,7 +13,7 @@ CHANGING = ("stage", "history", "callbacks", "traces", "train")
 """Attributes that say nothing of a module: drawn at random, or changed while it works."""
 
 
-def as_json(value: Any) -> str | None:
+def setting_text(value: Any) -> str | None:
     """A list, dict, set or pydantic object as JSON, the same in every process; None for an empty one, and for what is no JSON."""
     if not value or not isinstance(value, list | tuple | set | frozenset | Mapping | BaseModel):
         return None
@@ -30,5 +30,5 @@ def public_settings(module: dspy.Module) -> dict[str, Any]:
     if isinstance(module, dspy.Predict):
         return {}
     named = {name: value for name, value in vars(module).items() if not name.startswith("_") and name not in CHANGING}
-    found = {name: value if isinstance(value, str | int | float) else as_json(value) for name, value in named.items()}
+    found = {name: value if isinstance(value, str | int | float) else setting_text(value) for name, value in named.items()}
     return {name: value for name, value in found.items() if value is not None}

@@ -17,7 +17,7 @@ from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE, shortened
 from optimizers.labelling.values import Types, is_plain, shape_of, written
 from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
-from programs.module_settings import CHANGING, as_json
+from programs.module_settings import CHANGING, setting_text
 
 TIMEOUT = "timeout"
 
@@ -188,7 +188,7 @@ def _settings_of(module: dspy.Module) -> dict[str, Any]:
             settings[name] = value
         elif isinstance(value, Mapping) and any(isinstance(item, dspy.Adapter) for item in value.values()):
             settings[name] = {key: type(item).__qualname__ for key, item in value.items()}
-        elif not isinstance(module, dspy.Predict) and (plain := as_json(value)):
+        elif not isinstance(module, dspy.Predict) and (plain := setting_text(value)):
             settings[name] = plain
     return settings
 

@@ -14,6 +14,14 @@ from programs.lms import artifacts, embedded, engine
 from programs.lms.artifacts import Artifact
 
 sys.path.insert(0, str(Path(__file__).parent))
+from forked_training import ForkedTraining
+
+
+@pytest.fixture(autouse=True)
+def forked_trainings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `forked_training`."""
+    if not any(map(request.node.get_closest_marker, ("own_process", "slow", "long"))):
+        monkeypatch.setattr("optimizers.finetune.train.start_trainer", ForkedTraining)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock
 
@@ -216,14 +216,7 @@ def _row_lines(rows: Sequence[dict[str, Any]]) -> str:
 def _run(work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
     log_path = work / "log.txt"
     with log_path.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "optimizers.finetune.trainer", str(work)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**ENVIRONMENT, **os.environ},
-        )
+        process = start_trainer(work, log)
         try:
             _watch(process, work, progress, cancelled)
         except BaseException:
@@ -234,6 +227,18 @@ def _run(work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -
     if process.returncode:
         tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-12:])
         raise TrainingError(f"Training failed with exit code {process.returncode}; its log is {log_path}. Its end:\n{tail}")
+
+
+def start_trainer(work: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the training of a job folder in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "optimizers.finetune.trainer", str(work)],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**ENVIRONMENT, **os.environ},
+    )
 
 
 def _watch(process: subprocess.Popen[bytes], work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -> None:

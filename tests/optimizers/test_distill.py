@@ -195,11 +195,13 @@ def test_few_rows_are_repeated_up_to_min_steps(rows, given, steps):
     assert QUICK.model_copy(update=given).steps_of(rows) == steps
 
 
+@pytest.mark.own_process
 def test_the_trainer_makes_the_steps_that_are_asked_for(tiny_model, tmp_path):
     artifact = trained(tiny_model, tmp_path / "t", chats(8), QUICK.model_copy(update={"min_steps": 5}))
     assert artifact.manifest["metrics"]["steps"] == 5
 
 
+@pytest.mark.own_process
 def test_a_failed_training_raises_with_the_end_of_its_log(tiny_model, tmp_path):
     row = {"messages": [{"role": "user", "content": "long " * 50}, {"role": "assistant", "content": "a"}]}
     with pytest.raises(TrainingError, match=r"exit code 1(.|\n)*fits max_length=16"):

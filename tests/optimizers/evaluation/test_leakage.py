@@ -202,4 +202,4 @@ def test_a_benchmark_takes_seconds(train, test):
     wanted = [example(f"{i}-{one.id}", shifted(one.question, i)) for i in range(7) for one in test]
     started = time.process_time()
     find_leaks(many, wanted)
-    assert time.process_time() - started < 20
+    assert time.process_time() - started < 60

@@ -1,13 +1,13 @@
 """Learning from the solver's success: which decompositions become rows and pairs, and rounds that stop, resume and keep the best."""
 
 import json
-import subprocess
 import tomllib
 from types import SimpleNamespace
 
 import dspy
 import pytest
 import tomli_w
+from forked_training import ForkedTraining
 from scripted import AsyncScriptedEngine, ScriptedEngine, scripted_lm
 
 from optimizers import Improvement, LearnFromSuccess, TrainingSpec, improve
@@ -183,8 +183,7 @@ def test_dpo_really_trains_and_a_killed_round_repeats_nothing(tiny_model, tmp_pa
         with pytest.raises(InterruptedError):
             compiled(learner(tmp_path, method="dpo"), student)
     started = []
-    popen = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: started.append(args) or popen(*args, **options))
+    monkeypatch.setattr("optimizers.finetune.train.start_trainer", lambda *args: started.append(args) or ForkedTraining(*args))
     learned = compiled(learner(tmp_path, method="dpo"), student).learned
     assert (len(student.decompose.lm.script.prompts), len(student.solve.lm.script.prompts) - asked[1]) == (asked[0], 3)
     artifact = open_artifact(tmp_path / "1" / "student")

@@ -332,7 +332,7 @@ def test_waiting_has_an_end(tmp_path, quick, monkeypatch, headers):
     started = time.monotonic()
     with serving(lambda body: too_many(**headers)) as (address, _):
         found = collect(two_stage(address), examples(1), folder=tmp_path)
-    assert found.failed == {"error:LMRateLimitError": 1} and time.monotonic() - started < 5
+    assert found.failed == {"error:LMRateLimitError": 1} and time.monotonic() - started < 20
 
 
 async def test_waiting_does_not_block_the_event_loop(quick):
@@ -348,4 +348,4 @@ def test_a_job_that_is_stopped_waits_no_longer(monkeypatch):
         started = time.monotonic()
         with pytest.raises(dspy.utils.exceptions.LMRateLimitError):
             two_stage(address)(question="q?")
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 20

@@ -282,4 +282,4 @@ def test_case_and_white_space_make_no_difference(answer: list[str], wanted: list
 def test_a_huge_answer_takes_no_time(answer: str, wanted: str) -> None:
     started = time.process_time()
     assert compare(answer, wanted).accuracy == 0
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 60

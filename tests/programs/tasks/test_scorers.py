@@ -113,7 +113,7 @@ def test_no_answer_makes_a_scorer_fail(answer: Any, gold: Any, name: str) -> Non
 @pytest.mark.parametrize("name", list(SCORERS))
 @pytest.mark.parametrize(
     "answer",
-    ["A) " * 10**5, "answer is " * 10**5, "Paris " * 10**5, "**" * 10**5, "(" * 10**5, 10**5000],
+    ["A) " * 25_000, "answer is " * 25_000, "Paris " * 25_000, "**" * 25_000, "(" * 25_000, 10**5000],
     ids=lambda answer: str(answer)[:5] if isinstance(answer, str) else "long",
 )
 def test_a_huge_answer_takes_no_time(name: str, answer: Any) -> None:

@@ -7,8 +7,9 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-LONG = {"02_which_part_to_distill", "04_better_decompositions"}
-"""Those whose trainings CI has no time for; their jobs are tested small in `test_experiment.py` and `test_improve.py`."""
+LONG = {"02_which_part_to_distill", "03_hyperparameter_study", "04_better_decompositions"}
+"""Those whose trainings CI has no time for; their jobs are tested small, in `test_experiment.py`, `test_studies.py`
+and `test_improve.py`."""
 
 
 def marked(path):

@@ -763,18 +763,19 @@ F1: list[Case] = [
     ),
 ]  # fmt: skip
 
-CONTAINS: list[Case] = [
+ENTITIES: list[Case] = [
     (
         'Who was governor of Florida during Hurricane Irma?', '', 'Rick Scott',
         [
             'The answer is Rick Scott.', 'Answer: Rick Scott', '**Answer:** Rick Scott', 'Final Answer: **Rick Scott**',
             'It was Rick Scott.', 'The governor was Rick Scott.', 'Rick Scott was governor of Florida during Hurricane Irma.',
-            'The governor of Florida during Hurricane Irma was **Rick Scott**.', 'Rick Scott (Republican)', 'Rick Scott, a Republican',
-            'Governor Rick Scott', 'Gov. Rick Scott', 'Rick Scott, who served from 2011 to 2019.', 'Rick Scott (2011–2019)',
-            'Rick Scott, not Ron DeSantis', 'Rick Scott (not Ron DeSantis)', 'Rick Scott, since Irma hit in 2017.',
-            'Rick Scott, because Irma was in 2017.', 'Based on the text, the governor was Rick Scott.', 'I believe it was Rick Scott.',
-            'I think Rick Scott', "I'm confident it was Rick Scott.", 'Sure! The answer is Rick Scott.', 'The answer: Rick Scott',
-            "It's Rick Scott.", 'That would be Rick Scott.', 'So the answer is Rick Scott.', 'Therefore, the governor was Rick Scott.',
+            'The governor of Florida during Hurricane Irma was **Rick Scott**.', 'Rick Scott (Republican)',
+            'Rick Scott, a Republican', 'Governor Rick Scott', 'Gov. Rick Scott', 'Rick Scott, who served from 2011 to 2019.',
+            'Rick Scott (2011–2019)', 'Rick Scott, not Ron DeSantis', 'Rick Scott (not Ron DeSantis)',
+            'Rick Scott, since Irma hit in 2017.', 'Rick Scott, because Irma was in 2017.',
+            'Based on the text, the governor was Rick Scott.', 'I believe it was Rick Scott.', 'I think Rick Scott',
+            "I'm confident it was Rick Scott.", 'Sure! The answer is Rick Scott.', 'The answer: Rick Scott', "It's Rick Scott.",
+            'That would be Rick Scott.', 'So the answer is Rick Scott.', 'Therefore, the governor was Rick Scott.',
             'The person is Rick Scott', 'Hurricane Irma struck in 2017. The governor at that time was Rick Scott.',
             'The answer is **Rick Scott**.', 'Die Antwort ist Rick Scott.', 'La respuesta es Rick Scott.',
             'El gobernador era Rick Scott.', 'Ron DeSantis took office in 2019, so it was Rick Scott.',
@@ -873,117 +874,35 @@ CONTAINS: list[Case] = [
         ],
     ),
 ]  # fmt: skip
+"""For both `contains` and Bamboogle, whose rules differ where several names stand in a reply."""
+
+CONTAINS: list[Case] = [
+    *ENTITIES,
+]  # fmt: skip
 
 BAMBOOGLE: list[Case] = [
+    *ENTITIES,
     (
         'Who was governor of Florida during Hurricane Irma?', '', 'Rick Scott',
+        [],
         [
-            'The answer is Rick Scott.', 'Answer: Rick Scott', '**Answer:** Rick Scott', 'Final Answer: **Rick Scott**',
-            'It was Rick Scott.', 'The governor was Rick Scott.', 'Rick Scott was governor of Florida during Hurricane Irma.',
-            'The governor of Florida during Hurricane Irma was **Rick Scott**.', 'Rick Scott (Republican)', 'Rick Scott, a Republican',
-            'Governor Rick Scott', 'Gov. Rick Scott', 'Rick Scott, who served from 2011 to 2019.', 'Rick Scott (2011–2019)',
-            'Rick Scott, not Ron DeSantis', 'Rick Scott (not Ron DeSantis)', 'Rick Scott, since Irma hit in 2017.',
-            'Rick Scott, because Irma was in 2017.', 'Based on the text, the governor was Rick Scott.', 'I believe it was Rick Scott.',
-            'I think Rick Scott', "I'm confident it was Rick Scott.", 'Sure! The answer is Rick Scott.', 'The answer: Rick Scott',
-            "It's Rick Scott.", 'That would be Rick Scott.', 'So the answer is Rick Scott.', 'Therefore, the governor was Rick Scott.',
-            'The person is Rick Scott', 'Hurricane Irma struck in 2017. The governor at that time was Rick Scott.',
-            'The answer is **Rick Scott**.', 'Die Antwort ist Rick Scott.', 'La respuesta es Rick Scott.',
-            'El gobernador era Rick Scott.', 'Ron DeSantis took office in 2019, so it was Rick Scott.',
-            'It was not Ron DeSantis but Rick Scott.', 'Rick Scott, the 45th governor of Florida',
-            'Rick Scott - governor from 2011 to 2019', 'Rick Scott.\n\nHe served from 2011 to 2019.',
-            'Rick Scott\n\nExplanation: Irma was in September 2017.',
-        ],
-        [
-            'Ron DeSantis', 'Jeb Bush', 'Rick', 'Scott', 'Rick Perry', 'Scott Rick', 'Scott Walker', 'Ron DeSantis, not Rick Scott',
-            'Not Rick Scott', 'It was not Rick Scott.', "It wasn't Rick Scott, it was Ron DeSantis.", 'Rick Scott or Ron DeSantis',
-            'Ron DeSantis or Rick Scott', 'Either Rick Scott or Ron DeSantis', 'Possibly Rick Scott', 'Maybe Rick Scott',
-            'It might be Rick Scott', 'Could be Rick Scott.', 'It may have been Rick Scott', "I don't know if it was Rick Scott.",
-            "I'm not sure, maybe Rick Scott.", 'I cannot determine whether it was Rick Scott.', 'Is it Rick Scott?',
-            'Was it Rick Scott?', 'Rick Scott? No, Ron DeSantis.', 'Rick Scott. Wait, no: Ron DeSantis.', 'Rick Scott is incorrect.',
-            'Rick Scott was not the governor.', "Rick Scott wasn't governor then.", 'Anyone but Rick Scott',
-            'It was thought to be Rick Scott, but it was Ron DeSantis.', 'Some say Rick Scott, but it was Ron DeSantis.',
-            'Many think it was Rick Scott, but it was Ron DeSantis.', 'Unlike Rick Scott, Ron DeSantis was governor.',
-            'Contrary to popular belief, it was not Rick Scott.', "Rick Scott's successor, Ron DeSantis", "Rick Scott's wife",
-            'Frederick Scott', 'Rick Scottson', '', 'Unknown', "I don't know.", 'The text does not say.', 'Not mentioned', 'N/A',
             'Rick Scott and Ron DeSantis', 'Ron DeSantis and Rick Scott', 'Rick Scott / Ron DeSantis', 'Rick Scott & Ron DeSantis',
-            'The answer is Ron DeSantis. Rick Scott was earlier.', 'The answer is Ron DeSantis, not Rick Scott.',
-            '<answer>Ron DeSantis</answer>', '<answer>Ron DeSantis</answer> Rick Scott is wrong.',
-            '{"answer": "Ron DeSantis", "note": "not Rick Scott"}', 'The answer is not Rick Scott.',
-            'If Irma was in 2017, Rick Scott; else Ron DeSantis', 'Ron DeSantis instead of Rick Scott',
-            'Ron DeSantis, as opposed to Rick Scott', 'Rick Scott is often named, but the answer is Ron DeSantis.',
-            'While Rick Scott was governor before, the answer is Ron DeSantis.', 'It is unclear whether it was Rick Scott.',
-        ],
-    ),
-    (
-        'Who was the last emperor of the dynasty that succeeded the Song dynasty?', '', 'Toghon Temür',
-        [
-            'The answer is Toghon Temür.', 'It was Toghon Temür, the last Yuan emperor.', 'Toghon Temür (Emperor Huizong of Yuan)',
-            'Toghon Temür, also known as Emperor Shun', 'Emperor Toghon Temür',
-        ],
-        [
-            'Kublai Khan', 'Genghis Khan', 'Toghon', 'Temür Khan', 'Kublai Khan, not Toghon Temür', 'Yesün Temür',
-        ],
-    ),
-    (
-        'What is the nickname of the easternmost U.S. state?', '', 'Pine Tree State',
-        [
-            'Maine is known as the Pine Tree State.', 'The easternmost state is Maine, nicknamed "The Pine Tree State".',
-            'The answer is the Pine Tree State.', 'Its nickname is the Pine Tree State.', 'The Pine Tree State (Maine)',
-            'Maine: The Pine Tree State',
-        ],
-        [
-            'Maine', 'Tree State', 'The Golden State', 'Pine State', 'Golden State, not Pine Tree State',
-            'The nickname is not the Pine Tree State.',
+            'The answer is Ron DeSantis. Rick Scott was earlier.',
+            'While Rick Scott was governor before, the answer is Ron DeSantis.',
         ],
     ),
     (
         'Which element has an atomic number that is double that of hydrogen?', '', 'Helium',
+        [],
         [
-            'Helium (He)', 'The element is helium.', 'Helium, with atomic number 2', 'The answer is helium (atomic number 2).',
-            'Helium has an atomic number of 2, which is double that of hydrogen.', 'It is helium, whose atomic number is 2.',
-        ],
-        [
-            'Hydrogen', 'Lithium', 'He', 'Hydrogen and helium', 'Not helium', 'Heliums', 'Lithium (not helium)', 'Hydrogen or helium',
-            'no helium',
+            'Hydrogen and helium',
         ],
     ),
     (
         'Is the sky blue?', '', 'yes',
+        [],
         [
-            'Yes, the sky is blue.', 'The answer is yes.', 'Answer: Yes', 'Yes, because of Rayleigh scattering.', 'Yes, it is.',
-        ],
-        [
-            'No', 'No.', 'no, it is not', 'yes and no', 'yes or no', 'Not yes', 'No, yes', 'Yes... no', 'Yesterday', "I don't know",
-            'The answer is no.', 'No, the answer is not yes.', 'maybe',
-        ],
-    ),
-    (
-        'Is the sky green?', '', 'no',
-        [
-            'No, the sky is blue.', 'The answer is no.', 'Answer: No', 'No, it is not green.', "No, it isn't.",
-        ],
-        [
-            'Yes', 'yes', 'None', 'not', 'yes or no', 'Yes, not no', 'now', 'I have no idea', 'Yes, no doubt', 'The answer is yes.',
-            'No idea.', 'There is no answer.',
-        ],
-    ),
-    (
-        'Which language is it written in?', '', 'C++',
-        [
-            'It is written in C++.', 'The answer is C++.', 'Answer: C++', 'The program is written in C++.',
-        ],
-        [
-            'C', 'C#', 'C+', 'Java', 'not C++', 'It is written in C.', 'C or C++', 'C, not C++', 'Objective-C',
-        ],
-    ),
-    (
-        "What's the motto?", '', 'One World, One Dream',
-        [
-            'The motto was "One World, One Dream".', "The motto of the 2008 Olympics was 'One World, One Dream'.",
-            'One World, One Dream (2008 Beijing Olympics)', 'The answer is "One World, One Dream."',
-        ],
-        [
-            'One World', 'One Dream', 'Faster, Higher, Stronger', 'One World or One Dream', 'One Dream, One World',
+            'yes and no',
         ],
     ),
     (

@@ -10,7 +10,7 @@ from pathlib import Path
 from optimizers.finetune.train import keep_aside
 from optimizers.jobs.folder import free
 from optimizers.jobs.jsonlines import line_of, read_json, read_lines, write_json, write_whole
-from optimizers.labelling.journal import JOURNALS
+from optimizers.labelling.journal import JOURNALS, journals_below
 
 _RESULTS = ("metrics.json", "report.md", "report.html", "figures", "rows.jsonl", "screening.json", "skipped.json", "program.json")
 _MODELS = "models.json"
@@ -66,7 +66,7 @@ def journals_of(source: Path) -> list[Path]:
     Raises:
         ValueError: There are none.
     """
-    found = [path for path in sorted(source.rglob("*.jsonl")) if path.name in JOURNALS]
+    found = sorted(journals_below(source))
     if not found:
         raise ValueError(f"labelling.calls_from={str(source)!r} has no calls on file; give the --out folder of an earlier job.")
     return found
@@ -93,4 +93,4 @@ def take_over_calls(journals: Sequence[Path], source: Path, folder: Path) -> Non
 
 def calls_on_file(folder: Path) -> int:
     """How many calls a folder's journals hold."""
-    return sum(line.count(b"\n") for path in folder.rglob("*.jsonl") if path.name in JOURNALS for line in path.open("rb"))
+    return sum(line.count(b"\n") for path in journals_below(folder) for line in path.open("rb"))

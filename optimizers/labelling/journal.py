@@ -134,7 +134,7 @@ def _answers(record: Mapping[str, Any]) -> bool:
 def paid_beside(folders: Collection[Path], own: Path) -> Usage:
     """What the calls in all journals below some folders cost, but for those in the file `own`."""
     prices, total = current_ledger().prices, Usage()
-    for path in sorted({path.resolve() for folder in folders for path in _journals(folder)} - {own.resolve()}):
+    for path in sorted({path.resolve() for folder in folders for path in journals_below(folder)} - {own.resolve()}):
         # What other workers of the folder have just removed was no journal of theirs.
         with contextlib.suppress(FileNotFoundError):
             stat = path.stat()
@@ -142,8 +142,9 @@ def paid_beside(folders: Collection[Path], own: Path) -> Usage:
     return total
 
 
-def _journals(folder: Path) -> Iterator[Path]:
-    """By `os.walk`, as `rglob` fails at folders that another process removes meanwhile."""
+def journals_below(folder: Path) -> Iterator[Path]:
+    """The files below a folder in which calls are kept, in no order."""
+    # `rglob` fails at folders that another process removes meanwhile.
     for root, _, names in os.walk(folder):
         yield from (Path(root, name) for name in JOURNALS if name in names)
 

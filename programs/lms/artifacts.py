@@ -180,6 +180,17 @@ def folder_lock(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writable(target: Path) -> Iterator[None]:
+    """Turn what the file system refuses while `target` is made into a ValueError that says what helps."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{target} cannot be prepared ({error}). Free some space there, or set DIVIDE_OR_CONQUER_HOME to another folder."
+        ) from error
+
+
 def sha256(path: Path) -> str:
     """The hex digest of a file."""
     with path.open("rb") as file:

@@ -9,8 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,7 @@ def _prepared(folder: str, write: Callable[[Path], None], **manifest: Any) -> Ar
     target = artifacts.home() / "embedded" / folder
     if not (target / artifacts.MANIFEST).exists():
         # The lock is not publish's: that one is taken inside, on the target itself.
-        with _writable(target), artifacts.folder_lock(target.with_name(f"{folder}.preparing")):
+        with artifacts.writable(target), artifacts.folder_lock(target.with_name(f"{folder}.preparing")):
             if not (target / artifacts.MANIFEST).exists():
                 _make_room(target)
                 _write_and_publish(target, write, manifest)
@@ -123,16 +122,6 @@ def _make_room(target: Path) -> None:
     """Remove what killed preparations left; whoever holds the lock is the only one at work."""
     for left in target.parent.glob(_partial(target, "*").name):
         shutil.rmtree(left, ignore_errors=True)
-
-
-@contextmanager
-def _writable(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(
-            f"{target} cannot be prepared ({error}). Free some space there, or set DIVIDE_OR_CONQUER_HOME to another folder."
-        ) from error
 
 
 def _write_and_publish(target: Path, write: Callable[[Path], None], manifest: dict[str, Any]) -> None:

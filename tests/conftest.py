@@ -66,7 +66,7 @@ def tiny_model(tiny: Artifact, home: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="session")
 def benchmark_data() -> Path:
-    """The folder with samples of GSM8K, Bamboogle and DROP; see its README.md."""
+    """The folder with samples of socratic GSM8K and of DROP; see its README.md."""
     return Path(__file__).parent / "data"
 
 

@@ -15,6 +15,7 @@ import dspy
 
 from programs.tasks._rows import (
     READERS,
+    SHIPPED,
     Hub,
     Reader,
     Row,
@@ -23,6 +24,7 @@ from programs.tasks._rows import (
     find_files,
     hub_rows,
     read_json,
+    shipped_files,
     shown,
     split_of,
 )
@@ -138,7 +140,8 @@ class PublishedTask(Task):
     count. Where there is no `dev`, a tenth of `train`, drawn by `seed`, takes its place and is left out of `train`.
 
     Args:
-        path: A file (.jsonl, .json, .csv, .parquet), a folder, or several files joined by comma; the hub if None.
+        path: A file (.jsonl, .json, .csv, .parquet), a folder, or several files joined by comma; the hub if None; "shipped" for
+            the rows that come with the package.
         fractions: Divides all rows anew into train, dev and test: "0.7,0.1,0.2", a sequence or a dict.
         seed: Another seed holds out, or divides, differently.
         scoring: `strict`, or `lenient` for the rule of the paper's authors.
@@ -194,10 +197,7 @@ class PublishedTask(Task):
         found = self._splits[split]
         if not found or (limit is not None and not 0 <= limit <= len(found)):
             wanted = "at least 1" if limit is None else limit
-            raise ValueError(
-                f"Split {split!r} of {self._where()} has {len(found)} examples, and {wanted} were asked for; ask for fewer, add rows, "
-                "or change the fractions."
-            )
+            raise ValueError(f"Split {split!r} of {self._where()} has {len(found)} examples, and {wanted} were asked for; {self._more()}.")
         return found[:limit]
 
     def _divided(self, fractions: Mapping[str, float]) -> dict[str, list[dspy.Example]]:
@@ -222,7 +222,15 @@ class PublishedTask(Task):
         return [split for split in SPLITS if split in (self.hub.splits if self._files is None else self._files)]
 
     def _where(self) -> str:
-        return self.hub.name if self.path is None else str(self.path)
+        if self.path is None:
+            return self.hub.name
+        return f"the shipped rows of {self.hub.name}" if self.path == SHIPPED else str(self.path)
+
+    def _more(self) -> str:
+        """How to get more rows than there are."""
+        if self.path == SHIPPED:
+            return "ask for fewer, or leave path='shipped' (--task.path shipped) out for all rows, from the hub"
+        return "ask for fewer, add rows, or change the fractions"
 
     def _examples(self, split: str) -> list[dspy.Example]:
         if split not in self._read:
@@ -238,7 +246,8 @@ class PublishedTask(Task):
 
     def _by_split(self, path: str | Path) -> dict[str, list[Path]]:
         files: dict[str, list[Path]] = {}
-        for file in self.select(find_files(path, self.name, self.readers)):
+        found = shipped_files(self.name) if path == SHIPPED else find_files(path, self.name, self.readers)
+        for file in self.select(found):
             files.setdefault(split_of(file) or "test", []).append(file)
         if not files:
             raise ValueError(f"{path} holds no file that task {self.name!r} can take with these options; name the file itself.")

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+SHIPPED = "shipped"
+"""The path that stands for the rows that come with the package."""
+SHIPPED_FOLDER = Path(__file__).parent / "data"
+
 SPLIT_WORDS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 
 Reader = Callable[[Path], Iterable[tuple[int | str, Any]]]
@@ -93,10 +97,17 @@ def hub_rows(hub: Hub, split: str) -> Iterator[tuple[str, int, Any]]:
         cause = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise ValueError(
             f"The data set {source} could not be loaded from the Hugging Face hub ({cause}). Check the network, or give a file or folder "
-            "that you downloaded before: --task.path FILE."
+            f"that you downloaded before: --task.path FILE.{_offline(hub)}"
         ) from error
     for number, fields in enumerate(rows, 1):
         yield source, number, fields
+
+
+def _offline(hub: Hub) -> str:
+    """What to do without a network, for a data set of which some rows come with the package."""
+    task = hub.name.partition("/")[2]
+    shipped = hub.config in (None, "main") and any(_task_of(file) == task for file in SHIPPED_FOLDER.iterdir())
+    return f" Some of its rows come with the package: --task.path {SHIPPED}." if shipped else ""
 
 
 def file_rows(files: Iterable[Path], readers: Mapping[str, Reader]) -> Iterator[tuple[str, int | str, Any]]:
@@ -112,6 +123,26 @@ def file_rows(files: Iterable[Path], readers: Mapping[str, Reader]) -> Iterator[
             yield str(file), place, fields
         if empty:
             raise ValueError(f"{file} is empty; expected one row a question.")
+
+
+def shipped_files(task: str) -> list[Path]:
+    """The files with a task's rows that come with the package.
+
+    Raises:
+        ValueError: There are none; names the tasks that have some.
+    """
+    files = [file for file in sorted(SHIPPED_FOLDER.iterdir()) if file.suffix.lower() in READERS]
+    found = [file for file in files if _task_of(file) == task]
+    if not found:
+        raise ValueError(
+            f"No rows of task {task!r} come with the package, only those of {', '.join(sorted({_task_of(file) for file in files}))}; leave "
+            f"path={SHIPPED!r} out for the hub's data, or give a file. A file of yours of that name is './{SHIPPED}'."
+        )
+    return found
+
+
+def _task_of(shipped: Path) -> str:
+    return shipped.stem.partition("_")[0]
 
 
 def find_files(path: str | Path, task: str, readers: Mapping[str, Reader]) -> list[Path]:

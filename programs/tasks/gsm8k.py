@@ -12,7 +12,7 @@ import dspy
 from programs.tasks._answers import answer_text, reply_text
 from programs.tasks._numbers import asked_scale, final_number, number
 from programs.tasks._published import PublishedTask
-from programs.tasks._rows import Hub, Row
+from programs.tasks._rows import SHIPPED, Hub, Row
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score
 
 _LIKE_QUESTION = "How many eggs does Janet sell?"
@@ -42,7 +42,7 @@ class GSM8K(PublishedTask):
     """
 
     name = "gsm8k"
-    summary = "GSM8K: word problems whose answer is a number; from the hub, or --task.path FILE"
+    summary = "GSM8K: word problems whose answer is a number; from the hub, --task.path FILE, or 700 rows here: --task.path shipped"
     typical_characters = 240
 
     config: Literal["main", "socratic"] = "main"
@@ -50,6 +50,10 @@ class GSM8K(PublishedTask):
     def __post_init__(self) -> None:
         if self.config not in ("main", "socratic"):
             raise ValueError(f"config={self.config!r} of task 'gsm8k' must be 'main' or 'socratic'.")
+        if self.config == "socratic" and self.path == SHIPPED:
+            raise ValueError(
+                "No socratic rows come with the package; leave path='shipped' out for those of the hub, or give a file of them."
+            )
         super().__post_init__()
 
     @property

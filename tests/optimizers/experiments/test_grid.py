@@ -74,8 +74,8 @@ def test_test_questions_that_stand_in_train_are_kept_out(tmp_path):
     assert [leak.test_question for leak in grid.tasks["gsm8k"].leaks["gsm8k"]] == [question.format(44).upper()]
 
 
-def test_training_on_a_task_without_a_training_split_is_refused(tmp_path, benchmark_data):
-    settings = {"out": str(tmp_path / "grid"), "task": "bamboogle", "task.path": str(benchmark_data), "data.train": 5, "data.test": 5}
+def test_training_on_a_task_without_a_training_split_is_refused(tmp_path):
+    settings = {"out": str(tmp_path / "grid"), "task": "bamboogle", "task.path": "shipped", "data.train": 5, "data.test": 5}
     with pytest.raises(ValueError, match=r"training split.*fractions"):
         Grid(load_config(None, settings))
     Grid(load_config(None, {**settings, "task.fractions": "0.5,0,0.5"}))

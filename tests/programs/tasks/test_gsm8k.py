@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from programs.tasks._numbers import final_number
+from programs.tasks._rows import SHIPPED_FOLDER
 from programs.tasks.base import NO_FINAL_ANSWER, overlapping
 from programs.tasks.gsm8k import GSM8K, lenient
 from programs.tasks.registry import load_task, task_names
@@ -25,8 +26,8 @@ def value(answer: Any, wanted: str, scoring: Any = "strict", **fields: Any) -> f
     return GSM8K(scoring=scoring).score(gold(wanted), dspy.Prediction(answer=answer, **fields)).value
 
 
-def test_the_samples_of_the_published_set(benchmark_data: Path) -> None:
-    task = load_task("gsm8k", path=benchmark_data)
+def test_the_samples_of_the_published_set() -> None:
+    task = load_task("gsm8k", path="shipped")
     splits = {split: task.load(split) for split in ("train", "dev", "test")}
     assert len(splits["train"]) + len(splits["dev"]) == 500 and len(splits["test"]) == 200
     assert 25 <= len(splits["dev"]) <= 80 and overlapping(splits) == []
@@ -38,7 +39,7 @@ def test_the_samples_of_the_published_set(benchmark_data: Path) -> None:
 
 
 def test_socratic_rows_have_subquestions_and_the_same_answers(benchmark_data: Path) -> None:
-    main = load_task("gsm8k", path=benchmark_data).load("test")
+    main = load_task("gsm8k", path="shipped").load("test")
     task = load_task("gsm8k", path=benchmark_data, config="socratic")
     socratic = task.load("test")
     assert [(e.id, e.question, e.answer) for e in socratic] == [(e.id, e.question, e.answer) for e in main]
@@ -49,12 +50,12 @@ def test_socratic_rows_have_subquestions_and_the_same_answers(benchmark_data: Pa
         task.load("train")
     with pytest.raises(ValueError, match="add config='socratic'"):
         load_task("gsm8k", path=benchmark_data / "gsm8k_socratic_test_200.jsonl")
-    assert len(load_task("gsm8k", path=benchmark_data / "gsm8k_test_200.jsonl", config="socratic").load("test")) == 200
+    assert len(load_task("gsm8k", path=SHIPPED_FOLDER / "gsm8k_test.jsonl", config="socratic").load("test")) == 200
 
 
 @pytest.mark.parametrize("scoring", ["strict", "lenient"])
-def test_every_reference_gets_full_marks_and_the_next_one_none(benchmark_data: Path, scoring: str) -> None:
-    task = load_task("gsm8k", path=benchmark_data, scoring=scoring)
+def test_every_reference_gets_full_marks_and_the_next_one_none(scoring: str) -> None:
+    task = load_task("gsm8k", path="shipped", scoring=scoring)
     examples = [*task.load("test"), *task.load("train")]
     for example in examples:
         for form in ("{}", "The answer is: ${}.", "{} "):
@@ -63,9 +64,9 @@ def test_every_reference_gets_full_marks_and_the_next_one_none(benchmark_data: P
         assert task.score(example, dspy.Prediction(answer=str(int(example.answer) + 1))).value == 0
 
 
-def test_the_published_solutions_are_read_as_replies(benchmark_data: Path) -> None:
-    lines = (benchmark_data / "gsm8k_test_200.jsonl").read_text().splitlines()
-    task = load_task("gsm8k", path=benchmark_data)
+def test_the_published_solutions_are_read_as_replies() -> None:
+    lines = (SHIPPED_FOLDER / "gsm8k_test.jsonl").read_text().splitlines()
+    task = load_task("gsm8k", path="shipped")
     for line, example in zip(lines, task.load("test"), strict=True):
         assert task.score(example, dspy.Prediction(answer=json.loads(line)["answer"])).value == 1
 
@@ -128,7 +129,7 @@ def test_the_rule_of_the_authors(answer: str, wanted: str, strict: int, lenient:
     assert (value(answer, wanted), value(answer, wanted, "lenient")) == (strict, lenient)
 
 
-SOLUTIONS = ("gsm8k_train_500.jsonl", "gsm8k_test_200.jsonl")
+SOLUTIONS = ("gsm8k_train.jsonl", "gsm8k_test.jsonl")
 ENDINGS = [
     "**{}**", "{}", "So the total is {}.", "#### {}", "\\boxed{{{}}}", "= {}", "= {}\n\nThat is what was asked.", "Answer: {}",
     "**Answer: {}**",
@@ -139,8 +140,8 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_the_last_line_of_a_solution_is_its_answer_right_or_wrong(benchmark_data: Path, ending: str) -> None:
-    lines = [line for name in SOLUTIONS for line in (benchmark_data / name).read_text().splitlines()]
+def test_the_last_line_of_a_solution_is_its_answer_right_or_wrong(ending: str) -> None:
+    lines = [line for name in SOLUTIONS for line in (SHIPPED_FOLDER / name).read_text().splitlines()]
     # Every solution meets five endings.
     for line in lines[ENDINGS.index(ending) % 4 :: 4]:
         steps, _, wanted = json.loads(line)["answer"].rpartition("####")
@@ -196,7 +197,7 @@ def test_what_is_no_final_number_or_another_one(answer: str, wanted: str) -> Non
     assert value(answer, wanted) == 0
 
 
-def test_a_scale_that_the_question_asks_for_is_a_unit(benchmark_data: Path) -> None:
+def test_a_scale_that_the_question_asks_for_is_a_unit() -> None:
     asked = dspy.Example(question="How many dozens of eggs will she eat in 4 weeks?", answer="7")
     scores = {answer: GSM8K().score(asked, dspy.Prediction(answer=answer)).value for answer in ("7", "7 dozen", "seven dozens", "84")}
     assert scores == {"7": 1, "7 dozen": 1, "seven dozens": 1, "84": 0}

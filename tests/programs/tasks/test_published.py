@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from programs.tasks._published import PublishedTask
 from programs.tasks._rows import Hub, Row
 from programs.tasks.base import SPLITS, overlapping
+from programs.tasks.registry import load_task
 
 
 class Facts(PublishedTask):
@@ -241,3 +242,27 @@ import programs.tasks.gsm8k, programs.tasks.bamboogle
 print(sorted({"torch", "datasets", "pyarrow"} & (set(sys.modules) - before)))
 """
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_the_shipped_rows_are_said_to_be_few_and_where_the_others_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = load_task("gsm8k", path="shipped")
+    counts = {split: len(task.load(split)) for split in SPLITS}
+    assert counts["train"] + counts["dev"] == 500 and counts["test"] == 200
+    for split, count in counts.items():
+        assert [e.id for e in task.load(split, count)] == [e.id for e in task.load(split)]
+        said = rf"'{split}' of the shipped rows of openai/gsm8k has {count} examples, and 1000 were asked for; .*--task\.path shipped\) out"
+        with pytest.raises(ValueError, match=said):
+            task.load(split, 1000)
+    # A file of that name is one.
+    write(tmp_path / "shipped.jsonl", rows(3)).rename(tmp_path / "shipped")
+    assert len(load_task("gsm8k", path="shipped").load("test")) == 200
+    with pytest.raises(ValueError, match="has the extension ''"):
+        load_task("gsm8k", path="./shipped")
+
+
+def test_tasks_without_shipped_rows() -> None:
+    with pytest.raises(ValueError, match=r"No rows of task 'drop' come with the package, only those of bamboogle, gsm8k; leave path="):
+        load_task("drop", path="shipped")
+    with pytest.raises(ValueError, match="No socratic rows come with the package"):
+        load_task("gsm8k", path="shipped", config="socratic")

@@ -152,9 +152,10 @@ def check_base(model: str) -> None:
     config = Path(_base_at_hand(model)) / "config.json"
     quantized = json.loads(config.read_text()).get("quantization_config") if config.exists() else None
     if quantized:
+        method = quantized.get("quant_method", "quantization_config")
         raise ValueError(
-            f"{model!r} cannot be trained here: its weights are quantized ({quantized.get('quant_method', 'quantization_config')}). Take the "
-            "model that it was made from, or one in 16-bit floats; a GGUF file can be trained, as gguf/<file>."
+            f"{model!r} cannot be trained here: its weights are quantized ({method}). Take the model that it was made from, or one in "
+            "16-bit floats; a GGUF file can be trained, as gguf/<file>."
         )
 
 

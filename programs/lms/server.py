@@ -208,9 +208,9 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _names(model: str) -> dict[str, str]:
     """What clients may call a model -> the model string; the short name first."""
-    pinned = _pinned(model)
-    short = pinned.rpartition("/")[2].partition("@")[0]
-    return dict.fromkeys((short, model, pinned), model)
+    exact = _pinned(model)
+    short = exact.partition("@")[0].rpartition("/")[2]
+    return dict.fromkeys((short, model, exact), model)
 
 
 def _entry(name: str, model: str) -> dict[str, Any]:

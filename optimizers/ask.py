@@ -20,8 +20,8 @@ def ask_once(question: str, context: str = "", decomposer: str = "embedded/teach
         question: The question.
         context: A passage that the answer stands in; may be empty. A decomposer that was trained without passages sees the
             question alone.
-        decomposer: Model string, or the folder of a student artifact.
-        solver: Model string.
+        decomposer: Model string, or the path of a student, a checkpoint folder or a GGUF file.
+        solver: The same.
         max_subquestions: The limit that the decomposer is told; by default the one that it was trained under, and 3 otherwise.
 
     Raises:
@@ -38,4 +38,7 @@ def ask_once(question: str, context: str = "", decomposer: str = "embedded/teach
 
 
 def _model(name: str) -> str:
-    return f"local/{name}" if (Path(name) / "manifest.json").exists() else name
+    path = Path(name).expanduser()
+    if any((path / file).exists() for file in ("manifest.json", "config.json")):
+        return f"local/{name}"
+    return f"gguf/{name}" if name.lower().endswith(".gguf") and path.is_file() else name

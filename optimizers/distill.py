@@ -16,7 +16,7 @@ from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
 from optimizers.evaluation.leakage import Repeats
 from optimizers.finetune.augment import AugmentSpec
-from optimizers.finetune.provider import TRLProvider, base_folder
+from optimizers.finetune.provider import TRLProvider, base_folder, check_base
 from optimizers.finetune.rows import LeftOut, Rewrite, RowMaker, decomposes, teachers_own
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.targets import check_adapter, check_chat_template, check_target
@@ -167,7 +167,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         """A copy of `student` whose target predictors run on freshly trained models.
 
         Args:
-            student: Its target predictors' LMs are what is trained (`embedded/base`, `hf/...`, `local/...`).
+            student: Its target predictors' LMs are what is trained (`embedded/base`, `hf/...`, `local/...`, `gguf/...`).
             trainset: Questions for the teacher, with inputs marked.
             teacher: A program whose predictors have the same names; the student itself by default.
             valset: Questions whose teacher calls give the dev loss that picks the best checkpoint.
@@ -189,7 +189,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         """Refuse what could not be trained before anything is paid."""
         bases = self._bases(student, targets)
         for model in set(bases.values()):
-            check_chat_template(model, base_folder(model))
+            check_chat_template(model)
         if self.joint and len(set(bases.values())) > 1:
             raise ValueError(f"joint=True trains one model for all targets, and they are on {bases}; give all the same LM, or joint=False.")
         fixed = self._fixed_adapters(student, list(targets))
@@ -446,7 +446,7 @@ class BootstrapDistill(FinetuneTeleprompter):
 def _trainable(name: str, model: dspy.LM | None) -> str:
     if model is None:
         raise ValueError(f"Predictor {name!r} of the student has no LM; set one that can be trained, for example lm('embedded/base').")
-    base_folder(model.model)
+    check_base(model.model)
     return model.model
 
 

@@ -19,8 +19,10 @@ from dspy.clients.utils_finetune import TrainDataFormat
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.train import Progress, train
 from programs.lms.artifacts import home
+from programs.lms.checkpoints import plain_name
+from programs.lms.gguf_models import dequantized_at, weights_folder
 from programs.lms.ledger import LOCAL_PREFIXES
-from programs.lms.model_strings import resolve
+from programs.lms.model_strings import resolve, resolve_gguf
 
 _one_training = threading.Semaphore(1)
 
@@ -51,7 +53,7 @@ class LocalTrainingJob(TrainingJob):
 
 
 class TRLProvider(Provider):
-    """Trains `embedded/...`, `local/...` and `hf/...` models with TRL.
+    """Trains `embedded/...`, `local/...`, `gguf/...` and `hf/...` models with TRL.
 
     Args:
         folder: Where artifacts go; `$DIVIDE_OR_CONQUER_HOME/artifacts` by default.
@@ -111,7 +113,7 @@ class TRLProvider(Provider):
         spec = self.spec.model_copy(update={"base": base_folder(model)})
         spec = TrainingSpec.model_validate({**spec.model_dump(), **(train_kwargs or {})})
         cancelled = getattr(job, "cancel_requested", threading.Event()).is_set
-        name = f"{model.split('/')[-1].split('@')[0]}-{_digest(train_data, spec)}"
+        name = f"{plain_name(model.split('/')[-1].split('@')[0])}-{_digest(train_data, spec)}"
         target = (self.folder or home() / "artifacts") / name
         with _one_training:
             artifact = train(
@@ -129,17 +131,45 @@ class TRLProvider(Provider):
 
 
 def base_folder(model: str) -> str:
-    """The folder or Hugging Face id that `model` stands for, to train from.
+    """The folder or Hugging Face id that `model` stands for, to train from; a GGUF file is dequantized once, which takes minutes.
 
     Raises:
-        ValueError: A model that only an API serves.
+        ValueError: As `check_base`; or a GGUF file that cannot be dequantized here.
     """
+    check_base(model)
+    gguf = resolve_gguf(model)
+    return str(weights_folder(gguf)) if gguf else _base_at_hand(model)
+
+
+def check_base(model: str) -> None:
+    """Refuse a model that cannot be trained, without making anything of it.
+
+    Raises:
+        ValueError: A model that only an API serves, that is not there, or whose weights are quantized and hold no gradients.
+    """
+    if resolve_gguf(model):
+        return
+    config = Path(_base_at_hand(model)) / "config.json"
+    quantized = json.loads(config.read_text()).get("quantization_config") if config.exists() else None
+    if quantized:
+        method = quantized.get("quant_method", "quantization_config")
+        raise ValueError(
+            f"{model!r} cannot be trained here: its weights are quantized ({method}). Take the model that it was made from, or one in "
+            "16-bit floats; a GGUF file can be trained, as gguf/<file>."
+        )
+
+
+def _base_at_hand(model: str) -> str:
+    """The folder or Hugging Face id of a model whose weights need no preparation, or the folder where a GGUF file's will be."""
+    gguf = resolve_gguf(model)
+    if gguf is not None:
+        return str(dequantized_at(gguf))
     artifact = resolve(model)
     if artifact is not None:
         return str(artifact.folder)
     if model.startswith("hf/"):
         return model.removeprefix("hf/").split("@")[0]
-    raise ValueError(f"{model!r} cannot be trained here; expected 'embedded/base', 'hf/<org>/<name>' or 'local/<folder>'.")
+    raise ValueError(f"{model!r} cannot be trained here; expected 'embedded/base', 'hf/<org>/<name>', 'local/<folder>' or 'gguf/<file>'.")
 
 
 def check_lora_targets(spec: TrainingSpec, model: str) -> None:
@@ -148,7 +178,7 @@ def check_lora_targets(spec: TrainingSpec, model: str) -> None:
     Raises:
         ValueError: A name of `lora_targets` that no module of the model ends with.
     """
-    folder = Path(base_folder(model))
+    folder = Path(_base_at_hand(model))
     if spec.method != "lora" or spec.lora_targets == "all-linear" or not folder.is_dir():
         return
     weights = [name for path in folder.glob("*.safetensors") for name in _weights(path)]

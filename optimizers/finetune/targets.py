@@ -13,6 +13,8 @@ from pydantic import TypeAdapter
 
 from optimizers.labelling.values import classes_of, is_plain
 from programs.adapter import ADAPTERS, LineAdapter, adapter_by_name
+from programs.lms.checkpoints import has_chat_template
+from programs.lms.model_strings import resolve
 
 _MEDIA = (dspy.Image, dspy.Audio, dspy.File)
 
@@ -177,18 +179,20 @@ def _check_reading(adapter: dspy.Adapter, signature: type[dspy.Signature], field
             raise RowError(f"{name!r} is {fields[name]!r}, and would be read as {read[name]!r}")
 
 
-def check_chat_template(model: str, folder: str) -> None:
+def check_chat_template(model: str) -> None:
     """Refuse a model without a chat template, in which its rows could not be written.
 
     Args:
         model: Its model string.
-        folder: Its folder, or its id on the Hugging Face hub.
 
     Raises:
         ValueError: It has none. A hub that cannot be reached says nothing.
     """
     try:
-        has = _has_template(Path(folder)) if Path(folder).is_dir() else _hub_has_template(model.removeprefix("hf/"))
+        artifact = resolve(model)
+        has = (
+            has_chat_template(artifact.folder) if artifact else not model.startswith("hf/") or _hub_has_template(model.removeprefix("hf/"))
+        )
     except Exception:
         return
     if not has:
@@ -196,13 +200,6 @@ def check_chat_template(model: str, folder: str) -> None:
             f"{model!r} has no chat template, so that no chat can be written for it: choose a model that is made for chats (its -Instruct "
             "version), or save its tokenizer with a chat_template."
         )
-
-
-def _has_template(folder: Path) -> bool:
-    if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
-        return True
-    settings = folder / "tokenizer_config.json"
-    return settings.exists() and bool(json.loads(settings.read_text()).get("chat_template"))
 
 
 def _hub_has_template(name: str) -> bool:

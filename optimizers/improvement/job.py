@@ -13,7 +13,7 @@ from optimizers.evaluation.leakage import find_leaks, keep_out
 from optimizers.experiments.overlap import learned_from, overlap
 from optimizers.experiments.run_folder import is_redone, open_folder
 from optimizers.experiments.setup import check_before_payment, set_up
-from optimizers.finetune.provider import base_folder
+from optimizers.finetune.provider import check_base
 from optimizers.improvement.earlier_rounds import changes, redo_rounds
 from optimizers.improvement.learn_from_success import check_hidden
 from optimizers.jobs.folder import FillIn, JobFolder, Settings
@@ -48,7 +48,7 @@ class ImproveJob:
         self.run_folder, self.folder = Path(config.out), Path(self.settings.out or config.out)
         self.run = set_up(config, self.run_folder / "student")
         self.roles = self.run.roles
-        base_folder(config.student.in_process().model)
+        check_base(config.student.in_process().model)
         self.task_config = _seeded(self.settings.task or config.task, config)
         self.task = load_task(self.task_config.name, **self.task_config.options())
         self._load()

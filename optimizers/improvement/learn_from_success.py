@@ -18,7 +18,7 @@ import dspy
 from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
 from optimizers.evaluation.evaluate import answers, evaluate
-from optimizers.finetune.provider import base_folder
+from optimizers.finetune.provider import base_folder, check_base
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.specs import SOLVER_CALLS, GroupRewardSpec, PreferenceSpec
 from optimizers.finetune.train import train
@@ -246,7 +246,7 @@ def _check(student: dspy.Module, trainset: list[dspy.Example], devset: list[dspy
     model = student.decompose.lm or dspy.settings.lm
     if model is None:
         raise ValueError("The student's decomposer has no LM; set one that can be trained, for example lm('embedded/base').")
-    base_folder(model.model)
+    check_base(model.model)
     return str(model.model)
 
 

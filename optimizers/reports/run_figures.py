@@ -38,7 +38,7 @@ def accuracy_figure(conditions: Mapping[str, Mapping[str, Any]]) -> Figure | Non
 
 
 # As in `programs.lms.ledger`, which would load DSPy.
-LOCAL_PREFIXES = ("local/", "embedded/", "hf/")
+LOCAL_PREFIXES = ("embedded/", "local/", "gguf/", "hf/")
 
 TEACHER, LOCAL, OTHER = "the teacher's model", "other local models", "other API models"
 

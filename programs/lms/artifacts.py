@@ -11,11 +11,11 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -35,6 +35,21 @@ def home() -> Path:
     """Where models are kept: `$DIVIDE_OR_CONQUER_HOME`, or `~/.cache/divide-or-conquer`."""
     chosen = os.environ.get("DIVIDE_OR_CONQUER_HOME")
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "divide-or-conquer"
+
+
+class Located(Protocol):
+    """A model at a place of this machine."""
+
+    @property
+    def model_string(self) -> str:
+        """With the hash of its content."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder or file."""
+
+
+_Found = TypeVar("_Found", bound=Located)
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,11 @@ class Artifact:
         return f"{self.manifest['namespace']}/{self.name}@{self.hash}"
 
     @property
+    def path(self) -> Path:
+        """Where it lies: its folder."""
+        return self.folder
+
+    @property
     def adapter(self) -> str | None:
         """The prompt format that the model was trained on (see `programs.adapter.adapter_by_name`)."""
         return self.manifest.get("adapter")
@@ -88,7 +108,7 @@ def publish(source: Path, target: Path, *, name: str, namespace: str = "local", 
     source, target = Path(source), Path(target)
     _check_name(name, namespace)
     record = _manifest(source, name, namespace, manifest)
-    _write_json(source / MANIFEST, record)
+    write_json(source / MANIFEST, record)
     _share_alike(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     with folder_lock(target):
@@ -127,22 +147,22 @@ def open_artifact(folder: Path | str, verify: bool = True) -> Artifact:
     return artifact
 
 
-def register(artifact: Artifact) -> str:
-    """Make `artifact` known under its model string, in this process and in those to come.
+def register(model: Located) -> str:
+    """Make `model` known under its model string, in this process and in those to come.
 
     Returns:
         The model string.
     """
     with _lock:
-        _registered[artifact.model_string] = artifact.folder
+        _registered[model.model_string] = model.path
     index = home() / "artifacts.json"
-    if _read_index(index).get(artifact.model_string) != str(artifact.folder):
+    if read_index(index).get(model.model_string) != str(model.path):
         try:
             with folder_lock(index):
-                _write_json(index, _read_index(index) | {artifact.model_string: str(artifact.folder)})
+                write_json(index, read_index(index) | {model.model_string: str(model.path)})
         except OSError as error:
-            logger.info("%s is known to this process alone: %s cannot be written (%s)", artifact.model_string, index, error.strerror)
-    return artifact.model_string
+            logger.info("%s is known to this process alone: %s cannot be written (%s)", model.model_string, index, error.strerror)
+    return model.model_string
 
 
 def find(model_string: str, verify: bool = True) -> Artifact:
@@ -151,23 +171,33 @@ def find(model_string: str, verify: bool = True) -> Artifact:
     Raises:
         ValueError: Nobody registered it, its folder is gone, or what lies there is something else by now.
     """
+    return find_by(model_string, lambda folder: open_artifact(folder, verify))
+
+
+def find_by(model_string: str, opened: Callable[[Path], _Found]) -> _Found:
+    """The model that a model string names, as `opened` gives it for the path that was registered.
+
+    Raises:
+        ValueError: Nobody registered it, it is gone, or what lies there is something else by now.
+    """
     with _lock:
-        folder = _registered.get(model_string)
-    if folder is None:
-        known = _read_index(home() / "artifacts.json").get(model_string)
-        folder = Path(known) if known else None
-    if folder is None or not folder.exists():
-        reason = "its folder is gone" if folder else "no such model is registered here"
+        path = _registered.get(model_string)
+    if path is None:
+        known = read_index(home() / "artifacts.json").get(model_string)
+        path = Path(known) if known else None
+    if path is None or not path.exists():
+        kind, what = ("gguf", "file") if model_string.startswith("gguf/") else ("local", "folder")
+        reason = f"its {what} is gone" if path else "no such model is registered here"
         raise ValueError(
-            f"Unknown model {model_string!r}: {reason}{f' ({folder})' if folder else ''}. "
-            "Name the artifact's folder once, as programs.lms.lm('local/<folder>'), or make it again."
+            f"Unknown model {model_string!r}: {reason}{f' ({path})' if path else ''}. "
+            f"Name the model's {what} once, as programs.lms.lm('{kind}/<{what}>'), or make it again."
         )
-    artifact = open_artifact(folder, verify)
-    if artifact.model_string != model_string:
-        raise ValueError(f"{folder} holds {artifact.model_string!r} by now, not {model_string!r}; make that one again or name this one.")
+    model = opened(path)
+    if model.model_string != model_string:
+        raise ValueError(f"{path} holds {model.model_string!r} by now, not {model_string!r}; make that one again or name this one.")
     with _lock:
-        _registered[model_string] = folder
-    return artifact
+        _registered[model_string] = path
+    return model
 
 
 @contextmanager
@@ -327,14 +357,16 @@ def _compare(folder: Path, files: dict[str, Path], expected: dict[str, dict[str,
             raise ValueError(f"{folder / name} is not in {MANIFEST}: {advice}")
 
 
-def _read_index(index: Path) -> dict[str, str]:
+def read_index(index: Path) -> dict[str, Any]:
+    """A table on disk, such as the paths of models by model string; empty where there is none."""
     try:
         return dict(json.loads(index.read_text()))
     except (FileNotFoundError, ValueError):
         return {}
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as a file that appears whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
     os.replace(partial, path)

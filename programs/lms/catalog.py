@@ -20,8 +20,9 @@ def lm(model: str, **options: Any) -> dspy.LM:
     """The language model that `model` names; loads no weights.
 
     Args:
-        model: `embedded/base`, `embedded/teacher`, `embedded/strict`, `local/<folder>`, `local/<name>@<hash>`,
-            `hf/<organisation>/<name>`, which all run in this process; any other string goes to DSPy and LiteLLM.
+        model: `embedded/base`, `embedded/teacher`, `embedded/strict`, `local/<folder>` (an artifact, or a plain checkpoint as of
+            `save_pretrained`), `local/<name>@<hash>`, `gguf/<file>`, `gguf/<name>@<hash>`, `hf/<organisation>/<name>`, which all run
+            in this process; any other string goes to DSPy and LiteLLM.
         **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`; for models in this process also
             `backend` (`auto`, `transformers`, `openvino`) and `device` (`auto`, `cpu`, `cuda`, `mps`).
 

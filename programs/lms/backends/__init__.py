@@ -7,29 +7,33 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import Backend
 from programs.lms.devices import device_and_dtype
+from programs.lms.gguf_models import GGUFModel
 from programs.registry import Registry
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-Load = Callable[[Artifact | Path | str, str], Backend]
+Load = Callable[[Any, str], Backend]
 BACKENDS: Registry[Load] = Registry(
     "backend",
     "divide_or_conquer.backends",
     {"transformers": "programs.lms.backends.transformers:load", "openvino": "programs.lms.backends.openvino:load"},
     ", or auto",
 )
-"""The function that loads a model on each backend, by name: `load(model, device)` raises ValueError for a model that it cannot read."""
+"""The function that loads a model on each backend, by name: `load(model, device)` raises ValueError for a model that it cannot read.
+
+`model` is an `Artifact`, a `GGUFModel`, or the folder of a Hugging Face model."""
 logger = logging.getLogger(__name__)
 
 
-def choose_backend(model: Artifact | Path | str, backend: str = "auto", device: str = "auto") -> Backend:
+def choose_backend(model: Artifact | GGUFModel | Path | str, backend: str = "auto", device: str = "auto") -> Backend:
     """Load a model where it runs best.
 
     Args:
-        model: An artifact, or the folder of a Hugging Face model.
+        model: An artifact, a GGUF file, or the folder of a Hugging Face model.
         backend: A name in `BACKENDS`; `auto` takes openvino on CPUs for models that it can read, transformers
             otherwise. `$DIVIDE_OR_CONQUER_BACKEND` decides in place of `auto`.
         device: A name in `DEVICES`.

@@ -15,22 +15,28 @@ from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
 from programs.lms.backends.transformers import context_length, end_tokens, prompt_tokens
 from programs.lms.devices import answering_dtype
+from programs.lms.gguf_models import GGUFModel, settings_folder
+from programs.lms.gguf_readable import readable_gguf
 
 CACHE_GB = 1
 MAX_BATCHED_TOKENS = 1024
 
 
-def load(model: Artifact | Path | str, device: str = "cpu") -> OpenVinoBackend:
+def load(model: Artifact | GGUFModel | Path | str, device: str = "cpu") -> OpenVinoBackend:
     """The backend on a model; `device` is always the CPU.
 
     Raises:
-        ValueError: A model that is no artifact of this project, or of another shape than openvino reads.
+        ValueError: A model that is neither on this machine nor of a shape that openvino reads.
         ImportError: openvino-genai or gguf is not installed.
     """
-    if not isinstance(model, Artifact):
-        raise ValueError(f"openvino reads artifacts of this project, not {str(model)!r}; use backend 'transformers'.")
+    if not isinstance(model, Artifact | GGUFModel):
+        raise ValueError(
+            f"openvino reads folders as local/<folder> and files as gguf/<file>, not {str(model)!r}; use backend 'transformers'."
+        )
     if not all(importlib.util.find_spec(name) for name in ("openvino_genai", "gguf")):
         raise ImportError("Backend 'openvino' is not installed: pip install openvino-genai gguf, or use backend 'transformers'.")
+    if isinstance(model, GGUFModel):
+        return OpenVinoBackend(settings_folder(model), readable_gguf(model))
     from programs.lms.gguf import gguf_of
 
     return OpenVinoBackend(model.folder, gguf_of(model))
@@ -49,8 +55,8 @@ class OpenVinoBackend(Interruptible):
     """A Llama-shaped model on the CPU.
 
     Args:
-        folder: The artifact's folder, for its tokenizer and its config.
-        gguf: The same weights as `programs.lms.gguf` writes them.
+        folder: For its tokenizer and its config.
+        gguf: The model's weights.
     """
 
     name = "openvino"

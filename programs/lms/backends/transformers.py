@@ -11,14 +11,17 @@ from typing import Any
 from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
 from programs.lms.devices import answering_dtype
+from programs.lms.gguf_models import GGUFModel, weights_folder
 
 MAX_ROWS = 32
 MAX_TOKENS = 8192
 """Tokens in a sub-batch at most, prompts and answers together: this bounds the cache of keys and values."""
 
 
-def load(model: Artifact | Path | str, device: str = "auto") -> TransformersBackend:
-    """The backend on an artifact or the folder of a Hugging Face model."""
+def load(model: Artifact | GGUFModel | Path | str, device: str = "auto") -> TransformersBackend:
+    """The backend on an artifact, a GGUF file, which is dequantized once, or the folder of a Hugging Face model."""
+    if isinstance(model, GGUFModel):
+        return TransformersBackend(weights_folder(model), device)
     return TransformersBackend(model.folder if isinstance(model, Artifact) else model, device)
 
 

@@ -1,0 +1,70 @@
+"""Files and folders that are made at first use, by one process while the others wait, and appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from programs.lms.artifacts import folder_lock
+
+
+def made_once(target: Path, make: Callable[[Path], None], bytes_needed: int = 0) -> Path:
+    """What `make` writes, at `target`; made only if nothing stands there.
+
+    Args:
+        target: A file or a folder below the models' home.
+        make: Writes a file, or into a folder that it makes itself, at the path that it is given.
+        bytes_needed: What it will take on the disk, about; 0 if that is not worth a check.
+
+    Raises:
+        ValueError: No space there, or no permission.
+    """
+    if target.exists():
+        return target
+    try:
+        # The lock is not the target's own, which `make` may take.
+        with folder_lock(target.with_name(f"{target.name}.preparing")):
+            if not target.exists():
+                _remove_left(target)
+                _check_space(target.parent, bytes_needed)
+                _make(target, make)
+    except OSError as error:
+        raise ValueError(f"{target} cannot be prepared ({error}). {_SPACE}") from error
+    return target
+
+
+_SPACE = "Free some space there, or set DIVIDE_OR_CONQUER_HOME to another folder."
+
+
+def _make(target: Path, make: Callable[[Path], None]) -> None:
+    partial = _partial(target, os.getpid())
+    try:
+        make(partial)
+        os.replace(partial, target)
+    finally:
+        _remove(partial)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(f"{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed. {_SPACE}")
+
+
+def _partial(target: Path, process: int | str) -> Path:
+    return target.with_name(f".{target.name}-{process}.partial")
+
+
+def _remove_left(target: Path) -> None:
+    """Remove what killed processes left; whoever holds the lock is the only one at work."""
+    for left in target.parent.glob(_partial(target, "*").name):
+        _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ class LineAdapter(dspy.ChatAdapter):
     `AdapterParseError` goes to the caller, who counts it.
     """
 
-    id = "line/1"
+    id = "line/2"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(use_json_adapter_fallback=False, **kwargs)
@@ -98,11 +98,16 @@ class TerseLineAdapter(LineAdapter):
         return " then ".join(map(_label, signature.output_fields))
 
 
-ADAPTERS: dict[str, type[dspy.Adapter]] = {"line": LineAdapter, "line-terse": TerseLineAdapter, "chat": dspy.ChatAdapter}
+ADAPTERS: dict[str, type[dspy.Adapter]] = {
+    "line": LineAdapter,
+    "line-terse": TerseLineAdapter,
+    "chat": dspy.ChatAdapter,
+    "json": dspy.JSONAdapter,
+}
 
 
 def adapter_by_name(name: str) -> dspy.Adapter:
-    """A fresh adapter: `line` (untrained models), `line-terse` (trained ones) or `chat` (DSPy's own, to compare).
+    """A fresh adapter: `line` (untrained models), `line-terse` (trained ones), `chat` or `json` (DSPy's own, to compare).
 
     Raises:
         ValueError: Unknown name.
@@ -117,7 +122,7 @@ def adapter_name(adapter: dspy.Adapter) -> str:
     return next((name for name, cls in ADAPTERS.items() if type(adapter) is cls), type(adapter).__name__)
 
 
-_SAVED: dict[str, type[dspy.Adapter]] = {**ADAPTERS, "json": dspy.JSONAdapter, "xml": dspy.XMLAdapter}
+_SAVED: dict[str, type[dspy.Adapter]] = {**ADAPTERS, "xml": dspy.XMLAdapter}
 
 
 def adapter_state(adapter: dspy.Adapter, stage: str) -> str | dict[str, Any]:
@@ -204,10 +209,17 @@ def _reply_form(signature: type[dspy.Signature]) -> str:
     for name, field in signature.output_fields.items():
         label, many = _label(name), _is_list(field.annotation)
         if name == bare:
-            forms.append(f"the {label.lower()}" + (", one per line" if many else " only"))
+            form = f"the {label.lower()}" + (", one per line" if many else " only")
         else:
-            forms.append(f"'{label}: ...'" + (" with one per line" if many else ""))
+            form = f"'{label}: ...'" + (" with one per line" if many else "")
+        forms.append(form + _described(field))
     return f"Reply with {', then '.join(forms)}."
+
+
+def _described(field: Any) -> str:
+    """What a signature says of a field, behind its form; DSPy describes a field without a text of its own by its name."""
+    text = str((field.json_schema_extra or {}).get("desc") or "").strip()
+    return f" ({text})" if text and not text.startswith("${") else ""
 
 
 def _label_pattern(name: str) -> re.Pattern[str]:

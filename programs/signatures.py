@@ -32,13 +32,13 @@ class DecomposeWithAttempt(dspy.Signature):
 
 
 class Solve(dspy.Signature):
-    """Answer the subquestions in order, then the question. Keep each answer short."""
+    """Answer the subquestions one after the other, each with the reasoning or calculation that leads to its answer. Then answer the question."""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
     subquestions: list[str] = dspy.InputField(desc="#1 stands for the answer to the first")
-    sub_answers: list[str] = dspy.OutputField()
-    answer: str = dspy.OutputField()
+    sub_answers: list[str] = dspy.OutputField(desc="each with its reasoning or calculation")
+    answer: str = dspy.OutputField(desc="the final answer alone")
 
 
 class Answer(dspy.Signature):

@@ -31,8 +31,9 @@ class ModelConfig(Section):
     """Address of an OpenAI-compatible server; by default the provider's. Keys come from the environment alone."""
     timeout: float | None = Field(None, gt=0)
     """Seconds that an API call may take; LiteLLM's default, if not given."""
-    adapter: Literal["line", "line-terse", "chat"] | None = None
-    """Prompt format; by default the one that a model of this package was trained on, and `line` for others."""
+    adapter: Literal["line", "line-terse", "chat", "json"] | None = None
+    """Prompt format; by default the one that a model of this package was trained on, and `line` for others. `chat` and `json`
+    are DSPy's own."""
 
     options: Annotated[dict[str, Any], BeforeValidator(read_options)] = Field(default_factory=dict)
     """Further options of `dspy.LM`, LiteLLM or the server, as JSON: `--teacher.options.min_p 0.05`, `--teacher.options.num_retries 5`,
@@ -66,5 +67,6 @@ class TeacherConfig(ModelConfig):
     """The teacher's LM, and the prompts that it works with."""
 
     program: str | None = None
-    """Path of a program that `compile` saved (`program.json`): its instructions and demos are used in the stages that were compiled. If
-    not given, the package's own prompts."""
+    """Path of a program that `compile` saved (`program.json`): its instructions and demos are used in the stages that were compiled. Or
+    a `.jsonl` of few-shot examples for both stages: `question`, `subquestions`, and for the solver `sub_answers` and `answer`. If not
+    given, the package's own prompts."""

@@ -13,6 +13,7 @@ import dspy
 
 from programs.adapter import adapter_from_state, adapter_state
 from programs.compiled.few_shot import FewShot
+from programs.compiled.worked_examples import examples_state
 from programs.modules import TwoStage
 from programs.tasks.base import normalize_answer
 
@@ -33,12 +34,14 @@ class CompiledPrompts:
 
     @classmethod
     def read(cls, path: str | Path) -> CompiledPrompts:
-        """The prompts in a `program.json`, or in the folder that has one.
+        """The prompts in a `program.json`, or in the folder that has one; of a `.jsonl`, the package's own with its few-shot examples.
 
         Raises:
-            ValueError: No such file, or not the state of a two-stage program.
+            ValueError: No such file, or not the state of a two-stage program; see also `examples_state`.
         """
         file = Path(path) / "program.json" if Path(path).is_dir() else Path(path)
+        if file.suffix == ".jsonl":
+            return cls(file, examples_state(file))
         try:
             state = json.loads(file.read_text())
         except (OSError, ValueError) as error:

@@ -170,11 +170,16 @@ def _options(adapter: dspy.Adapter, cls: type[dspy.Adapter]) -> dict[str, Any]:
 
 
 def past_thoughts(adapter: dspy.Adapter) -> dspy.Adapter:
-    """An adapter that reads replies without what a reasoning model thought aloud in them, and is the same in all else."""
+    """An adapter that reads replies without what a reasoning model thought aloud in them, and is the same in all else.
+
+    Nothing is asked again in JSON: of a reply that ran on to its limit of tokens, that would be paid for to the limit again.
+    """
     if isinstance(adapter, LineAdapter):
         return adapter
     reader = copy.copy(adapter)
     reader.parse = lambda signature, completion: adapter.parse(signature, without_thoughts(completion))
+    if hasattr(reader, "use_json_adapter_fallback"):
+        reader.use_json_adapter_fallback = False
     return reader
 
 

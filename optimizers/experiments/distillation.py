@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +93,14 @@ class Distillation:
         return distilled.collected
 
     def _note_labelling(self, parts: list[Collected]) -> None:
-        usage = sum((stage for part in parts for stage in part.usage.values()), Usage())
+        usage = sum(_by_stage(parts).values(), Usage())
         noted = {
             "questions": len(parts[0]),
             **({"dev_questions": len(self.splits["dev"])} if self.splits.get("dev") else {}),
             "samples": sum(part.done for part in parts),
             "failed": sum(sum(part.failed.values()) for part in parts),
             **usage.to_dict(),
+            "stages": {stage: cost.to_dict() for stage, cost in _by_stage(parts).items()},
             "failures": dict(sum((part.failed for part in parts), Counter())),
         }
         stopped = [part.stopped for part in parts if part.stopped]
@@ -307,6 +308,14 @@ def _row_lines(student: str, policy: str, distilled: Distilled, questions: Mappi
         yield from ({**row, **made} for row in found if "origin" in row)
     left_out = {"student": student, "target": next(iter(distilled.rows), None), "policy": policy, "kept": False, "reason": STANDS_IN_TEST}
     yield from ({"id": row["sources"][0], "sample": 0, **row, **left_out, "messages": None} for row in distilled.repeated)
+
+
+def _by_stage(parts: Iterable[Collected]) -> dict[str, Usage]:
+    total: dict[str, Usage] = {}
+    for part in parts:
+        for stage, usage in part.usage.items():
+            total[stage] = total.get(stage, Usage()) + usage
+    return total
 
 
 def noted_labelling(notes: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from dspy.utils.callback import BaseCallback
 
 from optimizers.labelling.journal import Budget, Journal, LimitReached, digest
 from programs.lms.api_models import aask, ask
+from programs.lms.finish import LENGTH, STOP, finish_of
 from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
 from programs.replies import without_thoughts
 
@@ -190,7 +191,7 @@ class JournalEngine:
         self._end({**ticket.record, "error": message, **_clock(started)}, error)
 
     def _kept(self, ticket: _Ticket, response: lm15.Response, captor: _Captor, started: float) -> lm15.Response:
-        record = {**ticket.record, **_response_fields(response, captor.usage), **_clock(started)}
+        record = {**ticket.record, **_response_fields(response, captor.usage, ticket.request.config.max_tokens), **_clock(started)}
         # A local model tells its share of the batch's time; the wait in its queue is nobody's cost.
         record["seconds"] = (response.provider_data or {}).get("seconds", record["seconds"])
         if not record.get("cached"):
@@ -323,16 +324,17 @@ def _clock(started: float) -> dict[str, float]:
     return {"seconds": round(time.monotonic() - started, 6), "time": round(time.time(), 3)}
 
 
-def _response_fields(response: lm15.Response, usage: dict[str, Any] | None) -> dict[str, Any]:
+def _response_fields(response: lm15.Response, usage: dict[str, Any] | None, max_tokens: int | None) -> dict[str, Any]:
     """A response as fields of a line: its text, or all of it where it has more than text."""
     parts = response.message.parts
     known = response.usage
     tokens = (known.input_tokens, known.output_tokens) if usage is None else (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-    fields: dict[str, Any] = {"text": response.message.text, "finish": response.finish_reason}
+    finish = finish_of(response, tokens[1], max_tokens)
+    fields: dict[str, Any] = {"text": response.message.text, "finish": finish}
     fields |= {"input_tokens": tokens[0], "output_tokens": tokens[1]}
     if usage is None:
         fields["cached"] = True
-    if _is_empty(response):
+    if finish != LENGTH and _is_empty(response):
         fields["empty"] = True
     if response.logprobs is not None or len(parts) != 1 or not isinstance(parts[0], lm15.TextPart):
         fields["response"] = response_to_dict(response)
@@ -342,7 +344,7 @@ def _response_fields(response: lm15.Response, usage: dict[str, Any] | None) -> d
 def _is_empty(response: lm15.Response) -> bool:
     """Whether a server gave nothing, which it may not do again; a model of this process would, and a limit has its own name."""
     local, texts = response.model.startswith(LOCAL_PREFIXES), (getattr(part, "text", part) for part in response.message.parts)
-    return not local and response.finish_reason != "length" and not any(text.strip() if isinstance(text, str) else True for text in texts)
+    return not local and not any(text.strip() if isinstance(text, str) else True for text in texts)
 
 
 def _counted(request: lm15.Request, response: lm15.Response, record: dict[str, Any]) -> dict[str, Any]:
@@ -364,11 +366,12 @@ def _answer(record: dict[str, Any]) -> lm15.Response:
         call.seconds, call.usd = 0.0 if free else record["seconds"], record.get("usd")
         call.cached = free or bool(record.get("cached"))
         call.estimated, call.empty = bool(record.get("estimated")), bool(record.get("empty"))
-        call.cut_off = record["finish"] == "length"
+        call.finish = record["finish"]
     usage = lm15.Usage(input_tokens=record["input_tokens"], output_tokens=record["output_tokens"])
+    finish = record["finish"] if record["finish"] in lm15.FINISH_REASONS else STOP
     if "response" in record:
         whole = response_from_dict(record["response"])
         parts = [lm15.TextPart(without_thoughts(part.text)) if isinstance(part, lm15.TextPart) else part for part in whole.message.parts]
-        return dataclasses.replace(whole, message=dataclasses.replace(whole.message, parts=tuple(parts)), usage=usage)
+        return dataclasses.replace(whole, message=dataclasses.replace(whole.message, parts=tuple(parts)), finish_reason=finish, usage=usage)
     message = lm15.Message.assistant([lm15.TextPart(without_thoughts(record["text"]))])
-    return lm15.Response(id=None, model=record["model"], message=message, finish_reason=record["finish"], usage=usage)
+    return lm15.Response(id=None, model=record["model"], message=message, finish_reason=finish, usage=usage)

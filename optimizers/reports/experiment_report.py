@@ -51,7 +51,7 @@ from optimizers.reports.cells import (
 from optimizers.reports.costs import costs
 from optimizers.reports.questions import questions, unparsed
 from optimizers.reports.read import REFERENCE, RunFiles, answers_of, metrics_of, text_of
-from optimizers.reports.replies import replies_table, reply_warnings
+from optimizers.reports.replies import Ending, cut_off_warning, endings_blocks, endings_of, replies_table, reply_warnings
 from optimizers.reports.screening import screening_sections
 from optimizers.reports.training import LOSSES, losses_of, without_answers
 from optimizers.reports.verdicts import outcome
@@ -145,9 +145,17 @@ def sections(run: RunFiles) -> list[Section]:
         Section("Cost", costs(run)),
         Section("Errors", studies.errors(run)),
         Section("Variance over seeds", studies.variance(run)),
-        Section("Unparsed replies", [replies_table((_place(run, cell), cell) for cell in cells_of(run)), *unparsed(run)]),
+        Section("Unparsed replies", _unread(run)),
         Section("Questions side by side", questions(run)),
     ]
+
+
+def _unread(run: RunFiles) -> list[Block]:
+    return [replies_table((_place(run, cell), cell) for cell in cells_of(run)), *endings_blocks(_endings(run)), *unparsed(run)]
+
+
+def _endings(run: RunFiles) -> list[Ending]:
+    return endings_of(((_place(run, cell), cell) for cell in cells_of(run)), run.part("labelling"), by_task=True)
 
 
 # What it says
@@ -161,6 +169,7 @@ def _headlines(run: RunFiles) -> list[Block]:
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This experiment is incomplete: {plain_value(run.metrics['incomplete'])}", "warning"))
     blocks += overlap_blocks(run.metrics)
+    blocks += cut_off_warning(_endings(run))
     blocks += reply_warnings((_place(run, cell), cell) for cell in cells_of(run))
     if not any(score_of(cell) is not None for cell in cells_of(run)):
         return [

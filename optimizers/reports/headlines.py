@@ -25,7 +25,7 @@ from optimizers.reports.blocks import (
 )
 from optimizers.reports.conditions import UNTRAINED, paired_comparison_of, student_condition
 from optimizers.reports.read import REFERENCE, RunFiles
-from optimizers.reports.replies import reply_warnings
+from optimizers.reports.replies import cut_off_warning, endings_of, reply_warnings
 from optimizers.reports.verdicts import outcome, outcome_words, p_words
 
 
@@ -38,7 +38,8 @@ def _warnings(run: RunFiles) -> list[Block]:
     blocks: list[Block] = []
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This run is incomplete: {run.metrics['incomplete']} {CONTINUE}", "warning"))
-    return [*blocks, *overlap_blocks(run.metrics), *reply_warnings(run.conditions.items())]
+    cut = cut_off_warning(endings_of(run.conditions.items(), run.part("labelling")))
+    return [*blocks, *overlap_blocks(run.metrics), *cut, *reply_warnings(run.conditions.items())]
 
 
 def _results(run: RunFiles) -> Block:

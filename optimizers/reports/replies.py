@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from optimizers.reports.blocks import Table, Text, count_text, is_number, percent
+from optimizers.evaluation.stages import stages_of
+from optimizers.reports.blocks import Table, Text, count_text, is_number, percent, reasons_text
+from programs.lms.finish import LENGTH, STOP
 
 MANY = 0.05
+
+
+class Ending(NamedTuple):
+    """How the replies of one stage ended: `finishes` counts each reason, of `name`'s `stage`."""
+
+    name: str
+    stage: str
+    finishes: Mapping[str, int]
+
+    @property
+    def replies(self) -> int:
+        """All of them."""
+        return sum(self.finishes.values())
+
+    @property
+    def cut(self) -> int:
+        """Those that ended at their limit of tokens."""
+        return self.finishes.get(LENGTH, 0)
+
+    @property
+    def others(self) -> dict[str, int]:
+        """Those that ended neither so nor by themselves."""
+        return {reason: count for reason, count in self.finishes.items() if reason not in (STOP, LENGTH)}
+
 
 _KINDS = {"unparseable": "unparseable", "cut_off": "cut off", "no_marked_answer": "no marked final answer"}
 
@@ -40,6 +66,53 @@ def _with_share(count: Any, n: Any) -> str:
     if not is_number(count):
         return "not counted"
     return f"{count_text(count)} ({percent(count / n)})" if is_number(n) and n else count_text(count)
+
+
+def endings_of(conditions: Iterable[tuple[str, Mapping[str, Any]]], labelling: Mapping[str, Any], by_task: bool = False) -> list[Ending]:
+    """How the replies of each stage ended, where the files tell: of labelling first, then of each condition.
+
+    Args:
+        conditions: Name and entry of each.
+        labelling: What `metrics.json` has of it.
+        by_task: Whether that is a record for each training task, as in an experiment.
+    """
+    labels = [(f"labelling, {task}", one) for task, one in labelling.items()] if by_task else [("labelling", labelling)]
+    stages = [(name, stages_of(one.get("stages") or {})) for name, one in labels if isinstance(one, Mapping)]
+    stages += [(name, stages_of(entry)) for name, entry in conditions]
+    known = ((name, stage, used.get("finishes")) for name, found in stages for stage, used in found.items())
+    return [Ending(name, stage, finishes) for name, stage, finishes in known if isinstance(finishes, Mapping) and finishes]
+
+
+def endings_blocks(endings: Sequence[Ending]) -> list[Text | Table]:
+    """A line a stage: how many replies, and how they ended; nothing where no file tells."""
+    if not endings:
+        return []
+    text = (
+        f"How the replies of each stage ended, as their servers said it: '{STOP}' by themselves or at a stop text, cut off at their limit "
+        "of tokens, or otherwise. A reply that the cache answered counts too."
+    )
+    rows = [
+        [
+            *(one.name, one.stage.replace("_", " "), count_text(one.replies), count_text(one.finishes.get(STOP, 0))),
+            *(_with_share(one.cut, one.replies), reasons_text(one.others) if one.others else "-"),
+        ]
+        for one in endings
+    ]
+    return [Text(text), Table(["Condition", "Stage", "Replies", "Stop", "Cut off", "Other ends"], rows, frozenset({0, 1, 5}))]
+
+
+def cut_off_warning(endings: Iterable[Ending]) -> list[Text]:
+    """One line that names each stage of which more than one reply in twenty was cut off, worst first."""
+    many = sorted((one for one in endings if one.cut / one.replies > MANY), key=lambda one: -one.cut / one.replies)
+    if not many:
+        return []
+    told = "; ".join(f"{one.name}, {one.stage.replace('_', ' ')}: {_with_share(one.cut, one.replies)} of {one.replies}" for one in many)
+    text = (
+        f"Many replies ended at their limit of tokens ({told}). Each was paid for up to that limit, and is read as far as it goes. Where "
+        "they run in a loop, another prompt or adapter helps; where they reason, or think aloud, a longer limit does: teacher.max_tokens, "
+        "solver.max_tokens, student.max_tokens."
+    )
+    return [Text(text, "warning")]
 
 
 def reply_warnings(conditions: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Text]:

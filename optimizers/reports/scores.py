@@ -19,7 +19,7 @@ from optimizers.reports.blocks import (
     reasons_text,
 )
 from optimizers.reports.read import RunFiles
-from optimizers.reports.replies import replies_table
+from optimizers.reports.replies import endings_blocks, endings_of, replies_table
 from optimizers.reports.run_figures import accuracy_figure
 
 _STATES = ("ok", "none_needed", "unparseable", "over_limit")
@@ -57,7 +57,8 @@ def _scores(run: RunFiles) -> list[Block]:
     unread = Text(
         "Replies that could not be read, or ended at the limit of tokens, in any stage; each question counts once in the last column:"
     )
-    return [Text(text), table, picture, unread, replies_table(run.conditions.items())]
+    endings = endings_blocks(endings_of(run.conditions.items(), run.part("labelling")))
+    return [Text(text), table, picture, unread, replies_table(run.conditions.items()), *endings]
 
 
 def _score_row(condition: Mapping[str, Any], states: Iterable[str]) -> list[str]:

@@ -11,8 +11,9 @@ import contextvars
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import dspy
@@ -20,6 +21,7 @@ from dspy.utils.callback import BaseCallback
 
 from programs.lms import model_strings
 from programs.lms.api_models import estimated_tokens, load_litellm
+from programs.lms.finish import LENGTH, finish_of
 
 LOCAL_PREFIXES = tuple(f"{prefix}/" for prefix in model_strings.LOCAL_PREFIXES)
 
@@ -39,6 +41,7 @@ class Usage:
         seconds: Wall-clock time inside the calls, summed over threads.
         usd: Dollars; None as soon as one call has no known price.
         estimated: Calls whose server did not count tokens, so that they are counted here by a tokenizer that need not be the model's.
+        finishes: Why replies ended, as `programs.lms.finish.finish_of` tells it -> how many calls; failed ones have none.
     """
 
     calls: int = 0
@@ -49,6 +52,7 @@ class Usage:
     seconds: float = 0.0
     usd: float | None = 0.0
     estimated: int = 0
+    finishes: dict[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Usage) -> Usage:
         usd = None if self.usd is None or other.usd is None else self.usd + other.usd
@@ -61,11 +65,12 @@ class Usage:
             self.seconds + other.seconds,
             usd,
             self.estimated + other.estimated,
+            dict(Counter(self.finishes) + Counter(other.finishes)),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The totals by name, for JSON; `estimated` only where something was."""
-        return {name: value for name, value in vars(self).items() if name != "estimated" or value}
+        """The totals by name, for JSON; `estimated` and `finishes` only where there are some."""
+        return {name: value for name, value in vars(self).items() if name not in ("estimated", "finishes") or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Usage:
@@ -253,7 +258,7 @@ class CallNote:
         usd: To count in place of the price by the ledger's table; None counts that price.
         cached: Whether to count the call as a cache hit: no tokens, no dollars.
         estimated: Whether the tokens are an estimate.
-        cut_off: Whether the reply ended at its limit of tokens; None leaves it to DSPy's history of the LM.
+        finish: Why the reply ended; None leaves it to DSPy's history of the LM.
         empty: Whether a server's reply had nothing in it; None leaves it to what DSPy makes of the reply.
     """
 
@@ -268,7 +273,7 @@ class CallNote:
     usd: float | None = None
     cached: bool = False
     estimated: bool = False
-    cut_off: bool | None = None
+    finish: str | None = None
     empty: bool | None = None
     lm: Any = None
     prompt: Any = None
@@ -331,13 +336,15 @@ class _Meter(BaseCallback):
         if _call.get() is note:
             _call.set(note.previous)
         usage = self._usage(note, outputs, failed=exception is not None)
-        if note.cut_off is None and exception is None:
-            note.cut_off = was_cut_off(note.lm, outputs)
+        if note.finish is None and exception is None:
+            note.finish = _finish(note, outputs)
+        if note.finish is not None and exception is None:
+            usage = replace(usage, finishes={note.finish: 1})
         if note.empty is None and exception is None:
-            note.empty = not note.cut_off and not note.model.startswith(LOCAL_PREFIXES) and _is_blank(outputs)
+            note.empty = note.finish != LENGTH and not note.model.startswith(LOCAL_PREFIXES) and _is_blank(outputs)
         with self._lock:
             self.total += usage
-            self.cut_off |= bool(note.cut_off)
+            self.cut_off |= note.finish == LENGTH
             self.empty |= bool(note.empty)
         if note.meter is self:
             self._ledger.add(self._stage, note.model, usage)
@@ -355,18 +362,15 @@ class _Meter(BaseCallback):
         return Usage(1, 0, int(failed), tokens_in, tokens_out, seconds, usd, int(note.estimated))
 
 
-def was_cut_off(lm: Any, outputs: Any) -> bool:
-    """Whether a reply of `lm` ended at its limit of tokens, by DSPy's history, which is where the reason stands."""
-    entry = next((one for one in reversed(lm.history[-_HISTORY:]) if one.get("outputs") is outputs), None)
-    found = entry["response"] if entry else None
-    replies = found if isinstance(found, tuple | list) else [found]
-    return any(_ended_at_limit(reply) for reply in replies)
-
-
-def _ended_at_limit(reply: Any) -> bool:
-    read = reply.get if isinstance(reply, dict) else lambda name, default=None: getattr(reply, name, default)
-    choices = read("choices", None) or ()
-    return read("finish_reason", None) == "length" or read("status", None) == "incomplete" or any(map(_ended_at_limit, choices))
+def _finish(note: CallNote, outputs: Any) -> str | None:
+    """Why a reply ended, by DSPy's history of its LM, which is where the reason stands; None where there is no history."""
+    entry = next((one for one in reversed(note.lm.history[-_HISTORY:]) if one.get("outputs") is outputs), None)
+    if entry is None:
+        return None
+    given = {**note.lm.kwargs, **(entry.get("kwargs") or {})}
+    return finish_of(
+        entry["response"], note.tokens[1] if note.tokens else None, given.get("max_tokens") or given.get("max_completion_tokens")
+    )
 
 
 def _is_blank(outputs: Any) -> bool:

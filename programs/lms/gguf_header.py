@@ -64,14 +64,14 @@ class Header:
         path: The file.
         values: Settings by key, such as `general.architecture`.
         tensors: In the order of the file.
-        values_end: Where the settings end and the tensors' entries begin, in bytes.
+        spans: Where each setting begins and ends in the file, in bytes, key included.
         data_start: Where the tensors' data begins, in bytes.
     """
 
     path: Path
     values: dict[str, Any]
     tensors: tuple[Tensor, ...]
-    values_end: int
+    spans: dict[str, tuple[int, int]]
     data_start: int
 
     @property
@@ -125,14 +125,15 @@ def _check_start(path: Path, data: mmap.mmap) -> None:
 def _read(path: Path, data: mmap.mmap) -> Header:
     cursor = _Cursor(data)
     tensors, count = cursor.scalars("Q", 2)
-    values = {}
+    values, spans = {}, {}
     for _ in range(count):
+        start = cursor.place
         key = cursor.text()
         values[key] = cursor.value(*cursor.scalars("I"))
-    values_end = cursor.place
+        spans[key] = (start, cursor.place)
     entries = tuple(cursor.tensor() for _ in range(tensors))
     alignment = int(values.get("general.alignment", _DEFAULT_ALIGNMENT)) or 1
-    return Header(path, values, entries, values_end, -(-cursor.place // alignment) * alignment)
+    return Header(path, values, entries, spans, -(-cursor.place // alignment) * alignment)
 
 
 def _check_length(header: Header, length: int) -> None:

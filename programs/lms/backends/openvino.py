@@ -15,8 +15,8 @@ from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
 from programs.lms.backends.transformers import context_length, end_tokens, prompt_tokens
 from programs.lms.devices import answering_dtype
-from programs.lms.gguf_models import GGUFModel, settings_folder
-from programs.lms.gguf_readable import readable_gguf
+from programs.lms.gguf_models import GGUFModel
+from programs.lms.gguf_prepared import readable_gguf, settings_folder
 
 CACHE_GB = 1
 MAX_BATCHED_TOKENS = 1024

@@ -11,7 +11,8 @@ from typing import Any
 from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
 from programs.lms.devices import answering_dtype
-from programs.lms.gguf_models import GGUFModel, weights_folder
+from programs.lms.gguf_models import GGUFModel
+from programs.lms.gguf_prepared import weights_folder
 
 MAX_ROWS = 32
 MAX_TOKENS = 8192

@@ -1,7 +1,9 @@
-"""The one place where messages become the text, and the tokens, that a local model reads."""
+"""The one place where messages become the text, and the tokens, that a local model reads, and where its turn ends."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 
@@ -39,3 +41,15 @@ def training_ids(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[i
     prompt = prompt_ids(tokenizer, messages[:-1])
     reply = [*tokenizer(messages[-1]["content"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
     return [*prompt, *reply], [0] * len(prompt) + [1] * len(reply)
+
+
+def end_tokens(tokenizer: Any, configured: int | list[int] | None) -> set[int]:
+    """Tokens that end an answer: the tokenizer's EOS and those of the generation config."""
+    found = configured if isinstance(configured, list) else [configured]
+    return {token for token in [*found, tokenizer.eos_token_id] if token is not None}
+
+
+def configured_ends(folder: Path) -> int | list[int] | None:
+    """The end tokens of a model folder's generation config."""
+    path = folder / "generation_config.json"
+    return json.loads(path.read_text()).get("eos_token_id") if path.exists() else None

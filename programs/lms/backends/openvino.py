@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +12,8 @@ from typing import Any
 
 from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
-from programs.lms.backends.transformers import context_length, end_tokens, prompt_tokens
+from programs.lms.backends.transformers import context_length, prompt_tokens
+from programs.lms.chat import configured_ends, end_tokens
 from programs.lms.devices import answering_dtype
 from programs.lms.gguf_models import GGUFModel
 from programs.lms.gguf_prepared import readable_gguf, settings_folder
@@ -26,7 +26,7 @@ def load(model: Artifact | GGUFModel | Path | str, device: str = "cpu") -> OpenV
     """The backend on a model; `device` is always the CPU.
 
     Raises:
-        ValueError: A model that is neither on this machine nor of a shape that openvino reads.
+        ValueError: A model that is neither on this machine nor of a shape that openvino reads (`programs.lms.gguf.write_gguf`).
         ImportError: openvino-genai or gguf is not installed.
     """
     if not isinstance(model, Artifact | GGUFModel):
@@ -52,7 +52,7 @@ class _Running:
 
 
 class OpenVinoBackend(Interruptible):
-    """A Llama-shaped model on the CPU.
+    """A plain Llama, Qwen2, Qwen2.5 or Qwen3 on the CPU.
 
     Args:
         folder: For its tokenizer and its config.
@@ -67,7 +67,7 @@ class OpenVinoBackend(Interruptible):
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.context = context_length(AutoConfig.from_pretrained(folder))
-        self.ends = end_tokens(self.tokenizer, _configured_ends(Path(folder)))
+        self.ends = end_tokens(self.tokenizer, configured_ends(Path(folder)))
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.cache_size = CACHE_GB
         scheduler.enable_prefix_caching = True
@@ -181,8 +181,3 @@ class OpenVinoBackend(Interruptible):
         result = GenerateResult(text, row.input_tokens, len(output.generated_ids), "length", row.seconds)
         stopped = cut or output.finish_reason == GenerationFinishReason.STOP
         return replace(result, finish_reason="stop") if stopped else result
-
-
-def _configured_ends(folder: Path) -> int | list[int] | None:
-    path = folder / "generation_config.json"
-    return json.loads(path.read_text()).get("eos_token_id") if path.exists() else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
+from programs.lms.chat import end_tokens
 from programs.lms.devices import answering_dtype
 from programs.lms.gguf_models import GGUFModel
 from programs.lms.gguf_prepared import weights_folder
@@ -215,12 +216,6 @@ class Sampler:
 def prompt_tokens(tokenizer: Any, prompt: str) -> list[int]:
     """Token ids of a rendered prompt; the template wrote every special token itself."""
     return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-
-
-def end_tokens(tokenizer: Any, configured: int | list[int] | None) -> set[int]:
-    """Tokens that end an answer: the tokenizer's EOS and those of the generation config."""
-    found = configured if isinstance(configured, list) else [configured]
-    return {token for token in [*found, tokenizer.eos_token_id] if token is not None}
 
 
 def context_length(config: Any) -> int:

@@ -6,6 +6,7 @@ the signature's instructions with one line on the form, inputs are `Label: value
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 import textwrap
@@ -16,7 +17,9 @@ import dspy
 from dspy.adapters.utils import parse_value
 from dspy.utils.exceptions import AdapterParseError
 
-from programs.replies import item_text, json_fields, last_marked, read_lines, said, unmarked, without_thoughts
+from programs.final_answers import OTHER_LABELS, concluded, main_answer, read_sub_answers, without_rest
+from programs.question_lists import read_questions
+from programs.replies import answer_text, item_text, json_fields, last_marked, read_lines, said, unmarked, without_thoughts
 
 _REASONING = ("reasoning", "rationale")
 """Output fields that need no label: what a model writes before its answer is how it came there."""
@@ -24,6 +27,10 @@ _REASONING = ("reasoning", "rationale")
 _FULL_STOP = re.compile(
     r"(?<=\d)\.\s+.*|\.\s+(?=(?:I|This|That|Let|So|Therefore|Thus|Hope|Because|It|Since|The|We|You|Note|If)\b).*|(?<!\b[A-Za-z])\.\s*$"
 )
+
+
+_HEADER = re.compile(r"^[ \t#*_>-]*\[+\s*#*\s*(\w+)\s*#*\s*\]+[*_]*:?", re.MULTILINE)
+_COMPLETED = re.compile(r"^[ \t]*\[\[ ## completed.*", re.MULTILINE | re.DOTALL)
 
 
 class LineAdapter(dspy.ChatAdapter):
@@ -68,7 +75,7 @@ class LineAdapter(dspy.ChatAdapter):
         Raises:
             AdapterParseError: The reply is empty, lacks a labelled field, or a value does not fit its type.
         """
-        text = without_thoughts(completion)
+        text = _with_labels(signature, without_thoughts(completion))
         values = json_fields(signature.output_fields, text) or _sections(signature, text)
         for name, field in list(signature.output_fields.items())[:-1]:
             if name in _REASONING or _is_list(field.annotation):
@@ -77,7 +84,7 @@ class LineAdapter(dspy.ChatAdapter):
         if missing or not text or values[list(signature.output_fields)[-1]] == "":
             raise self._error(signature, completion, f"the reply has no {' and no '.join(map(_label, missing)) or 'text'}")
         try:
-            return {name: _read(values[name], field.annotation) for name, field in signature.output_fields.items()}
+            return {name: _read(name, values[name], field.annotation) for name, field in signature.output_fields.items()}
         except ValueError as error:
             raise self._error(signature, completion, str(error)) from error
 
@@ -170,17 +177,49 @@ def _options(adapter: dspy.Adapter, cls: type[dspy.Adapter]) -> dict[str, Any]:
 
 
 def past_thoughts(adapter: dspy.Adapter) -> dspy.Adapter:
-    """An adapter that reads replies without what a reasoning model thought aloud in them, and is the same in all else.
+    """An adapter that also reads what LMs write in place of its format, and is the same in all else.
 
-    Nothing is asked again in JSON: of a reply that ran on to its limit of tokens, that would be paid for to the limit again.
+    What a reasoning model thought aloud is left out. A reply that the adapter cannot read is read as `LineAdapter` reads it, and
+    not asked again in JSON: a second call for each such reply is a cost that no other format has.
     """
     if isinstance(adapter, LineAdapter):
         return adapter
     reader = copy.copy(adapter)
-    reader.parse = lambda signature, completion: adapter.parse(signature, without_thoughts(completion))
+    reader.parse = lambda signature, completion: _read_tolerantly(adapter, signature, without_thoughts(completion))
     if hasattr(reader, "use_json_adapter_fallback"):
         reader.use_json_adapter_fallback = False
     return reader
+
+
+def _read_tolerantly(adapter: dspy.Adapter, signature: type[dspy.Signature], text: str) -> dict[str, Any]:
+    try:
+        values = adapter.parse(signature, text)
+    except AdapterParseError as error:
+        return _read_anyway(signature, text, error)
+    lists = any(_is_list(field.annotation) for field in signature.output_fields.values())
+    if lists and "[[ ## " in text and not re.search(r"^\s*(?:\[(?!\[)|\{|```)", text, re.M):
+        # Of a text that is no JSON, DSPy repairs the first brackets that stand in it into a list.
+        with contextlib.suppress(AdapterParseError):
+            return {**values, **_read_anyway(signature, text, AdapterParseError("", signature, text))}
+    last = list(signature.output_fields)[-1]
+    if last == "answer" and isinstance(values[last], str):
+        values = {**values, last: unmarked(without_rest(values[last]))}
+        if not values[last]:
+            raise AdapterParseError(type(adapter).__name__, signature, text, "the reply has no text under its last field")
+    return values
+
+
+def _read_anyway(signature: type[dspy.Signature], text: str, error: AdapterParseError) -> dict[str, Any]:
+    try:
+        return LineAdapter().parse(signature, text)
+    except AdapterParseError:
+        raise AdapterParseError(error.adapter_name, signature, text, error.message) from error
+
+
+def _with_labels(signature: type[dspy.Signature], text: str) -> str:
+    """A reply with labels in place of the headers of DSPy's chat format, which LMs also write unasked."""
+    labels = {name: f"{_label(name)}:" for name in signature.output_fields}
+    return _HEADER.sub(lambda found: labels.get(found[1].lower(), found[0]), _COMPLETED.sub("", text)).strip()
 
 
 def _label(name: str) -> str:
@@ -229,6 +268,7 @@ def _described(field: Any) -> str:
 
 def _label_pattern(name: str) -> re.Pattern[str]:
     label = re.escape(_label(name)).replace(r"\ ", r"[ _-]?")
+    label = rf"(?:{label}|{OTHER_LABELS})" if name == "answer" else label
     leads = r"(?:(?:so|therefore|thus|hence|and|the|my|our|final|correct|short)[ ,:]+)*"
     return re.compile(
         rf"^[ \t#>-]*(?:(?:[*+•]|\d{{1,2}}[.)])[ \t]+)?(?P<open>[*_]*){leads}{label}(?: \([^)\n]*\))?(?: is)?"
@@ -243,8 +283,9 @@ def _sections(signature: type[dspy.Signature], completion: str) -> dict[str, str
     found = []
     for name in names:
         matches = [match for match in _label_pattern(name).finditer(completion) if _is_label(match, signature, name)]
-        if matches:
-            found.append((matches[-1 if name == names[-1] else 0], name))
+        match = main_answer(matches, completion) if name == names[-1] else next(iter(matches), None)
+        if match:
+            found.append((match, name))
     found.sort(key=lambda item: item[0].start())
     starts = [match.start() for match, _ in found] + [len(completion)]
     sections = {name: _under(match, completion[match.end() : end]) for (match, name), end in zip(found, starts[1:], strict=True)}
@@ -282,12 +323,28 @@ def _unlabelled(name: str, completion: str, sections: dict[str, str]) -> int:
     if marked:
         sections[name] = marked[0] if marked[0].startswith("\\") else marked[1]
         return marked.start()
+    conclusion = concluded(completion)
+    if conclusion:
+        sections[name] = conclusion[1]
+        return conclusion[0]
     return len(completion)
 
 
-def _read(value: Any, annotation: Any) -> Any:
+def _read(name: str, value: Any, annotation: Any) -> Any:
     if _is_list(annotation):
-        return [line for line in map(item_text, value) if line] if isinstance(value, list) else read_lines(str(value or ""))
+        return _read_list(name, value)
     if annotation is str:
-        return unmarked("\n".join(map(item_text, value)) if isinstance(value, list) else "" if value is None else str(value))
+        text = "\n".join(map(item_text, value)) if isinstance(value, list) else "" if value is None else str(value)
+        return unmarked(without_rest(text) if name == "answer" else text)
     return parse_value(unmarked(value) if isinstance(value, str) else value, annotation)
+
+
+def _read_list(name: str, value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [line for item in value if (line := answer_text(item) if name == "sub_answers" else item_text(item))]
+    text = str(value or "")
+    if name == "subquestions":
+        return read_questions(text)
+    return (read_sub_answers(text) if name == "sub_answers" else None) or read_lines(text)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from programs.signatures import NO_DECOMPOSITION
-from programs.tasks.base import normalize_answer
+from programs.question_lists import is_question, is_task, opts_out, read_questions, unique, without_answer
+from programs.tasks.base import canonical
 
 CUT_OFF = "cut_off"
+
+_ENDS = ("?", "？", "؟", ".", "。", "か")
 
 STATES = ("ok", "none_needed", "unparseable", "over_limit", CUT_OFF)
 
@@ -30,22 +32,33 @@ class Decomposition(NamedTuple):
 
     def cut(self) -> Decomposition:
         """The same of a reply that ended at its limit of tokens."""
-        last = self.lines[-1:] if self.lines and not self.lines[-1].endswith("?") else []
-        return Decomposition([one for one in self.subquestions if one not in last], CUT_OFF, self.lines)
+        last = self.lines[-1:] if self.lines and not self.lines[-1].endswith(_ENDS) else []
+        return Decomposition([one for one in self.subquestions if one not in map(without_answer, last)], CUT_OFF, self.lines)
 
 
-def read_decomposition(lines: Sequence[str] | None, limit: int | None) -> Decomposition:
-    """Read a decomposer's lines: questions are kept in order, each once, and all other lines are dropped.
+def read_decomposition(lines: Sequence[str] | str | None, limit: int | None, question: str = "") -> Decomposition:
+    """Read a decomposer's lines: what asks, or tells to find something out, is kept in order, each once; all else is dropped.
+
+    An answer that stands behind a subquestion is cut off: finding it is the solver's part.
 
     Args:
-        lines: What the decomposer wrote, one item a line; None if it could not be read at all.
+        lines: What the decomposer wrote, one item a line, or in one text; None if it could not be read at all.
         limit: How many subquestions were allowed; None for any number.
+        question: What was to be decomposed. It, or its end, as the only subquestion says that it needs none, which is how the
+            package's own prompt asks for that.
     """
-    kept = [str(line).strip() for line in lines or []]
-    questions = list(dict.fromkeys(line for line in kept if "?" in line))
+    kept = [str(line).strip() for line in (read_questions(lines) if isinstance(lines, str) else lines or [])]
+    questions = [line for line in kept if is_question(line) and not line.endswith((":", "："))]
+    opted_out = any(map(opts_out, kept))
+    if not questions or (opted_out and all(map(opts_out, questions))):
+        questions = []
+    if questions or (kept and not opts_out(kept[0])):
+        questions = [line for line in kept if line in questions or is_task(line)]
     if not questions:
-        opted_out = any(normalize_answer(line) == normalize_answer(NO_DECOMPOSITION) for line in kept)
         return Decomposition([], "none_needed" if opted_out else "unparseable", kept)
+    questions = unique(map(without_answer, questions))
+    if len(questions) == 1 and canonical(question).endswith(canonical(questions[0])):
+        return Decomposition([], "none_needed", kept)
     if limit is not None and len(questions) > limit:
         return Decomposition(questions[:limit], "over_limit", kept)
     return Decomposition(questions, "ok", kept)

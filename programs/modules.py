@@ -264,7 +264,7 @@ class TwoStage(Staged):
         with self._in_stage("decompose") as meter:
             try:
                 lines = self.decompose(**inputs).subquestions
-                decomposition = read_decomposition(lines, self.max_subquestions)
+                decomposition = read_decomposition(lines, self.max_subquestions, inputs["question"])
             except AdapterParseError as error:
                 decomposition = _unread(error)
         return decomposition.cut() if meter.cut_off else decomposition, meter.total
@@ -296,7 +296,7 @@ class TwoStage(Staged):
         with self._in_stage("decompose") as first:
             try:
                 reply = await self.decompose.acall(**inputs)
-                decomposition = read_decomposition(reply.subquestions, self.max_subquestions)
+                decomposition = read_decomposition(reply.subquestions, self.max_subquestions, question)
             except AdapterParseError as error:
                 decomposition = _unread(error)
         decomposition = decomposition.cut() if first.cut_off else decomposition

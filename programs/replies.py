@@ -33,6 +33,8 @@ _MARKER = re.compile(
     re.IGNORECASE,
 )
 
+_LIST_OPENS = re.compile(r"^\s*\[\s*[\"'{]|(?<=[:：=])\s*\[\s*[\"'{]", re.MULTILINE)
+
 _QUESTION_KEYS = ("subquestion", "sub_question", "question", "text", "content")
 
 
@@ -95,9 +97,14 @@ def json_fields(names: Iterable[str], text: str) -> dict[str, Any] | None:
 
     Numbers keep the digits that they were written with. `Final answer` and `finalAnswer` are `answer`.
     """
+    names = list(names)
     known = {_bare(alias): name for name in names for alias in (name, f"final {name}")}
     for candidate in _objects(text):
         values = {known[_bare(key)]: value for key, value in candidate.items() if _bare(key) in known}
+        for name in names:
+            numbered = [value for key, value in candidate.items() if re.fullmatch(rf"{_bare(name).removesuffix('s')}s?\d+", _bare(key))]
+            if name.endswith("s") and numbered:
+                values.setdefault(name, numbered)
         if values:
             return values
     return None
@@ -105,7 +112,7 @@ def json_fields(names: Iterable[str], text: str) -> dict[str, Any] | None:
 
 def read_lines(text: str) -> list[str]:
     """Items of a list: of a JSON list, or else one a line, without blank lines, numbering, bullets, bold and code fences."""
-    listed = _json_list(text)
+    listed = json_list(text)
     if listed is not None:
         return listed
     lines = (unbold(_MARKER.sub("", line)) for line in text.splitlines())
@@ -119,18 +126,27 @@ def unbold(line: str) -> str:
     return bold[1].strip() if bold and "**" not in bold[1] else line
 
 
-def item_text(item: Any) -> str:
+def item_text(item: Any, keys: Iterable[str] = _QUESTION_KEYS) -> str:
     """An item of a JSON list as text; of an object, what it asks."""
     if not isinstance(item, Mapping):
         return str(item).strip()
     texts = {_bare(key): value for key, value in item.items() if isinstance(value, str)}
-    asked = next((texts[_bare(key)] for key in _QUESTION_KEYS if _bare(key) in texts), None)
+    asked = next((texts[_bare(key)] for key in keys if _bare(key) in texts), None)
     return (asked or next(iter(texts.values()), "")).strip()
 
 
-def _json_list(text: str) -> list[str] | None:
+def answer_text(item: Any) -> str:
+    """An item of a JSON list as text; of an object, what it answers."""
+    return item_text(item, ("answer", "sub_answer", "result", *_QUESTION_KEYS))
+
+
+def json_list(text: str) -> list[str] | None:
+    """The texts of a JSON list, or of one of Python, that a reply holds, in a fence or after a lead-in; None without one."""
     fenced = _FENCE.search(text)
     inner = (fenced[1] if fenced else text).strip()
+    if not inner.startswith("["):
+        opened = _LIST_OPENS.search(inner)
+        inner = inner[opened.start() : inner.rfind("]") + 1].strip() if opened else _objects_as_list(inner)
     if not (inner.startswith("[") and inner.endswith("]")):
         return None
     for read in (json.loads, ast.literal_eval):
@@ -141,6 +157,12 @@ def _json_list(text: str) -> list[str] | None:
         if isinstance(found, list) and found and all(isinstance(item, str | dict) for item in found):
             return [line for line in map(item_text, found) if line]
     return None
+
+
+def _objects_as_list(text: str) -> str:
+    lines = [line.strip().rstrip(",") for line in text.splitlines() if line.strip()]
+    objects = len(lines) > 1 and all(line.startswith("{") and line.endswith("}") for line in lines)
+    return f"[{','.join(lines)}]" if objects else text
 
 
 def _objects(text: str) -> Iterable[dict[str, Any]]:

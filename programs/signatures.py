@@ -12,7 +12,7 @@ NO_FOLLOW_UP = "No follow-up"
 
 
 class Decompose(dspy.Signature):
-    """Break the question into simpler subquestions that lead to its answer. #1 stands for the answer to the first. If none are needed, write: No decomposition"""  # noqa: E501
+    """Write the few subquestions, no more than 'Max subquestions' says, whose answers have to be worked out, one after the other, to answer the question. Ask only for what must be worked out, never for what the question already says. Write each as a complete question and do not answer it; #1 stands for the answer to the first. A question that takes a single step stays as it is: write it again, as the only one."""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
@@ -21,7 +21,7 @@ class Decompose(dspy.Signature):
 
 
 class DecomposeWithAttempt(dspy.Signature):
-    """Break the question into simpler subquestions that lead to its answer, and that set right what went wrong in the attempt. #1 stands for the answer to the first. If none are needed, write: No decomposition"""  # noqa: E501
+    """Somebody tried to answer the question at once. Write the few subquestions, no more than 'Max subquestions' says, whose answers have to be worked out, one after the other, to answer the question, and that set right what went wrong in the attempt. Ask only for what must be worked out, never for what the question already says. Write each as a complete question and do not answer it; #1 stands for the answer to the first. A question that takes a single step stays as it is: write it again, as the only one."""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()

@@ -117,7 +117,7 @@ def _answer(program: TwoStage, adapter: dspy.Adapter, example: dspy.Example, tex
         lines = adapter.parse(Decompose, text)["subquestions"]
     except AdapterParseError:
         return None
-    found = read_decomposition(lines, program.max_subquestions)
+    found = read_decomposition(lines, program.max_subquestions, example.question)
     if found.state == "unparseable":
         return None
     return program.run_solve(example.question, example.get("context") or "", found.subquestions)[0]

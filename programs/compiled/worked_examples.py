@@ -11,7 +11,9 @@ import dspy
 
 from programs.signatures import Decompose, Solve
 
-_FORM = '{"question": "...", "subquestions": ["...", "..."], "sub_answers": ["...", "..."], "answer": "..."}, and "context" where there is one'
+_FORM = (
+    '{"question": "...", "subquestions": ["...", "..."], "sub_answers": ["...", "..."], "answer": "..."}, and "context" where there is one'
+)
 _STAGES = {"decompose": Decompose, "solve": Solve}
 
 
@@ -29,7 +31,9 @@ def examples_state(file: Path) -> dict[str, Any]:
     try:
         lines = [(place, line) for place, line in enumerate(file.read_text("utf-8-sig").splitlines(), 1) if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"The examples in {str(file)!r} cannot be read ({error}); give a JSONL file, one example a line: {_FORM}.") from error
+        raise ValueError(
+            f"The examples in {str(file)!r} cannot be read ({error}); give a JSONL file, one example a line: {_FORM}."
+        ) from error
     examples = [_example(f"{file}, line {place}", line) for place, line in lines]
     if not examples:
         raise ValueError(f"{file} holds no example; write one a line: {_FORM}.")

@@ -12,12 +12,13 @@ from programs.lms import artifacts, embedded
 from programs.lms.artifacts import Artifact
 from programs.lms.checkpoints import open_model
 from programs.lms.gguf_models import GGUFModel, open_gguf
+from programs.lms.weights import WEIGHTS, fetched
 
 LOCAL_PREFIXES = ("embedded", "local", "gguf", "hf")
 
 FORMS = (
     "embedded/base, embedded/teacher, embedded/strict, local/<folder>, local/<name>@<hash>, gguf/<file>, gguf/<name>@<hash>, "
-    "hf/<organisation>/<name>, or a provider of LiteLLM such as openai/<model>, anthropic/<model>, hosted_vllm/<model>, ollama/<model>"
+    f"{', '.join(f'gguf/{name}' for name in WEIGHTS)}, hf/<organisation>/<name>, or a provider of LiteLLM such as openai/<model>, anthropic/<model>, hosted_vllm/<model>, ollama/<model>"
 )
 
 _PINNED = re.compile(r"(?P<namespace>embedded|local|gguf)/[A-Za-z0-9._-]+@[0-9a-f]{12}")
@@ -83,7 +84,7 @@ def resolve(model: str) -> Artifact | None:
 
 
 def resolve_gguf(model: str) -> GGUFModel | None:
-    """The GGUF file behind a model string; None for all other models.
+    """The GGUF file behind a model string, which may be a name of `WEIGHTS`; None for all other models.
 
     Raises:
         ValueError: There is no such file, or none that is a chat model; see `open_gguf`.
@@ -93,6 +94,8 @@ def resolve_gguf(model: str) -> GGUFModel | None:
         return None
     if _PINNED.fullmatch(model) and not Path(rest).is_file():
         return artifacts.find_by(model, open_gguf)
+    if rest in WEIGHTS and not Path(rest).is_file():
+        rest = str(fetched(rest))
     if not rest or not Path(rest).expanduser().is_file():
         beside = _files_beside(Path(rest).expanduser()) if rest else ""
         raise ValueError(f"Unknown model {model!r}: {rest!r} is no file{beside}; expected {FORMS}.")

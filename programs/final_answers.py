@@ -1,0 +1,109 @@
+"""Which of the answers in an LM's reply is the one to the question, and where it ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+OTHER_LABELS = (
+    r"(?:最终|正确|最后)?(?:的)?答案(?:是|为)?|答え|回答|antwort|r[ée]ponse|respuesta|risposta|resposta|odpowiedź|ответ|الإجابة|답"
+)
+"""`Answer` as a label in other languages."""
+
+_HEADING = re.compile(
+    r"^[ \t]*(?:[>#*_-]+[ \t]*)*(?:(?P<label>sub[- ]?question|q|question|step|part)[ #]*(?P<n>\d{1,2})\b|(?P<main>(?:(?:main|original|final|new|next) )?question[*_ ]*[:：])"
+    r"|(?P<number>\d{1,2})[.)][ \t]+(?![*_]*(?:(?:the|my|final|short|sub)[ -]+)*answer))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BEHIND = re.compile(
+    r"(?:\n\s*[(*_#>\[]*|[.;]\s+[(*_]*|\s\()(?:brief |short |final )?(?:answer|explanation|reasoning|rationale|justification|reason|note|solution|steps?|calculation|verification|proof|"
+    r"sources?|references?|confidence|sub[- ]?questions?|sub[- ]?answers?|questions?|context|human|user|assistant|解释|解釋|说明|erklärung|explication)"
+    r"(?:[ #]*\d{1,2})?[*_ ]*(?:[:：]|\.\s|$).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_PROSE = re.compile(
+    r"\n[ \t]*(?:\[\[ ##|<\||(?:because|this|that|since|so|therefore|to|we|i|in|the|let|here|as|if|note|however)\b(?=(?:\s+\S+){3})).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_LISTED = re.compile(r"\s*(?:[-*+•]|\(?\d{1,2}[.)])\s")
+_CONCLUDES = re.compile(
+    r"^(?!.*\b(?:not|cannot|can't|unknown|unclear|unable|need|check|recheck|verify|now)\b)(?:therefore|thus|hence|so|in total|in conclusion|finally|overall|altogether|as a result)\b"
+    r"[^*\n]*\*\*(?P<value>[^*\n]*[^*\s:])\*\*[^*\n]*$",
+    re.IGNORECASE,
+)
+_ALONE = re.compile(r"^\*\*(?P<value>[^*\n]*[^*\s:])\*\*[.]?$")
+
+
+def main_answer(matches: Sequence[re.Match[str]], text: str) -> re.Match[str] | None:
+    """Of the lines with an answer, the one to the question itself.
+
+    It is the last one that does not belong to a subquestion, or else the last one. What a model asks itself after that,
+    and answers, is not looked at; the last line of a reply that broke off in a repetition counts as the one before.
+
+    Args:
+        matches: The labels `Answer:` in the order of the text.
+        text: The whole reply.
+    """
+    filled = [match for match in matches if _value(match, text)] or list(matches)
+    headings = [match for match in _HEADING.finditer(text) if _owns(match, filled, text)]
+    events = sorted([(m.start(), m, False) for m in headings] + [(m.start(), m, True) for m in filled], key=lambda event: event[0])
+    main, owned, pending = None, None, False
+    for _, match, is_answer in events:
+        if not is_answer:
+            if main is not None:
+                break
+            pending = match["main"] is None
+        elif pending and "final" not in match[0].lower():
+            owned, pending = match, False
+        else:
+            main = match if main is None or not _broke_off(main, match, text) else main
+    return main or owned
+
+
+def _value(match: re.Match[str], text: str) -> str:
+    return text[match.end() :].lstrip("*_ \t\n").split("\n", 1)[0].strip()
+
+
+def _broke_off(before: re.Match[str], match: re.Match[str], text: str) -> bool:
+    value = _value(match, text)
+    return text[match.end() :].strip(" *_\n") == value and value != _value(before, text) and _value(before, text).startswith(value)
+
+
+def _owns(heading: re.Match[str], answers: Sequence[re.Match[str]], text: str) -> bool:
+    """Whether the answer that follows a heading is that of a subquestion; a number alone heads one only where all have their own."""
+    if heading["number"] is None:
+        return True
+    numbered = [match for match in _HEADING.finditer(text) if match["number"]]
+    first, second = numbered[0].start(), numbered[1].start() if len(numbered) > 1 else 0
+    return any(first < match.start() < second for match in answers)
+
+
+def without_rest(value: str) -> str:
+    """An answer without what an LM wrote behind it: explanations, further questions, a paragraph of talk."""
+    whole = value.strip()
+    cut = _BEHIND.sub("", f"\n{whole}").strip() if not _BEHIND.match(f"\n{whole}") else whole
+    first, *rest = re.split(r"\n[ \t]*\n", cut)
+    kept = [first, *(part for part in rest if _LISTED.match(part) and (_LISTED.match(first) or first.endswith(":")))]
+    return _PROSE.sub("", "\n".join(kept)).strip() or whole
+
+
+def concluded(text: str) -> tuple[int, str] | None:
+    """Where the last line begins and what is bold in it, if it concludes, or is bold as a whole."""
+    last = text.rstrip().rsplit("\n", 1)[-1]
+    found = _ALONE.match(last.strip()) or _CONCLUDES.match(last.strip().lstrip("- "))
+    return (len(text.rstrip()) - len(last), found["value"].rstrip(".")) if found else None
+
+
+def read_sub_answers(text: str) -> list[str] | None:
+    """The numbered blocks of a solver's text, each in one line; None where it counts no blocks, or has a line for each."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    blocks: list[list[str]] = []
+    for line in lines:
+        found = _HEADING.match(line) or re.match(r"(?P<label>)(?P<n>)[*_]*(?P<number>\d{1,2})[.)][*_ ]+", line)
+        number = found and int(found["n"] or found["number"] or 0)
+        if number == len(blocks) + 1:
+            rest = line[found.end() :].strip()
+            blocks.append([rest.lstrip("*_.):： ") if found["label"] else rest])
+        elif blocks:
+            blocks[-1].append(line)
+    return [" ".join(part for part in block if part) for block in blocks] if blocks else None

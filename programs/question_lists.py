@@ -1,0 +1,203 @@
+"""Lists of questions as LMs write them: numbered, labelled, bold, with talk around them, with answers behind them, or as JSON."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+
+from programs.replies import json_list, unbold
+
+_NUMBER = r"(?:\d{1,2}|[ivx]{1,4})"
+_LABEL = rf"(?:sub[- ]?(?:question|problem|task)|question|step|q)[ #]*(?:no\. ?)?{_NUMBER}\b[*_ ]*(?:[.):：、–-]+|$)|(?:first|second|third|fourth|fifth|sixth|next|last|final) sub[- ]?question\b[*_ ]*[:：]|子?[问問][题題]?\s*\d{{1,2}}\s*[.):：、]"
+_ITEM = re.compile(
+    rf"^(?P<indent>\s*)(?:[>#]+\s*)*[*_]{{0,3}}(?:"
+    rf"(?:[-*+•–·▪●]\s+|\(?\d{{1,2}}[.)]\s*)?[*_]*(?:{_LABEL})"
+    r"|[-*+•–·▪●]+\s+(?:\d{1,2}[.)]\s+)?"
+    rf"|[(\[]\s*{_NUMBER}\s*[)\]]\s*"
+    r"|\d{1,2}[):、．]\s*(?!\d)|\d{1,2}\.(?:\s+|(?=[^\W\d])|(?=[*_]))|\d{1,2}\s+[-–—]\s+(?=[^\W\d])"
+    r"|\(?[a-h]\)\s+|[①-⑩]\s*"
+    r")(?:[*_]*(?=\s|$)\s*)?",
+    re.IGNORECASE,
+)
+_QUOTE = re.compile(r"^>+\s*")
+_ENDS = "?？؟"
+_QUESTION_END = re.compile(rf"[{_ENDS}]|(?<=[か])[。．.]?\s*$|(?<=[\u0370-\u03ff])[;;]\s*$")
+_TAIL = re.compile(rf"[{_ENDS}](?P<close>[\"'”’»）)\]*_`]*)(?P<tail>[^{_ENDS}]*)$")
+_TASK = re.compile(
+    r"(?:(?:then|next|now|first|second|third|finally|and)\b,?\s+)?"
+    r"(?:add|calculate|compute|compare|convert|count|deduct|derive|determine|divide|estimate|evaluate|express|figure out|find|identify|list|"
+    r"look up|measure|multiply|name|obtain|simplify|solve|state|subtract|sum|tell|work out|"
+    r"berechne|bestimme|finde|calcula|calcule[rz]?|détermine[rz]?|trouve[rz]?|encuentra|determina)\b(?=.*\w{2}.*\w)"
+    r"|(?:计算|計算|求出?|找出|确定|確定|列出)",
+    re.IGNORECASE,
+)
+_BARE_QUESTION = re.compile(
+    r"(?:what|which|who|whose|whom|where|when|why|how (?:many|much|old|long|far|tall|often|big|large))\s+(?:\S+\s+){2,}", re.IGNORECASE
+)
+_ARITHMETIC = re.compile(
+    r"(?<![-+*/×÷=^\w])(?<![-+*/×÷=^] )(?P<sum>[($€£]*\d[\d\s.,%$€£()]*(?:[-+*/×÷·^]|\bx\b)(?:[\d\s.,%$€£()+*/×÷·^-]|\bx\b)*)=.*$"
+)
+_ARROW = re.compile(r"\s*(?:->|→|⇒|=>|⟶|—>)\s*.*$")
+_LEAD = re.compile(
+    r"^(?:sure|certainly|of course|okay|ok|yes|absolutely|here|the (?:first|next|following)\b|to (?:answer|solve|find|determine)\b|let|"
+    r"we (?:can|need|must)\b|(?:the )?(?:sub[- ]?)?questions?\b|decomposition\b|breaking\b)[^?？؟:：]*[:：]\s*(?=\S)",
+    re.IGNORECASE,
+)
+_ASIDE = re.compile(
+    r"^(?:(?:would|do|shall|should|may|can|could) (?:you|i|we) (?:like|want|need|prefer|go|continue|proceed|solve|answer|help|provide)\b"
+    r"|(?:let me know|is there anything|does (?:this|that) (?:help|make|look|work)|need (?:any|more)|sounds good|any (?:other|more|further)\b))",
+    re.IGNORECASE,
+)
+_RESTATED = re.compile(r"^[*_#>\s]*(?:the )?(?:original |main |given |initial )?question[*_ ]*[:：][*_ ]*", re.IGNORECASE)
+_ANSWER = re.compile(
+    r"^[*_#>\s-]*(?:(?:sub[- ]?|final |short )?answers?|a|reasoning|explanation|solution)\s*\d{0,2}[*_ ]*[:：=]", re.IGNORECASE
+)
+_TITLE = re.compile(r"^(?:\*\*(?P<a>[^*?？؟]{1,60})\*\*\s*[:：–-]\s*|\*\*[^*?？؟]{1,60}[:：]\s*\*\*\s*)")
+_INLINE = re.compile(rf"(?:^|(?<=[{_ENDS}:：]))\s*\(?(\d{{1,2}})[.)、]\s*(?=[^\W\d]|[\"'“*])")
+_QUOTED = re.compile(r"[\"“]([^\"“”]+[?？؟.])[\"”],?")
+_TEXT_IN_QUOTES = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+_OPT_OUT = re.compile(
+    r"no (?:further |more |additional )?(?:decomposition|sub[- ]?questions?|break(?:ing )?[- ]?down)(?: steps?)?\b|\bneeds? no\b.{0,20}\bdecomposition"
+    r"|decomposition (?:is )?(?:not|un)[- ]?(?:needed|necessary|required)|(?:does not|doesn't) (?:need|require) (?:any )?(?:decomposition|sub)"
+    r"|^\W*(?:n/a|none|none (?:is |are )?(?:needed|necessary|required)|not applicable|not (?:needed|necessary))\W*$|(?:无需|不需要?|無需)(?:进行|進行)?分解",
+    re.IGNORECASE,
+)
+
+
+def is_question(line: str) -> bool:
+    """Whether a line asks: by a question mark of any script, or by か at its end."""
+    return bool(_QUESTION_END.search(line)) and not _ASIDE.match(line)
+
+
+def is_task(line: str) -> bool:
+    """Whether a line tells to find something out, as LMs write it in place of a question, or asks without a mark."""
+    return bool(_TASK.match(line) or _BARE_QUESTION.match(line)) and not line.endswith((":", "："))
+
+
+def opts_out(line: str) -> bool:
+    """Whether a line says that there is nothing to decompose."""
+    return bool(_OPT_OUT.search(line))
+
+
+def without_answer(line: str) -> str:
+    """A subquestion without the answer that an LM wrote behind it, which the solver is to find itself."""
+    if is_question(line):
+        tail = _TAIL.search(line)
+        return line[: tail.end("close")] if tail and tail["tail"].strip() and not _in_quotes(line, tail.start()) else line
+    line = _ARROW.sub("", line)
+    return _ARITHMETIC.sub(lambda found: found["sum"].rstrip(), line)
+
+
+def _in_quotes(line: str, place: int) -> bool:
+    before = line[: place + 1]
+    return before.count('"') % 2 == 1 or any(before.count(a) > before.count(b) for a, b in ("“”", "()", "（）", "«»", "「」"))
+
+
+def unique(lines: Iterable[str]) -> list[str]:
+    """The lines, each once, whatever their case, spaces and last stop."""
+    found: dict[str, str] = {}
+    for line in lines:
+        found.setdefault(" ".join(line.casefold().split()).rstrip(" .?？؟!"), line)
+    return list(found.values())
+
+
+def read_questions(text: str) -> list[str]:
+    """The lines of a decomposer's reply: the items of its list; all its lines, where none of them is marked as an item.
+
+    Of a list that is marked, lines between the items are dropped, unless they go on with one. Of JSON that was cut off,
+    the whole texts are given.
+    """
+    listed = json_list(text)
+    if listed is None and re.match(r"\s*(?:```\w*\s*)?(?:\{[^\[\n]*)?\[\s*[\"{]", text):
+        listed = _whole_texts(text)
+    if listed is not None:
+        return [item for line in listed if (item := _ITEM.sub("", line).strip())]
+    lines = [part for line in text.splitlines() if not line.strip().startswith("```") for part in _parts(line)]
+    lines = _with_numbers(lines)
+    items = _marked(lines)
+    unmarked = [line for line in lines if not _ITEM.match(line) and is_question(line.strip())]
+    if len(items) >= len(unmarked) and any(is_question(item) or is_task(item) for item in items):
+        return items
+    return _bare(lines)
+
+
+def _with_numbers(lines: list[str]) -> list[str]:
+    """The lines with numbers for the letters or Roman numbers that they count by: one alone may be an initial."""
+    for series in (("I", "II", "III", "IV", "V", "VI"), ("i", "ii", "iii", "iv", "v", "vi"), tuple("ABCDEF"), tuple("abcdef")):
+        mark = re.compile(rf"^(\s*[*_]*)({'|'.join(series)})([.)]\s)")
+        if [found[2] for line in lines if (found := mark.match(line))][:2] == list(series[:2]):
+            return [mark.sub(lambda found, by=series: f"{found[1]}{by.index(found[2]) + 1}{found[3]}", line) for line in lines]
+    return lines
+
+
+def _whole_texts(text: str) -> list[str] | None:
+    """The texts of a JSON list that has no end."""
+    listed = [found for found in _TEXT_IN_QUOTES.findall(text[text.index("[") :]) if " " in found or is_question(found)]
+    return listed or None
+
+
+def _parts(line: str) -> list[str]:
+    """The items of a list that stands on one line, or the line."""
+    found = list(_INLINE.finditer(line))
+    if len(found) < 2 or [int(match[1]) for match in found] != list(range(1, len(found) + 1)):
+        return [line]
+    starts = [0, *(match.start() for match in found if match.start()), len(line)]
+    return [line[a:b].strip() for a, b in itertools.pairwise(starts)]
+
+
+def _marked(lines: list[str]) -> list[str]:
+    """The items with a mark before them, and what goes on with one on the next line."""
+    items: list[str] = []
+    deeper: int | None = None
+    open_item = False
+    for line in lines:
+        mark = _ITEM.match(line)
+        if not line.strip():
+            # A label that stands alone has its question under it, be it after a blank line.
+            open_item = open_item and bool(items) and not items[-1]
+            continue
+        if mark is None:
+            text = line.strip()
+            if open_item and not _ANSWER.match(text) and not text.startswith(("**", "#", "\\[")):
+                items[-1] = _clean(f"{items[-1]} {text}")
+                open_item = not (_finished(items[-1]) or text.endswith((":", ".")))
+            continue
+        deeper = len(mark["indent"]) if deeper is None else deeper
+        item = _clean(line[mark.end() :])
+        if _ANSWER.match(item) or (len(mark["indent"]) > deeper and not is_question(item)):
+            open_item = False
+            continue
+        items.append(item)
+        open_item = not _finished(item)
+    return [item for item in items if item]
+
+
+def _finished(item: str) -> bool:
+    return bool(item) and (is_question(item) or item.endswith((".", "。", ":", "!")))
+
+
+def _clean(item: str) -> str:
+    """An item without bold type, and without a title before its question."""
+    item = item.strip()
+    quoted = _QUOTED.fullmatch(item)
+    item = quoted[1] if quoted else item
+    if item.count("**") % 2:
+        item = item.replace("**", "", 1) if item.endswith("**") or item.startswith("**") else item
+    item = unbold(item.strip(" _") if item.endswith("_") and item.startswith("_") else item)
+    titled = _TITLE.sub("", item)
+    return unbold(titled if titled and (is_question(titled) or is_task(titled)) else item)
+
+
+def _bare(lines: list[str]) -> list[str]:
+    """The lines of a reply without marks; what is no question in it is dropped only where it might pass for one."""
+    asked = [line for line in lines if is_question(line.strip())]
+    restated = [line for line in asked if _RESTATED.match(line)]
+    skipped = restated if len(restated) == 1 < len(asked) else []
+    plain = [_RESTATED.sub("", _QUOTE.sub("", line.strip())) for line in lines if line not in skipped]
+    kept = [item for line in plain if (item := _clean(_ITEM.sub("", line))) and not _ANSWER.match(item)]
+    if kept:
+        kept[0] = _LEAD.sub("", kept[0]) if is_question(kept[0]) else kept[0]
+    if any(is_question(line) and not line.endswith(":") for line in kept):
+        return [line for line in kept if is_question(line) or not is_task(line)]
+    return kept

@@ -268,7 +268,8 @@ def _described(field: Any) -> str:
 
 def _label_pattern(name: str) -> re.Pattern[str]:
     label = re.escape(_label(name)).replace(r"\ ", r"[ _-]?")
-    label = rf"(?:{label}|{OTHER_LABELS})" if name == "answer" else label
+    to_what = r"(?: (?:to|of|for) (?:the|this|your) [^:：?\n]{0,30}question)?"
+    label = rf"(?:{label}{to_what}|{OTHER_LABELS})" if name == "answer" else label
     leads = r"(?:(?:so|therefore|thus|hence|and|the|my|our|final|correct|short)[ ,:]+)*"
     return re.compile(
         rf"^[ \t#>-]*(?:(?:[*+•]|\d{{1,2}}[.)])[ \t]+)?(?P<open>[*_]*){leads}{label}(?: \([^)\n]*\))?(?: is)?"

@@ -11,13 +11,16 @@ OTHER_LABELS = (
 """`Answer` as a label in other languages."""
 
 _HEADING = re.compile(
-    r"^[ \t]*(?:[>#*_-]+[ \t]*)*(?:(?P<label>sub[- ]?question|q|question|step|part)[ #]*(?P<n>\d{1,2})\b|(?P<main>(?:(?:main|original|final|new|next) )?question[*_ ]*[:：])"
+    r"^[ \t]*(?:[>#*_-]+[ \t]*)*(?:(?P<label>sub[- ]?question|q|question|step|part)[ #]*(?P<n>\d{1,2})\b"
+    r"|(?P<main>(?:(?:main|original|final|new|next) )?question[*_ ]*[:：])"
     r"|(?P<number>\d{1,2})[.)][ \t]+(?![*_]*(?:(?:the|my|final|short|sub)[ -]+)*answer))",
     re.IGNORECASE | re.MULTILINE,
 )
 _BEHIND = re.compile(
-    r"(?:\n\s*[(*_#>\[]*|[.;]\s+[(*_]*|\s\()(?:brief |short |final )?(?:answer|explanation|reasoning|rationale|justification|reason|note|solution|steps?|calculation|verification|proof|"
-    r"sources?|references?|confidence|sub[- ]?questions?|sub[- ]?answers?|questions?|context|human|user|assistant|解释|解釋|说明|erklärung|explication)"
+    r"(?:\n\s*[(*_#>\[]*|[.;]\s+[(*_]*|\s\()(?:brief |short |final )?(?:answer|explanation|reasoning|rationale"
+    r"|justification|reason|note|solution|steps?|calculation|verification|proof|"
+    r"sources?|references?|confidence|sub[- ]?questions?|sub[- ]?answers?|questions?|context|human|user|assistant"
+    r"|解释|解釋|说明|erklärung|explication)"
     r"(?:[ #]*\d{1,2})?[*_ ]*(?:[:：]|\.\s|$).*",
     re.IGNORECASE | re.DOTALL,
 )
@@ -27,7 +30,8 @@ _PROSE = re.compile(
 )
 _LISTED = re.compile(r"\s*(?:[-*+•]|\(?\d{1,2}[.)])\s")
 _CONCLUDES = re.compile(
-    r"^(?!.*\b(?:not|cannot|can't|unknown|unclear|unable|need|check|recheck|verify|now)\b)(?:therefore|thus|hence|so|in total|in conclusion|finally|overall|altogether|as a result)\b"
+    r"^(?!.*\b(?:not|cannot|can't|unknown|unclear|unable|need|check|recheck|verify|now)\b)(?:therefore|thus|hence"
+    r"|so|in total|in conclusion|finally|overall|altogether|as a result)\b"
     r"[^*\n]*\*\*(?P<value>[^*\n]*[^*\s:])\*\*[^*\n]*$",
     re.IGNORECASE,
 )
@@ -100,8 +104,7 @@ def read_sub_answers(text: str) -> list[str] | None:
     blocks: list[list[str]] = []
     for line in lines:
         found = _HEADING.match(line) or re.match(r"(?P<label>)(?P<n>)[*_]*(?P<number>\d{1,2})[.)][*_ ]+", line)
-        number = found and int(found["n"] or found["number"] or 0)
-        if number == len(blocks) + 1:
+        if found and int(found["n"] or found["number"] or 0) == len(blocks) + 1:
             rest = line[found.end() :].strip()
             blocks.append([rest.lstrip("*_.):： ") if found["label"] else rest])
         elif blocks:

@@ -9,7 +9,11 @@ from collections.abc import Iterable
 from programs.replies import json_list, unbold
 
 _NUMBER = r"(?:\d{1,2}|[ivx]{1,4})"
-_LABEL = rf"(?:sub[- ]?(?:question|problem|task)|question|step|q)[ #]*(?:no\. ?)?{_NUMBER}\b[*_ ]*(?:[.):：、–-]+|$)|(?:first|second|third|fourth|fifth|sixth|next|last|final) sub[- ]?question\b[*_ ]*[:：]|子?[问問][题題]?\s*\d{{1,2}}\s*[.):：、]"
+_LABEL = (
+    rf"(?:sub[- ]?(?:question|problem|task)|question|step|q)[ #]*(?:no\. ?)?{_NUMBER}\b[*_ ]*(?:[.):：、–-]+|$)"
+    rf"|(?:first|second|third|fourth|fifth|sixth|next|last|final) sub[- ]?question\b[*_ ]*[:：]"
+    rf"|子?[问問][题題]?\s*\d{{1,2}}\s*[.):：、]"
+)
 _ITEM = re.compile(
     rf"^(?P<indent>\s*)(?:[>#]+\s*)*[*_]{{0,3}}(?:"
     rf"(?:[-*+•–·▪●]\s+|\(?\d{{1,2}}[.)]\s*)?[*_]*(?:{_LABEL})"
@@ -26,7 +30,8 @@ _QUESTION_END = re.compile(rf"[{_ENDS}]|(?<=[か])[。．.]?\s*$|(?<=[\u0370-\u0
 _TAIL = re.compile(rf"[{_ENDS}](?P<close>[\"'”’»）)\]*_`]*)(?P<tail>[^{_ENDS}]*)$")
 _TASK = re.compile(
     r"(?:(?:then|next|now|first|second|third|finally|and)\b,?\s+)?"
-    r"(?:add|calculate|compute|compare|convert|count|deduct|derive|determine|divide|estimate|evaluate|express|figure out|find|identify|list|"
+    r"(?:add|calculate|compute|compare|convert|count|deduct|derive|determine|divide|estimate|evaluate|express"
+    r"|figure out|find|identify|list|"
     r"look up|measure|multiply|name|obtain|simplify|solve|state|subtract|sum|tell|work out|"
     r"berechne|bestimme|finde|calcula|calcule[rz]?|détermine[rz]?|trouve[rz]?|encuentra|determina)\b(?=.*\w{2}.*\w)"
     r"|(?:计算|計算|求出?|找出|确定|確定|列出)",
@@ -46,7 +51,8 @@ _LEAD = re.compile(
 )
 _ASIDE = re.compile(
     r"^(?:(?:would|do|shall|should|may|can|could) (?:you|i|we) (?:like|want|need|prefer|go|continue|proceed|solve|answer|help|provide)\b"
-    r"|(?:let me know|is there anything|does (?:this|that) (?:help|make|look|work)|need (?:any|more)|sounds good|any (?:other|more|further)\b))",
+    r"|(?:let me know|is there anything|does (?:this|that) (?:help|make|look|work)|need (?:any|more)|sounds good"
+    r"|any (?:other|more|further)\b))",
     re.IGNORECASE,
 )
 _RESTATED = re.compile(r"^[*_#>\s]*(?:the )?(?:original |main |given |initial )?question[*_ ]*[:：][*_ ]*", re.IGNORECASE)
@@ -58,9 +64,12 @@ _INLINE = re.compile(rf"(?:^|(?<=[{_ENDS}:：]))\s*\(?(\d{{1,2}})[.)、]\s*(?=[^
 _QUOTED = re.compile(r"[\"“]([^\"“”]+[?？؟.])[\"”],?")
 _TEXT_IN_QUOTES = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 _OPT_OUT = re.compile(
-    r"no (?:further |more |additional )?(?:decomposition|sub[- ]?questions?|break(?:ing )?[- ]?down)(?: steps?)?\b|\bneeds? no\b.{0,20}\bdecomposition"
-    r"|decomposition (?:is )?(?:not|un)[- ]?(?:needed|necessary|required)|(?:does not|doesn't) (?:need|require) (?:any )?(?:decomposition|sub)"
-    r"|^\W*(?:n/a|none|none (?:is |are )?(?:needed|necessary|required)|not applicable|not (?:needed|necessary))\W*$|(?:无需|不需要?|無需)(?:进行|進行)?分解",
+    r"no (?:further |more |additional )?(?:decomposition|sub[- ]?questions?|break(?:ing )?[- ]?down)(?: steps?)?\b"
+    r"|\bneeds? no\b.{0,20}\bdecomposition"
+    r"|decomposition (?:is )?(?:not|un)[- ]?(?:needed|necessary|required)|(?:does not|doesn't) (?:need"
+    r"|require) (?:any )?(?:decomposition|sub)"
+    r"|^\W*(?:n/a|none|none (?:is |are )?(?:needed|necessary|required)|not applicable|not (?:needed|necessary))\W*$"
+    r"|(?:无需|不需要?|無需)(?:进行|進行)?分解",
     re.IGNORECASE,
 )
 
@@ -126,8 +135,10 @@ def _with_numbers(lines: list[str]) -> list[str]:
     """The lines with numbers for the letters or Roman numbers that they count by: one alone may be an initial."""
     for series in (("I", "II", "III", "IV", "V", "VI"), ("i", "ii", "iii", "iv", "v", "vi"), tuple("ABCDEF"), tuple("abcdef")):
         mark = re.compile(rf"^(\s*[*_]*)({'|'.join(series)})([.)]\s)")
-        if [found[2] for line in lines if (found := mark.match(line))][:2] == list(series[:2]):
-            return [mark.sub(lambda found, by=series: f"{found[1]}{by.index(found[2]) + 1}{found[3]}", line) for line in lines]
+        found = [match and match[2] for match in map(mark.match, lines)]
+        if [letter for letter in found if letter][:2] == list(series[:2]):
+            numbers = [letter and str(series.index(letter) + 1) for letter in found]
+            return [mark.sub(rf"\g<1>{number}\g<3>", line) if number else line for number, line in zip(numbers, lines, strict=True)]
     return lines
 
 

@@ -18,7 +18,8 @@ LOCAL_PREFIXES = ("embedded", "local", "gguf", "hf")
 
 FORMS = (
     "embedded/base, embedded/teacher, embedded/strict, local/<folder>, local/<name>@<hash>, gguf/<file>, gguf/<name>@<hash>, "
-    f"{', '.join(f'gguf/{name}' for name in WEIGHTS)}, hf/<organisation>/<name>, or a provider of LiteLLM such as openai/<model>, anthropic/<model>, hosted_vllm/<model>, ollama/<model>"
+    f"{', '.join(f'gguf/{name}' for name in WEIGHTS)}, hf/<organisation>/<name>, "
+    "or a provider of LiteLLM such as openai/<model>, anthropic/<model>, hosted_vllm/<model>, ollama/<model>"
 )
 
 _PINNED = re.compile(r"(?P<namespace>embedded|local|gguf)/[A-Za-z0-9._-]+@[0-9a-f]{12}")

@@ -61,5 +61,5 @@ def test_what_is_no_example_is_said_with_its_line(tmp_path, line, told):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ValueError, match="nowhere.jsonl"):
+    with pytest.raises(ValueError, match=r"nowhere\.jsonl"):
         CompiledPrompts.read(tmp_path / "nowhere.jsonl")

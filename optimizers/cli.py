@@ -333,8 +333,10 @@ def report(context: typer.Context) -> None:
 def ask(
     question: str,
     context: Annotated[str, typer.Option(help="A passage that the answer stands in.")] = "",
-    decomposer: Annotated[str, typer.Option(help="Model string, or the folder of a student.")] = "embedded/teacher",
-    solver: Annotated[str, typer.Option(help="Model string.")] = "embedded/teacher",
+    decomposer: Annotated[
+        str, typer.Option(help="Model string, or the path of a student, a checkpoint folder or a GGUF file.")
+    ] = "embedded/teacher",
+    solver: Annotated[str, typer.Option(help="As the decomposer.")] = "embedded/teacher",
     max_subquestions: Annotated[int | None, typer.Option(help="By default what the decomposer was trained under, or 3.")] = None,
 ) -> None:
     """Answer one question in two stages, showing the subquestions."""
@@ -416,7 +418,9 @@ def _show_weights() -> None:
 
 @app.command()
 def serve(
-    model: Annotated[str, typer.Argument(help="Model string, such as embedded/teacher or local/<folder>.")] = "embedded/teacher",
+    model: Annotated[
+        str, typer.Argument(help="Model string, such as embedded/teacher, local/<folder> or gguf/<file>.")
+    ] = "embedded/teacher",
     host: str = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
 ) -> None:

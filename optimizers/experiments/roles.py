@@ -196,7 +196,7 @@ def check_keys(roles: Mapping[str, ModelConfig]) -> None:
         if key:
             raise ValueError(
                 f"{role} {model.model!r} needs the environment variable {key}. Set it, or name a model that runs here, "
-                f"such as 'embedded/teacher' or 'hf/<org>/<name>'."
+                f"such as 'embedded/teacher', 'gguf/<file>' or 'hf/<org>/<name>'."
             )
 
 

@@ -19,10 +19,11 @@ def read_options(value: Any) -> Any:
 
 
 class ModelConfig(Section):
-    """An LM: a model string of this package (`embedded/...`, `local/...`, `hf/...`) or of LiteLLM (`openai/...`)."""
+    """An LM: a model string of this package (`embedded/...`, `local/...`, `gguf/...`, `hf/...`) or of LiteLLM (`openai/...`)."""
 
     model: str
-    """Model string, such as `embedded/teacher`, `local/<folder>`, `hf/<organisation>/<name>` or `openai/gpt-4.1-mini`."""
+    """Model string, such as `embedded/teacher`, `local/<folder>` (a student, or a plain folder of `save_pretrained`), `gguf/<file>`,
+    `hf/<organisation>/<name>` or `openai/gpt-4.1-mini`."""
     temperature: float | None = Field(None, ge=0)
     """Sampling temperature; by default 0 for models of this package, the provider's default for others."""
     max_tokens: int | None = Field(None, ge=1)

@@ -95,10 +95,12 @@ def _data(source: IO[bytes], tensor: Tensor, wanted: int) -> Iterator[bytes]:
         raw = source.read(min(at_once, blocks - first) * length)
         if kind == wanted:
             yield raw
-        elif wanted == Q8_0:
+        elif (kind.name, wanted) == ("Q5_0", Q8_0):
             yield q8_0_of_q5_0(np.frombuffer(raw, np.uint8)).tobytes()
-        else:
+        elif wanted == F16:
             yield dequantize(np.frombuffer(raw, np.uint8).reshape(-1, length), kind).astype(np.float16).tobytes()
+        else:
+            raise ValueError(f"{tensor.name} cannot be turned from {kind.name} into type {wanted}.")
 
 
 def q8_0_of_q5_0(raw: Any) -> Any:

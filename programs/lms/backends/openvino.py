@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,7 +20,9 @@ from programs.lms.devices import answering_dtype
 from programs.lms.gguf_models import GGUFModel
 from programs.lms.gguf_prepared import readable_gguf, settings_folder
 
-CACHE_GB = 1
+CACHED_TOKENS = 2**15
+"""32 rows of 1,024 tokens, prompts and answers together; what does not fit waits, and is computed again."""
+_SHARE_OF_MEMORY = 8
 MAX_BATCHED_TOKENS = 1024
 
 
@@ -66,13 +70,14 @@ class OpenVinoBackend(Interruptible):
         from transformers import AutoConfig, AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.context = context_length(AutoConfig.from_pretrained(folder))
+        config = AutoConfig.from_pretrained(folder)
+        self.context = context_length(config)
         self.ends = end_tokens(self.tokenizer, configured_ends(Path(folder)))
         scheduler = openvino_genai.SchedulerConfig()
-        scheduler.cache_size = CACHE_GB
+        precision = "bf16" if answering_dtype("cpu")[1] == "bfloat16" else "f32"
+        scheduler.cache_size = cache_gb(config, 2 if precision == "bf16" else 4)
         scheduler.enable_prefix_caching = True
         scheduler.max_num_batched_tokens = MAX_BATCHED_TOKENS
-        precision = "bf16" if answering_dtype("cpu")[1] == "bfloat16" else "f32"
         # The cache's default is 8 bits: then an answer would depend on what the cache held before it.
         properties = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": precision}
         self.pipeline: Any = openvino_genai.ContinuousBatchingPipeline(str(gguf), scheduler, "CPU", properties)
@@ -181,3 +186,16 @@ class OpenVinoBackend(Interruptible):
         result = GenerateResult(text, row.input_tokens, len(output.generated_ids), "length", row.seconds)
         stopped = cut or output.finish_reason == GenerationFinishReason.STOP
         return replace(result, finish_reason="stop") if stopped else result
+
+
+def cache_gb(config: Any, bytes_a_number: int) -> int:
+    """Size of the cache of keys and values in whole GB: room for `CACHED_TOKENS`, at least 1 and at most an eighth of the memory.
+
+    Args:
+        config: Of transformers, of a Llama-shaped model.
+        bytes_a_number: 2 in bfloat16, 4 in float32.
+    """
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    wanted = 2 * config.num_hidden_layers * config.num_key_value_heads * head * bytes_a_number * CACHED_TOKENS
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
+    return max(1, min(math.ceil(wanted / 2**30), memory // _SHARE_OF_MEMORY // 2**30))

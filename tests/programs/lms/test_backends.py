@@ -105,6 +105,20 @@ def test_in_float32_no_answer_depends_on_its_batch(tiny, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_cache_grows_with_the_model_and_stays_below_the_memory(monkeypatch):
+    from transformers import Qwen2Config
+
+    from programs.lms.backends.openvino import cache_gb
+
+    large = Qwen2Config(hidden_size=1536, num_attention_heads=12, num_key_value_heads=2, num_hidden_layers=28)
+    small = Qwen2Config(hidden_size=64, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2)
+    monkeypatch.setattr("os.sysconf", lambda name: 2**34 if name == "SC_PHYS_PAGES" else 1)
+    # 2 * 28 layers * 2 heads * 128 numbers * 4 bytes * 2**15 tokens = 1.75 GiB
+    assert [cache_gb(large, 4), cache_gb(large, 2), cache_gb(small, 4)] == [2, 1, 1]
+    monkeypatch.setattr("os.sysconf", lambda name: 2**33 if name == "SC_PHYS_PAGES" else 1)
+    assert cache_gb(large, 4) == 1
+
+
 def test_openvino_writes_what_transformers_writes(base, monkeypatch):
     pytest.importorskip("openvino_genai")
     fast, reference = backends.choose_backend(base, "openvino"), backends.choose_backend(base, "transformers", "cpu")

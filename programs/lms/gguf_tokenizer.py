@@ -111,10 +111,10 @@ def _tokens(model: dict[str, Any], added: list[dict[str, Any]], rows: int) -> tu
     names = {number: token for token, number in model["vocab"].items()} | {token["id"]: token["content"] for token in added}
     if max(names) >= rows:
         raise CannotWrite(f"its tokenizer has the token {names[max(names)]!r} with the id {max(names)}, its embedding {rows} rows")
-    kinds = {token["id"]: TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED for token in added}
     tokens = [names.get(number, f"[PAD{number}]") for number in range(rows)]
-    unused = {number: TokenType.UNUSED for number, token in enumerate(tokens) if token == f"[PAD{number}]"}
-    return tokens, [int(({**unused, **kinds}).get(number, TokenType.NORMAL)) for number in range(rows)]
+    kinds = {number: TokenType.UNUSED for number, token in enumerate(tokens) if token == f"[PAD{number}]"}
+    kinds |= {token["id"]: TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED for token in added}
+    return tokens, [int(kinds.get(number, TokenType.NORMAL)) for number in range(rows)]
 
 
 def _flat(part: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:

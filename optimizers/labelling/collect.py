@@ -29,7 +29,7 @@ from dspy.clients import costs
 
 from optimizers.jobs.jsonlines import Lines
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
-from optimizers.labelling.samples import FINAL, SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash, shortened
+from optimizers.labelling.samples import CUT_OFF, FINAL, SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash, shortened
 from optimizers.labelling.teacher import Teacher
 from optimizers.labelling.values import Types
 from programs.lms.ledger import Usage, current_ledger
@@ -309,7 +309,12 @@ class _Job:
         if self._stopped != _FAILURES:
             return self._stopped
         reasons = "; ".join(f"{count} {reason}, the first at {self._first[reason]}" for reason, count in self._failed.most_common())
-        return f"{self._failed.total()} of {self._done} runs failed ({reasons})"
+        longer = (
+            "; a longer limit for replies that are cut off is max_tokens of the teacher (teacher.max_tokens)"
+            if self._failed[CUT_OFF]
+            else ""
+        )
+        return f"{self._failed.total()} of {self._done} runs failed ({reasons}){longer}"
 
     def _stop(self, reason: str) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.utils.callback import BaseCallback
 
 from optimizers.labelling.journal import Budget, Journal, LimitReached, digest
-from programs.lms.api_models import aask, ask
+from programs.lms.api_models import PatientLM, aask, ask
 from programs.lms.finish import LENGTH, STOP, finish_of
 from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
 from programs.replies import without_thoughts
@@ -191,7 +191,7 @@ class JournalEngine:
         self._end({**ticket.record, "error": message, **_clock(started)}, error)
 
     def _kept(self, ticket: _Ticket, response: lm15.Response, captor: _Captor, started: float) -> lm15.Response:
-        record = {**ticket.record, **_response_fields(response, captor.usage, ticket.request.config.max_tokens), **_clock(started)}
+        record = {**ticket.record, **_response_fields(response, captor.usage, self._limit(ticket.request)), **_clock(started)}
         # A local model tells its share of the batch's time; the wait in its queue is nobody's cost.
         record["seconds"] = (response.provider_data or {}).get("seconds", record["seconds"])
         if not record.get("cached"):
@@ -200,6 +200,9 @@ class JournalEngine:
         record["usd"] = None if record.get("cached") else current_ledger().prices.usd(ticket.request.model, *tokens, record["seconds"])
         self._end(record)
         return _answer(record)
+
+    def _limit(self, request: lm15.Request) -> int | None:
+        return request.config.max_tokens or (self._inner.limit({"request": request}) if isinstance(self._inner, PatientLM) else None)
 
     def _end(self, record: dict[str, Any], error: BaseException | None = None) -> None:
         try:

@@ -27,7 +27,9 @@ class ModelConfig(Section):
     temperature: float | None = Field(None, ge=0)
     """Sampling temperature; by default 0 for models of this package, the provider's default for others."""
     max_tokens: int | None = Field(None, ge=1)
-    """Length of a reply in tokens, at most; by default 256 for models of this package, the provider's default for others."""
+    """Length of a reply in tokens, at most. By default 256 for embedded models and those trained here, 512 for others of this process, 1024
+    behind an API (none for a model of which `options` say how it thinks, and for OpenAI's reasoning models). A reply that reaches it is cut
+    off; a model that thinks aloud in its replies needs some thousands."""
     api_base: str | None = None
     """Address of an OpenAI-compatible server; by default the provider's. Keys come from the environment alone."""
     timeout: float | None = Field(None, gt=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -49,15 +50,49 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
+API_MAX_TOKENS = 1024
+"""Length of a reply behind an API where none is set: a solution with its reasoning has some 100 to 400 tokens, and a reply in a loop goes
+on to the limit, which is a provider's whole context where nobody sets one."""
+
+_LIMITS = frozenset(
+    {"max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "max_length", "num_predict", "n_predict"}
+)
+_THINKING = frozenset({"thinking", "reasoning_effort", "reasoning"})
+
+
 class PatientLM(dspy.LM):
-    """`dspy.LM` that waits until a rate limit of its server has passed; it is saved as a `dspy.LM`."""
+    """`dspy.LM` that waits until a rate limit of its server has passed, and bounds its replies; it is saved as a `dspy.LM`.
+
+    The bound is `API_MAX_TOKENS` where neither the LM nor the call sets one. It goes with the call alone, so that calls that were paid for
+    without it are still known by their options. Models that are told how to think have none, as their thoughts count too.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs = self._bounded(kwargs)
         return wait_out(lambda: super(PatientLM, self).__call__(*args, **kwargs))
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """`__call__` without blocking the event loop."""
+        kwargs = self._bounded(kwargs)
         return await await_out(lambda: super(PatientLM, self).acall(*args, **kwargs))
+
+    def limit(self, call: Mapping[str, Any]) -> int | None:
+        """The limit of tokens that a call needs, as none is set: by the LM's options, those of the call, or its request's."""
+        config = getattr(call.get("request"), "config", None)
+        own = {name for name, value in {**self.kwargs, **call}.items() if value is not None}
+        further = (config.extensions or {}) if config else {}
+        named = own | {*further, *(further.get("extra_body") or {}), *(self.kwargs.get("extra_body") or {})}
+        # DSPy gives OpenAI's reasoning models this option, set or not; they refuse the other, and low limits.
+        reasons = "max_completion_tokens" in self.kwargs or getattr(config, "reasoning", None) is not None
+        return None if reasons or getattr(config, "max_tokens", None) or named & (_LIMITS | _THINKING) else API_MAX_TOKENS
+
+    def _bounded(self, call: dict[str, Any]) -> dict[str, Any]:
+        most, request = self.limit(call), call.get("request")
+        if most is None:
+            return call
+        if request is None:
+            return {**call, "max_tokens": most}
+        return {**call, "request": replace(request, config=replace(request.config, max_tokens=most))}
 
     def dump_state(self) -> dict[str, Any]:
         of_dspy = dspy.LM.dump_state(self)

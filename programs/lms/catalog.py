@@ -9,11 +9,14 @@ import dspy
 
 from programs.lms.api_models import PatientLM, load_litellm
 from programs.lms.engine import AsyncLocalEngine, LocalEngine
-from programs.lms.model_strings import FORMS, check_local, is_local, pinned
+from programs.lms.model_strings import FORMS, check_local, is_local, pinned, resolve
 
 _KEYLESS = {"hosted_vllm", "ollama", "ollama_chat", "lm_studio", "llamafile", "vllm"}
 
-_DEFAULTS: dict[str, Any] = {"cache": False, "num_retries": 0, "temperature": 0.0, "max_tokens": 256}
+_DEFAULTS: dict[str, Any] = {"cache": False, "num_retries": 0, "temperature": 0.0}
+
+_TRAINED_MAX_TOKENS, _MAX_TOKENS = 256, 512
+"""Length of a reply: models that were trained here write tersely; others reason before they answer, in some 100 to 400 tokens."""
 
 
 def lm(model: str, **options: Any) -> dspy.LM:
@@ -24,7 +27,8 @@ def lm(model: str, **options: Any) -> dspy.LM:
             `save_pretrained`), `local/<name>@<hash>`, `gguf/<file>`, `gguf/<name>@<hash>`, `hf/<organisation>/<name>`, which all run
             in this process; any other string goes to DSPy and LiteLLM.
         **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`; for models in this process also
-            `backend` (`auto`, `transformers`, `openvino`) and `device` (`auto`, `cpu`, `cuda`, `mps`).
+            `backend` (`auto`, `transformers`, `openvino`) and `device` (`auto`, `cpu`, `cuda`, `mps`). `max_tokens` is 256 by
+            default for models trained here and embedded ones, 512 for others in this process, 1024 behind an API.
 
     Raises:
         ValueError: A model that does not exist; names the valid forms.
@@ -37,7 +41,9 @@ def lm(model: str, **options: Any) -> dspy.LM:
         return PatientLM(model, **options)
     engine_options = {key: options.pop(key) for key in ("backend", "device") if key in options}
     engine, async_engine = LocalEngine(**engine_options), AsyncLocalEngine(**engine_options)
-    return dspy.LM(pinned(model), engine=engine, async_engine=async_engine, **(_DEFAULTS | options))
+    artifact = resolve(model)
+    most = _TRAINED_MAX_TOKENS if artifact and artifact.adapter else _MAX_TOKENS
+    return dspy.LM(pinned(model), engine=engine, async_engine=async_engine, **(_DEFAULTS | {"max_tokens": most} | options))
 
 
 def check_model(model: str) -> None:

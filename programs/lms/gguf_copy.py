@@ -34,7 +34,7 @@ def copy_gguf(
         target: The file to write.
         left_out: Keys of settings that the copy has not.
         added: Further settings, whole numbers.
-        kind_of: Number of the type that each tensor gets: its own, F16, or for Q5_0 Q8_0.
+        kind_of: Number of the type that each tensor gets: its own, F16 or Q8_0, which holds Q5_0 without loss.
         with_data: Whether the weights are written; without them the copy has a hole of their size.
     """
     spans = [span for key, span in header.spans.items() if key not in left_out]
@@ -85,7 +85,7 @@ def _data(source: IO[bytes], tensor: Tensor, wanted: int) -> Iterator[bytes]:
     """A tensor's bytes in another type or its own, piece by piece."""
     import numpy as np
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-    from gguf.quants import dequantize
+    from gguf.quants import dequantize, quantize
 
     kind = GGMLQuantizationType(tensor.kind)
     values, length = GGML_QUANT_SIZES[kind]
@@ -97,8 +97,9 @@ def _data(source: IO[bytes], tensor: Tensor, wanted: int) -> Iterator[bytes]:
             yield raw
         elif (kind.name, wanted) == ("Q5_0", Q8_0):
             yield q8_0_of_q5_0(np.frombuffer(raw, np.uint8)).tobytes()
-        elif wanted == F16:
-            yield dequantize(np.frombuffer(raw, np.uint8).reshape(-1, length), kind).astype(np.float16).tobytes()
+        elif wanted in (F16, Q8_0):
+            plain = dequantize(np.frombuffer(raw, np.uint8).reshape(-1, length), kind)
+            yield (plain.astype(np.float16) if wanted == F16 else quantize(plain, GGMLQuantizationType.Q8_0)).tobytes()
         else:
             raise ValueError(f"{tensor.name} cannot be turned from {kind.name} into type {wanted}.")
 

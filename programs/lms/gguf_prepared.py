@@ -16,7 +16,9 @@ from programs.lms.gguf_header import Header, Tensor, read_header
 from programs.lms.gguf_models import COMMON, GGUFModel
 from programs.lms.made_once import made_once
 
-READ_BY_OPENVINO = frozenset({"F32", "F16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K"})
+READ_BY_OPENVINO = frozenset({"F32", "F16", "Q4_0", "Q8_0", "Q6_K"})
+"""Types that it reads as they are; of Q4_1 and Q4_K it rounds the offset of each block to a whole step of the scale."""
+_AS_Q8_0 = frozenset({"Q4_1", "Q4_K", "Q5_0"})
 _DROPPED_SETTINGS = ("quantization_config", "_name_or_path", "_model_name_or_path", "transformers_version", "is_local", "local_files_only")
 _VOCABULARY = frozenset({"tokens", "token_type", "scores", "merges"})
 logger = logging.getLogger(__name__)
@@ -62,7 +64,9 @@ def readable_gguf(model: GGUFModel) -> Path:
         return model.path
 
     def write(target: Path) -> None:
-        logger.info("Writing %s for openvino, which does not read %s, once", model.model_string, sorted(model.kinds - READ_BY_OPENVINO))
+        logger.info(
+            "Writing %s for openvino, which does not read %s exactly, once", model.model_string, sorted(model.kinds - READ_BY_OPENVINO)
+        )
         copy_gguf(read_header(model.path), target, kind_of=_kind_for_openvino)
 
     return made_once(home() / "gguf-readable" / f"{model.hash}.gguf", write, bytes_needed=model.path.stat().st_size * 2)
@@ -109,7 +113,7 @@ def drop_settings(folder: Path) -> None:
 def _kind_for_openvino(tensor: Tensor) -> int:
     if tensor.kind_name in READ_BY_OPENVINO:
         return tensor.kind
-    return Q8_0 if tensor.kind_name == "Q5_0" else F16
+    return Q8_0 if tensor.kind_name in _AS_Q8_0 else F16
 
 
 def _write_settings(model: GGUFModel, target: Path) -> None:

@@ -55,6 +55,7 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         "scoring": job.task.scoring,
         **provenance(config, folder),
         "models": {name: job.roles.model(role).model for name, role in _ROLES.items()},
+        "formats": {name: job.roles.format_name(name) for name in ("teacher", "solver", *students)},
         **_overlap(job),
         "labelling": labelling,
         "screening": read_measures(folder),

@@ -34,6 +34,7 @@ from programs.adapter import LineAdapter
 from programs.compiled.state import CompiledPrompts
 from programs.lms.catalog import check_model
 from programs.lms.ledger import LOCAL_PREFIXES, Prices
+from programs.lms.model_sizes import relative_size
 from programs.signatures import Answer, Decompose, Solve
 from programs.tasks.base import Task
 
@@ -68,8 +69,8 @@ def plan_steps(config: RunConfig) -> list[Step]:
     """The LM calls and trainings that a run from nothing would make, at most: what agrees between conditions is asked once.
 
     Tokens are estimated from the first questions (from typical lengths, where they would have to be downloaded) at four
-    characters a token, minutes from the speeds under `cost` (or from an API's `threads`): they tell hours from minutes,
-    nothing finer.
+    characters a token, minutes from the speeds under `cost` times the size of a local model (or from an API's `threads`): they
+    tell hours from minutes, nothing finer.
     """
     planner = _Planner(config)
     check_limits(config)
@@ -234,7 +235,8 @@ class _Planner:
         tokens_in, tokens_out = self.prompt_tokens(stage) * count, _OUTPUT_TOKENS[stage] * count
         local = model.model.startswith(LOCAL_PREFIXES)
         threads = self.config.labelling.threads if name.startswith(("label", "screen")) else self.config.evaluation.threads
-        seconds = count / self.config.cost.local_calls_per_second if local else count * _API_SECONDS_A_CALL / threads
+        speed = self.config.cost.local_calls_per_second
+        seconds = count * relative_size(model.model) / speed if local else count * _API_SECONDS_A_CALL / threads
         usd = self.prices.usd(model.model, tokens_in, tokens_out, seconds)
         return Step(f"{self.prefix}{name}", model.model, count, tokens_in, tokens_out, usd, seconds / 60)
 
@@ -261,7 +263,7 @@ class _Planner:
         a_row = sum(self.prompt_tokens(stage) + _OUTPUT_TOKENS[stage] for stage in stages)
         rows = min(config.screening.max_rows or config.data.train, config.data.train * config.labelling.samples)
         tokens = a_row * rows * config.training.epochs_of(rows)
-        seconds = tokens / config.cost.trained_tokens_per_second
+        seconds = tokens * relative_size(self.roles["student0"].model) / config.cost.trained_tokens_per_second
         usd = self.prices.usd("local/student", 0, 0, seconds)
         return Step(f"{self.prefix}train {student}", self.roles["student0"].model, 0, round(tokens), 0, usd, seconds / 60)
 

@@ -20,6 +20,7 @@ from programs.lms.artifacts import Artifact, open_artifact, register
 from programs.lms.catalog import lm as make_lm
 from programs.lms.catalog import missing_key
 from programs.lms.ledger import Prices
+from programs.lms.model_strings import adapter_name_for
 from programs.modules import SingleStage, TwoStage, two_stage, with_answer_format
 from programs.signatures import Decompose
 from programs.tasks.base import Task
@@ -121,6 +122,10 @@ class Roles:
         """The prompt format that the configuration sets for a role; students have theirs in the artifact."""
         role = "student0" if role == "fewshot" else role
         return self.configs[role].adapter if role in self.configs else None
+
+    def format_name(self, role: str) -> str:
+        """The prompt format that a role is asked in: the configuration's, or else the one that its model was trained on."""
+        return self.format(role) or adapter_name_for(self.model(role))
 
     def two_stage(self, task: Task, decomposer: str, solver: str, wrap: Wrap = lambda lm: lm) -> TwoStage:
         """A plain `TwoStage` with a role's LM and prompt format in each stage."""

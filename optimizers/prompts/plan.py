@@ -7,6 +7,7 @@ from typing import NamedTuple
 from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION
 from optimizers.prompts.compilation import Compilation
 from optimizers.reports.plans import PlanView, minutes_text
+from programs.lms.model_sizes import relative_size
 from programs.lms.model_strings import is_local
 
 _API_SECONDS_A_CALL = 2.0
@@ -24,7 +25,7 @@ class CallStep(NamedTuple):
 def compile_steps(job: Compilation) -> list[CallStep]:
     """The calls that a compilation from nothing makes, at most: prompts that come up twice are asked once.
 
-    Minutes follow from `cost.local_calls_per_second`, or from 2 s a call over the threads of an API.
+    Minutes follow from `cost.local_calls_per_second` and the size of a local model, or from 2 s a call over the threads of an API.
     """
     train, validation, dev = (len(job.splits[split]) for split in (TRAIN, VALIDATION, DEV))
     sizes = (job.settings, train, validation, len(job.stages))
@@ -40,7 +41,7 @@ def compile_steps(job: Compilation) -> list[CallStep]:
 
 def _minutes(job: Compilation, model: str, calls: int) -> float:
     local, threads = job.config.cost.local_calls_per_second, job.config.compile.threads
-    return calls / local / 60 if is_local(model) else calls * _API_SECONDS_A_CALL / threads / 60
+    return calls * relative_size(model) / local / 60 if is_local(model) else calls * _API_SECONDS_A_CALL / threads / 60
 
 
 def compile_plan(job: Compilation) -> PlanView:

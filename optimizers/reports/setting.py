@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from optimizers.reports.blocks import (
@@ -18,6 +19,13 @@ from optimizers.reports.blocks import (
 )
 from optimizers.reports.read import RunFiles
 
+_MEANINGS = {
+    "line": " (instructions; the solver works out each sub-answer before it answers)",
+    "line-terse": " (no instructions, as it was trained: bare lines)",
+    "chat": " (DSPy's ChatAdapter)",
+    "json": " (DSPy's JSONAdapter)",
+}
+
 
 def setting(run: RunFiles) -> list[Section]:
     """What can be known of how the run came about; what was not recorded is said to be missing."""
@@ -29,6 +37,7 @@ def _facts(run: RunFiles) -> Block:
     facts = {"Task": metrics.get("task"), "Task options": metrics.get("task_options")}
     models = run.part("models")
     facts |= {f"{role.capitalize()} model": models.get(role) for role in dict.fromkeys(["teacher", "student", "solver", *models])}
+    facts["Prompt formats"] = _formats(run.part("formats"))
     facts |= {"Seed": metrics.get("seed"), "Code (commit)": metrics.get("commit"), "Command": metrics.get("command")}
     facts |= {
         "Versions": metrics.get("versions"),
@@ -37,6 +46,11 @@ def _facts(run: RunFiles) -> Block:
     }
     facts["Overlap of training and test"] = _overlap(metrics.get("overlap"), metrics.get("near_overlap"))
     return Table(["", ""], [[name, plain_value(value)] for name, value in facts.items()], frozenset({0, 1}))
+
+
+def _formats(formats: Mapping[str, Any]) -> str | None:
+    """What each role is told, in words."""
+    return "; ".join(f"{role}: {name}{_MEANINGS.get(name, '')}" for role, name in formats.items()) or None
 
 
 def _configuration(run: RunFiles) -> Block:

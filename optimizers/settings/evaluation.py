@@ -32,6 +32,8 @@ class CostConfig(Section):
     """Dollars per million input tokens and per million output tokens of API models, by model string, for those that LiteLLM does not list
     or lists wrongly: `--cost.prices.openai/my-model 0.4,1.6`."""
     local_calls_per_second: float = Field(4.0, gt=0)
-    """Calls a second of a local model, for the minutes that plans show; the default suits the embedded models on two cores."""
+    """Calls a second of a local model of 135M parameters, for the minutes that plans show; larger ones are as much slower as they are
+    larger. The default suits two cores."""
     trained_tokens_per_second: float = Field(150.0, gt=0)
-    """Tokens a second of a training, for the minutes that plans show; the default suits the embedded models on two cores."""
+    """Tokens a second of the training of a model of 135M parameters, for the minutes that plans show, likewise. The default suits two
+    cores."""

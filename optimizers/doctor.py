@@ -29,7 +29,7 @@ class Finding(NamedTuple):
 
 def examine() -> list[Finding]:
     """Look at packages, devices, embedded models, keys and disk; nothing is downloaded or loaded."""
-    return [*_packages(), *_devices(), *_embedded(), *_keys(), _disk()]
+    return [*_packages(), *_devices(), *_embedded(), *_fetched(), *_keys(), _disk()]
 
 
 def _packages() -> Iterator[Finding]:
@@ -66,6 +66,15 @@ def _embedded() -> Iterator[Finding]:
         shipped = (adapter_folder(name) / "adapter_model.safetensors").exists()
         found, remedy = ("adapter shipped", "") if shipped else ("adapter missing", "reinstall the package")
         yield Finding(f"embedded/{name}", shipped, found, remedy)
+
+
+def _fetched() -> Iterator[Finding]:
+    from programs.lms.weights import WEIGHTS, is_fetched
+
+    for name in WEIGHTS:
+        there = is_fetched(name)
+        remedy = "" if there else f"optional: divide-or-conquer fetch {name}"
+        yield Finding(f"gguf/{name}", there, "fetched" if there else "not fetched", remedy)
 
 
 def _keys() -> Iterator[Finding]:

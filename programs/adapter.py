@@ -254,6 +254,9 @@ def _reply_form(signature: type[dspy.Signature]) -> str:
         label, many = _label(name), _is_list(field.annotation)
         if name == bare:
             form = f"the {label.lower()}" + (", one per line" if many else " only")
+        elif name in _REASONING and not forms:
+            # Asked for 'Reasoning: ...', LLMs write one sentence on what they would do.
+            form = f"the {label.lower()}, step by step"
         else:
             form = f"'{label}: ...'" + (" with one per line" if many else "")
         forms.append(form + _described(field))

@@ -42,11 +42,11 @@ class Solve(dspy.Signature):
 
 
 class Answer(dspy.Signature):
-    """Answer the question. Keep the answer short."""
+    """Answer the question."""
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
-    answer: str = dspy.OutputField()
+    answer: str = dspy.OutputField(desc="the final answer alone")
 
 
 class ShortAnswer(dspy.Signature):

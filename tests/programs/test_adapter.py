@@ -75,6 +75,23 @@ def test_terse_prompt_is_the_same_but_for_the_instructions():
     assert terse[0]["content"] == "Sub answers then Answer"
 
 
+class Described(dspy.Signature):
+    """Find the price."""
+
+    question: str = dspy.InputField()
+    reasoning: str = dspy.OutputField()
+    parts: list[str] = dspy.OutputField(desc="each with its price")
+    answer: str = dspy.OutputField(desc="in dollars")
+
+
+def test_the_form_of_a_reply_says_what_the_signature_says_of_its_fields():
+    form = LineAdapter().format_system_message(Described).splitlines()[-1]
+    assert form == (
+        "Reply with the reasoning, step by step, then 'Parts: ...' with one per line (each with its price), then 'Answer: ...' (in dollars)."
+    )
+    assert TerseLineAdapter().format_system_message(Described) == "Reasoning then Parts then Answer"
+
+
 def test_demos_become_turns_of_the_chat():
     demo = {"context": "", "question": "q?", "max_subquestions": 3, "subquestions": ["a?", "b?"]}
     messages = LineAdapter().format(Decompose, [demo], {"context": "", "question": "r?", "max_subquestions": 3})
@@ -107,6 +124,11 @@ def test_other_field_types_are_converted_or_refused():
 
 
 def test_adapters_go_by_name():
-    assert [adapter_name(adapter_by_name(name)) for name in ("line", "line-terse", "chat")] == ["line", "line-terse", "chat"]
+    assert [adapter_name(adapter_by_name(name)) for name in ("line", "line-terse", "chat", "json")] == [
+        "line",
+        "line-terse",
+        "chat",
+        "json",
+    ]
     with pytest.raises(ValueError, match="expected one of"):
         adapter_by_name("xml")

@@ -86,9 +86,8 @@ class Described(dspy.Signature):
 
 def test_the_form_of_a_reply_says_what_the_signature_says_of_its_fields():
     form = LineAdapter().format_system_message(Described).splitlines()[-1]
-    assert form == (
-        "Reply with the reasoning, step by step, then 'Parts: ...' with one per line (each with its price), then 'Answer: ...' (in dollars)."
-    )
+    assert form.startswith("Reply with the reasoning, step by step, then 'Parts: ...' with one per line (each with its price), ")
+    assert form.endswith("then 'Answer: ...' (in dollars).")
     assert TerseLineAdapter().format_system_message(Described) == "Reasoning then Parts then Answer"
 
 

@@ -247,13 +247,17 @@ def _bare_field(signature: type[dspy.Signature]) -> str | None:
     return name if len(signature.output_fields) == 1 or _is_list(field.annotation) else None
 
 
+_LISTED = {False: ", one per line", True: ", one below the other"}
+"""How a bare list is asked for: items before an answer may take several lines each, as a calculation does."""
+
+
 def _reply_form(signature: type[dspy.Signature]) -> str:
     bare = _bare_field(signature)
     forms = []
     for name, field in signature.output_fields.items():
         label, many = _label(name), _is_list(field.annotation)
         if name == bare:
-            form = f"the {label.lower()}" + (", one per line" if many else " only")
+            form = f"the {label.lower()}" + (_LISTED[len(signature.output_fields) > 1] if many else " only")
         elif name in _REASONING and not forms:
             # Asked for 'Reasoning: ...', LLMs write one sentence on what they would do.
             form = f"the {label.lower()}, step by step"

@@ -32,13 +32,13 @@ class DecomposeWithAttempt(dspy.Signature):
 
 
 class Solve(dspy.Signature):
-    """Answer the subquestions one after the other, each with the reasoning or calculation that leads to its answer. Then answer the question."""  # noqa: E501
+    """Answer the question by way of its subquestions: work out the answer to each of them in turn, and then the answer to the question itself."""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
     subquestions: list[str] = dspy.InputField(desc="#1 stands for the answer to the first")
-    sub_answers: list[str] = dspy.OutputField(desc="each with its reasoning or calculation")
-    answer: str = dspy.OutputField(desc="the final answer alone")
+    sub_answers: list[str] = dspy.OutputField(desc="each worked out step by step")
+    answer: str = dspy.OutputField(desc="the final answer to the question itself, alone")
 
 
 class Answer(dspy.Signature):

@@ -27,9 +27,10 @@ _REASONING = ("reasoning", "rationale")
 _FULL_STOP = re.compile(
     r"(?<=\d)\.\s+.*|\.\s+(?=(?:I|This|That|Let|So|Therefore|Thus|Hope|Because|It|Since|The|We|You|Note|If)\b).*|(?<!\b[A-Za-z])\.\s*$"
 )
-
-
-_HEADER = re.compile(r"^[ \t#*_>-]*\[+\s*#*\s*(\w+)\s*#*\s*\]+[*_]*:?", re.MULTILINE)
+_SENTENCE = re.compile(r"the (?:final |correct )?answer (?:is|would be):? +(?!not\b)(\S[^\n]*)\Z", re.IGNORECASE)
+_HEADER = re.compile(r"^[ \t#*_>-]*\[+[ \t]{0,3}#*[ \t]{0,3}(\w+)[ \t]{0,3}#*[ \t]{0,3}\]+[*_]*:?", re.MULTILINE)
+_LONGEST_FOR_DSPY = 8000
+"""Characters of a reply above which DSPy's repair of JSON, whose time grows with their square, does not see it."""
 _COMPLETED = re.compile(r"^[ \t]*\[\[ ## completed.*", re.MULTILINE | re.DOTALL)
 
 
@@ -192,10 +193,14 @@ def past_thoughts(adapter: dspy.Adapter) -> dspy.Adapter:
 
 
 def _read_tolerantly(adapter: dspy.Adapter, signature: type[dspy.Signature], text: str) -> dict[str, Any]:
+    if len(text) > _LONGEST_FOR_DSPY:
+        return _read_anyway(signature, text, AdapterParseError(type(adapter).__name__, signature, text, "the reply cannot be read"))
     try:
         values = adapter.parse(signature, text)
     except AdapterParseError as error:
         return _read_anyway(signature, text, error)
+    except (ValueError, RecursionError) as error:
+        return _read_anyway(signature, text, AdapterParseError(type(adapter).__name__, signature, text, str(error)))
     lists = any(_is_list(field.annotation) for field in signature.output_fields.values())
     if lists and "[[ ## " in text and not re.search(r"^\s*(?:\[(?!\[)|\{|```)", text, re.M):
         # Of a text that is no JSON, DSPy repairs the first brackets that stand in it into a list.
@@ -203,7 +208,7 @@ def _read_tolerantly(adapter: dspy.Adapter, signature: type[dspy.Signature], tex
             return {**values, **_read_anyway(signature, text, AdapterParseError("", signature, text))}
     last = list(signature.output_fields)[-1]
     if last == "answer" and isinstance(values[last], str):
-        values = {**values, last: unmarked(without_rest(values[last]))}
+        values = {**values, last: _told(unmarked(without_rest(values[last])))}
         if not values[last]:
             raise AdapterParseError(type(adapter).__name__, signature, text, "the reply has no text under its last field")
     return values
@@ -325,8 +330,8 @@ def _unlabelled(name: str, completion: str, sections: dict[str, str]) -> int:
     """Read a value that has no label, but stands in a sentence or is marked; gives where it begins, or else the end."""
     sentence = said(re.escape(_label(name)), completion)
     if sentence:
-        sections[name] = _FULL_STOP.sub("", (sentence[1] or sentence[2]).strip())
-        return sentence.start()
+        sections[name] = _FULL_STOP.sub("", sentence[1])
+        return sentence[0]
     marked = last_marked(completion)
     if marked:
         sections[name] = marked[0] if marked[0].startswith("\\") else marked[1]
@@ -343,8 +348,14 @@ def _read(name: str, value: Any, annotation: Any) -> Any:
         return _read_list(name, value)
     if annotation is str:
         text = "\n".join(map(item_text, value)) if isinstance(value, list) else "" if value is None else str(value)
-        return unmarked(without_rest(text) if name == "answer" else text)
+        return _told(unmarked(without_rest(text))) if name == "answer" else unmarked(text)
     return parse_value(unmarked(value) if isinstance(value, str) else value, annotation)
+
+
+def _told(answer: str) -> str:
+    """An answer without the words `The answer is` before it."""
+    found = _SENTENCE.match(answer)
+    return unmarked(_FULL_STOP.sub("", found[1])) if found else answer
 
 
 def _read_list(name: str, value: Any) -> list[str]:

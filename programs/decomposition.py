@@ -53,7 +53,8 @@ def read_decomposition(lines: Sequence[str] | str | None, limit: int | None, que
     if not questions or (opted_out and all(map(opts_out, questions))):
         questions = []
     if questions or (kept and not opts_out(kept[0])):
-        questions = [line for line in kept if line in questions or is_task(line)]
+        asked = set(questions)
+        questions = [line for line in kept if line in asked or is_task(line)]
     if not questions:
         return Decomposition([], "none_needed" if opted_out else "unparseable", kept)
     questions = unique(map(without_answer, questions))

@@ -11,13 +11,13 @@ OTHER_LABELS = (
 """`Answer` as a label in other languages."""
 
 _HEADING = re.compile(
-    r"^[ \t]*(?:[>#*_-]+[ \t]*)*(?:(?P<label>sub[- ]?question|q|question|step|part)[ #]*(?P<n>\d{1,2})\b"
+    r"^[ \t]*(?:[>#*_-][ \t]*)*(?:(?P<label>sub[- ]?question|q|question|step|part)[ #]*(?P<n>\d{1,2})\b"
     r"|(?P<main>(?:(?:main|original|final|new|next) )?question[*_ ]*[:：])"
     r"|(?P<number>\d{1,2})[.)][ \t]+(?![*_]*(?:(?:the|my|final|short|sub)[ -]+)*answer))",
     re.IGNORECASE | re.MULTILINE,
 )
 _BEHIND = re.compile(
-    r"(?:\n\s*[(*_#>\[]*|[.;]\s+[(*_]*|\s\()(?:brief |short |final )?(?:answer|explanation|reasoning|rationale"
+    r"(?:\n[ \t]*[(*_#>\[]*|[.;]\s+[(*_]*|\s\()(?:brief |short |final )?(?:answer|explanation|reasoning|rationale"
     r"|justification|reason|note|solution|steps?|calculation|verification|proof|"
     r"sources?|references?|confidence|sub[- ]?questions?|sub[- ]?answers?|questions?|context|human|user|assistant"
     r"|解释|解釋|说明|erklärung|explication)"
@@ -35,6 +35,7 @@ _CONCLUDES = re.compile(
     r"[^*\n]*\*\*(?P<value>[^*\n]*[^*\s:])\*\*[^*\n]*$",
     re.IGNORECASE,
 )
+_FIRST_LINE = re.compile(r"[*_ \t\n]*([^\n]*)")
 _ALONE = re.compile(r"^\*\*(?P<value>[^*\n]*[^*\s:])\*\*[.]?$")
 
 
@@ -49,7 +50,9 @@ def main_answer(matches: Sequence[re.Match[str]], text: str) -> re.Match[str] | 
         text: The whole reply.
     """
     filled = [match for match in matches if _value(match, text)] or list(matches)
-    headings = [match for match in _HEADING.finditer(text) if _owns(match, filled, text)]
+    found = list(_HEADING.finditer(text))
+    counted = _count_answers(found, filled)
+    headings = [match for match in found if counted or match["number"] is None]
     events = sorted([(m.start(), m, False) for m in headings] + [(m.start(), m, True) for m in filled], key=lambda event: event[0])
     main, owned, pending = None, None, False
     for _, match, is_answer in events:
@@ -65,21 +68,19 @@ def main_answer(matches: Sequence[re.Match[str]], text: str) -> re.Match[str] | 
 
 
 def _value(match: re.Match[str], text: str) -> str:
-    return text[match.end() :].lstrip("*_ \t\n").split("\n", 1)[0].strip()
+    found = _FIRST_LINE.match(text, match.end())
+    return found[1].strip() if found else ""
 
 
 def _broke_off(before: re.Match[str], match: re.Match[str], text: str) -> bool:
-    value = _value(match, text)
-    return text[match.end() :].strip(" *_\n") == value and value != _value(before, text) and _value(before, text).startswith(value)
+    value, earlier = _value(match, text), _value(before, text)
+    return value != earlier and earlier.startswith(value) and text[match.end() :].strip(" *_\n") == value
 
 
-def _owns(heading: re.Match[str], answers: Sequence[re.Match[str]], text: str) -> bool:
-    """Whether the answer that follows a heading is that of a subquestion; a number alone heads one only where all have their own."""
-    if heading["number"] is None:
-        return True
-    numbered = [match for match in _HEADING.finditer(text) if match["number"]]
-    first, second = numbered[0].start(), numbered[1].start() if len(numbered) > 1 else 0
-    return any(first < match.start() < second for match in answers)
+def _count_answers(headings: Sequence[re.Match[str]], answers: Sequence[re.Match[str]]) -> bool:
+    """Whether numbers alone head subquestions with an answer each: then the first one has its own."""
+    numbered = [match.start() for match in headings if match["number"]]
+    return len(numbered) > 1 and any(numbered[0] < match.start() < numbered[1] for match in answers)
 
 
 def without_rest(value: str) -> str:

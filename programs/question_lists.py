@@ -15,7 +15,7 @@ _LABEL = (
     rf"|子?[问問][题題]?\s*\d{{1,2}}\s*[.):：、]"
 )
 _ITEM = re.compile(
-    rf"^(?P<indent>\s*)(?:[>#]+\s*)*[*_]{{0,3}}(?:"
+    rf"^(?P<indent>\s*)(?:[>#]\s*)*[*_]{{0,3}}(?:"
     rf"(?:[-*+•–·▪●]\s+|\(?\d{{1,2}}[.)]\s*)?[*_]*(?:{_LABEL})"
     r"|[-*+•–·▪●]+\s+(?:\d{1,2}[.)]\s+)?"
     rf"|[(\[]\s*{_NUMBER}\s*[)\]]\s*"
@@ -26,6 +26,8 @@ _ITEM = re.compile(
 )
 _QUOTE = re.compile(r"^>+\s*")
 _ENDS = "?？؟"
+_LONGEST_QUESTION = 1000
+"""Characters after which a next line no longer goes on with a question."""
 _QUESTION_END = re.compile(rf"[{_ENDS}]|(?<=[か])[。．.]?\s*$|(?<=[\u0370-\u03ff])[;;]\s*$")
 _TAIL = re.compile(rf"[{_ENDS}](?P<close>[\"'”’»）)\]*_`]*)(?P<tail>[^{_ENDS}]*)$")
 _TASK = re.compile(
@@ -41,9 +43,10 @@ _BARE_QUESTION = re.compile(
     r"(?:what|which|who|whose|whom|where|when|why|how (?:many|much|old|long|far|tall|often|big|large))\s+(?:\S+\s+){2,}", re.IGNORECASE
 )
 _ARITHMETIC = re.compile(
-    r"(?<![-+*/×÷=^\w])(?<![-+*/×÷=^] )(?P<sum>[($€£]*\d[\d\s.,%$€£()]*(?:[-+*/×÷·^]|\bx\b)(?:[\d\s.,%$€£()+*/×÷·^-]|\bx\b)*)=.*$"
+    r"(?<![-+*/×÷=^\w])(?<![-+*/×÷=^] )(?P<sum>[($€£]*\d[\d\s.,%$€£()]{0,80}(?:[-+*/×÷·^]|\bx\b)"
+    r"(?:[\d\s.,%$€£()+*/×÷·^-]|\bx\b){0,200})=.*$"
 )
-_ARROW = re.compile(r"\s*(?:->|→|⇒|=>|⟶|—>)\s*.*$")
+_ARROW = re.compile(r"(?:->|→|⇒|=>|⟶|—>)\s*.*$")
 _LEAD = re.compile(
     r"^(?:sure|certainly|of course|okay|ok|yes|absolutely|here|the (?:first|next|following)\b|to (?:answer|solve|find|determine)\b|let|"
     r"we (?:can|need|must)\b|(?:the )?(?:sub[- ]?)?questions?\b|decomposition\b|breaking\b)[^?？؟:：]*[:：]\s*(?=\S)",
@@ -94,7 +97,7 @@ def without_answer(line: str) -> str:
     if is_question(line):
         tail = _TAIL.search(line)
         return line[: tail.end("close")] if tail and tail["tail"].strip() and not _in_quotes(line, tail.start()) else line
-    line = _ARROW.sub("", line)
+    line = _ARROW.sub("", line).rstrip()
     return _ARITHMETIC.sub(lambda found: found["sum"].rstrip(), line)
 
 
@@ -172,7 +175,7 @@ def _marked(lines: list[str]) -> list[str]:
             text = line.strip()
             if open_item and not _ANSWER.match(text) and not text.startswith(("**", "#", "\\[")):
                 items[-1] = _clean(f"{items[-1]} {text}")
-                open_item = not (_finished(items[-1]) or text.endswith((":", ".")))
+                open_item = len(items[-1]) < _LONGEST_QUESTION and not (_finished(items[-1]) or text.endswith((":", ".")))
             continue
         deeper = len(mark["indent"]) if deeper is None else deeper
         item = _clean(line[mark.end() :])

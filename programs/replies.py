@@ -15,16 +15,16 @@ _OPEN = rf"(?:<(?:{_TAGS})>|\[THINK\]|◁think▷|<\|begin_of_thought\|>)"
 _CLOSE = rf"(?:</(?:{_TAGS})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>)"
 _BLOCK = re.compile(rf"{_OPEN}(?:(?!{_OPEN}).)*?{_CLOSE}", re.IGNORECASE | re.DOTALL)
 _LEFT_OPEN = re.compile(_OPEN, re.IGNORECASE)
-_ONLY_CLOSED = re.compile(rf".*{_CLOSE}", re.IGNORECASE | re.DOTALL)
+_ONLY_CLOSED = re.compile(rf"\A.*{_CLOSE}", re.IGNORECASE | re.DOTALL)
 _FINAL_CHANNEL = re.compile(r".*<\|channel\|>final<\|message\|>", re.DOTALL)
 _CHANNEL = re.compile(r"<\|channel\|>(?:analysis|commentary).*", re.DOTALL)
 
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\n?(.*?)```", re.DOTALL)
-_BOLD = re.compile(r"(?<![\w*])\*\*(?=\S)(.+?)(?<=\S)\*\*(?![\w*])")
-_WRAPPED = re.compile(r"\*([^\s*][^*\n]*)\*|`([^`\n]+)`|\$([^$\n]+)\$|\\\(\s*(.+?)\s*\\\)|\\\[\s*(.+?)\s*\\\]", re.DOTALL)
+_BOLD = re.compile(r"(?<![\w*])\*\*(?=\S)(.{1,600}?)(?<=\S)\*\*(?![\w*])")
+_WRAPPED = re.compile(r"\*([^\s*][^*\n]*)\*|`([^`\n]+)`|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_LAST_HASHES = re.compile(r"^#{4}[ \t]*(\S.*?)\s*\Z", re.MULTILINE)
+_LAST_HASHES = re.compile(r"^#{4}[ \t]*(\S[^\n]*)$\s*\Z", re.MULTILINE)
 
 _MARKER = re.compile(
     r"^\s*[*_#>]*(?:"
@@ -33,7 +33,7 @@ _MARKER = re.compile(
     re.IGNORECASE,
 )
 
-_LIST_OPENS = re.compile(r"^\s*\[\s*[\"'{]|(?<=[:：=])\s*\[\s*[\"'{]", re.MULTILINE)
+_LIST_OPENS = re.compile(r"^[ \t]*\[\s*[\"'{]|(?<=[:：=])\s*\[\s*[\"'{]", re.MULTILINE)
 
 _QUESTION_KEYS = ("subquestion", "sub_question", "question", "text", "content")
 
@@ -73,23 +73,25 @@ def last_marked(text: str) -> re.Match[str] | None:
     return boxes[-1] if boxes else _LAST_HASHES.search(text)
 
 
-def said(label: str, text: str) -> re.Match[str] | None:
-    """The last sentence that tells a value: `The answer is 18`, `the final answer would be: 18`; group 1 is the value."""
+def said(label: str, text: str) -> tuple[int, str] | None:
+    """The last sentence that tells a value, `The answer is 18`, `the final answer would be: 18`: where it begins, and the value."""
     sentence = re.compile(
         rf"(?:^|(?<=[\s*_(.,;:!?]))(?<!if )(?<!whether )(?<!what )"
         rf"(?:the|my|our|this|that|final|correct)\s+(?:(?:final|correct|right|short)\s+)*"
         rf"{label}(?:\s+(?:to|of|for)\b[^.\n]{{0,80}}?)?[*_]*\s*"
         r"(?:(?:is|was|are|be|equals|becomes)\b|(?:would|must|should|will|can only) be\b|=|:)"
-        rf"(?!\s*(?:not|n't|unclear|given|found|asked)\b)[ \t]*:?[ \t]*(\S[^\n]*)"
-        rf"|(?<=[.!?;] )(?:final\s+)?{label}[*_]*\s*[:=][ \t]*(\S[^\n]*)",
+        rf"(?!\s*(?:not|n't|unclear|given|found|asked)\b)[ \t]*:?[ \t]*(?P<told>\S)"
+        rf"|(?<=[.!?;] )(?:final\s+)?{label}[*_]*\s*[:=][ \t]*(?P<named>\S)",
         re.IGNORECASE | re.MULTILINE,
     )
     found = None
     place = 0
-    # The sentences of one line overlap: the last one starts inside of what the first one took for its value.
+    # A value may itself begin a sentence that tells one.
     while (match := sentence.search(text, place)) is not None:
         found, place = match, match.start() + 1
-    return found
+    if found is None:
+        return None
+    return found.start(), text[found.start(found.lastgroup or 0) :].split("\n", 1)[0].strip()
 
 
 def json_fields(names: Iterable[str], text: str) -> dict[str, Any] | None:
@@ -182,7 +184,7 @@ def _loaded(piece: str) -> Any:
         return json.loads(piece, parse_float=str, parse_int=str, strict=False)
     except (ValueError, RecursionError):
         # Single quotes, commas at the end: only where it begins as an object does, as anything can be repaired into one.
-        return json_repair.loads(piece) if re.match(r"\{\s*[\"'\w]+\s*:", piece) else None
+        return json_repair.loads(piece) if len(piece) <= 20_000 and re.match(r"\{\s*[\"'\w]+\s*:", piece) else None
 
 
 def _bare(key: Any) -> str:

@@ -1,12 +1,16 @@
 """Replies of instruct LMs to the prompts of the two stages, in every format that they are asked in: what the program makes of each."""
 
 # ruff: noqa: E501
+import contextlib
+import time
+
 import dspy
 import pytest
+from dspy.utils.exceptions import AdapterParseError
 from scripted import scripted_lm
 
-from programs import Answer, TwoStage
-from programs.adapter import LineAdapter
+from programs import Answer, Decompose, Solve, TwoStage
+from programs.adapter import LineAdapter, past_thoughts
 from programs.decomposition import read_decomposition
 
 ADAPTERS = ("line", "chat", "json")
@@ -264,6 +268,7 @@ ANSWERS = {
     "Subquestion 1: In May?\nAnswer 1: 24\n\nAnswer to the main question: 72": "72",
     "1. 24\n2. 72\n\n**Final answer to the question:** 72 clips": "72 clips",
     "#1: 24\n#2: 72\n\nAnswer: 72": "72",
+    "Answer: The answer is 72.": "72",
     "Answer: 3. Mai 1990": "3. Mai 1990",
     "Answer: - 4": "- 4",
     "Answer: -4": "-4",
@@ -339,3 +344,18 @@ SUB_ANSWERS = {
 @pytest.mark.parametrize("reply", SUB_ANSWERS)
 def test_a_sub_answer_for_each_subquestion(reply, adapter):
     assert solved(adapter, reply).sub_answers == SUB_ANSWERS[reply]
+
+
+LOOPS = ["Answer: 1.5\n", "2000\n1200\n", "x", "7", '["How many?", ', "[", "{", "**", "1. ", "\n", "\\boxed{", "The answer is ", "#", "-", "(", "1+",
+         "Subquestion 1: How many?\nAnswer: 5\n"]  # fmt: skip
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_replies_that_loop_are_read_in_seconds(loop):
+    """A reading whose time grows with the square of the length takes minutes for some of them, or never ends."""
+    began = time.perf_counter()
+    for adapter in (LineAdapter(), past_thoughts(dspy.ChatAdapter()), past_thoughts(dspy.JSONAdapter())):
+        for signature in (Decompose, Solve):
+            with contextlib.suppress(AdapterParseError):
+                adapter.parse(signature, (loop * 100_000)[:100_000])
+    assert time.perf_counter() - began < 60

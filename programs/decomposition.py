@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from programs.tasks.base import canonical
 CUT_OFF = "cut_off"
 
 _ENDS = ("?", "？", "؟", ".", "。", "か")
+
+_LAST_SENTENCE = re.compile(r"(?<=[.!?。])\s+")
 
 STATES = ("ok", "none_needed", "unparseable", "over_limit", CUT_OFF)
 
@@ -44,7 +47,7 @@ def read_decomposition(lines: Sequence[str] | str | None, limit: int | None, que
     Args:
         lines: What the decomposer wrote, one item a line, or in one text; None if it could not be read at all.
         limit: How many subquestions were allowed; None for any number.
-        question: What was to be decomposed. It, or its end, as the only subquestion says that it needs none, which is how the
+        question: What was to be decomposed. It, or its last sentence, as the only subquestion says that it needs none, which is how the
             package's own prompt asks for that.
     """
     kept = [str(line).strip() for line in (read_questions(lines) if isinstance(lines, str) else lines or [])]
@@ -58,7 +61,7 @@ def read_decomposition(lines: Sequence[str] | str | None, limit: int | None, que
     if not questions:
         return Decomposition([], "none_needed" if opted_out else "unparseable", kept)
     questions = unique(map(without_answer, questions))
-    if len(questions) == 1 and canonical(question).endswith(canonical(questions[0])):
+    if len(questions) == 1 and canonical(questions[0]) in (canonical(question), canonical(_LAST_SENTENCE.split(question)[-1])):
         return Decomposition([], "none_needed", kept)
     if limit is not None and len(questions) > limit:
         return Decomposition(questions[:limit], "over_limit", kept)

@@ -1,5 +1,6 @@
 """States of a decomposition."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,3 +32,26 @@ def test_never_more_than_the_limit_and_always_a_known_state(lines, limit):
     assert len(found.subquestions) <= limit
     assert found.state in STATES
     assert bool(found.subquestions) == (found.state in {"ok", "over_limit"})
+
+
+LONG = "Ann has 3 bags. Each holds 4 pears. How many pears has she?"
+
+
+@pytest.mark.parametrize(
+    ("line", "state"),
+    [
+        (LONG, "none_needed"),
+        ("How many pears has she?", "none_needed"),
+        ("how many pears  has she", "none_needed"),
+        ("How many pears are in a bag?", "ok"),
+        ("many pears has she?", "ok"),
+        ("Each holds 4 pears. How many pears has she?", "ok"),
+    ],
+)
+def test_the_question_alone_again_says_that_it_needs_none(line, state):
+    assert read_decomposition([line], 3, LONG).state == state
+
+
+def test_the_question_again_behind_others_is_their_last_step():
+    lines = ["How many pears are in a bag?", "How many pears has she?"]
+    assert read_decomposition(lines, 3, LONG) == (lines, "ok", lines)

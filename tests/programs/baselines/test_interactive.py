@@ -94,8 +94,8 @@ def test_an_unreadable_answer_to_a_follow_up_stands_and_the_last_one_is_marked()
     label, chat = "[[ ## answer ## ]]\n", {"answer": dspy.ChatAdapter(use_json_adapter_fallback=False)}
     prediction = interactive("Who?", "No follow-up", answers=["It is Ann", f"{label}Rome"], adapters=chat)(**ASKED)
     assert (prediction.sub_answers, prediction.answer, prediction.unparsed) == (["It is Ann"], "Rome", False)
-    prediction = interactive("Who?", "No follow-up", answers=[f"{label}Ann", " Rome!\n"], adapters=chat)(**ASKED)
-    assert (prediction.sub_answers, prediction.answer, prediction.unparsed) == (["Ann"], "Rome!", True)
+    prediction = interactive("Who?", "No follow-up", answers=[f"{label}Ann", label], adapters=chat)(**ASKED)
+    assert (prediction.sub_answers, prediction.answer.strip(), prediction.unparsed) == (["Ann"], label.strip(), True)
 
 
 def test_stages_are_metered_each_under_its_name():

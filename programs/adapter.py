@@ -82,7 +82,7 @@ class LineAdapter(dspy.ChatAdapter):
             if name in _REASONING or _is_list(field.annotation):
                 values.setdefault(name, "")
         missing = [name for name in signature.output_fields if values.get(name) is None]
-        if missing or not text or values[list(signature.output_fields)[-1]] == "":
+        if missing or not _HEADER.sub("", text).strip() or values[list(signature.output_fields)[-1]] == "":
             raise self._error(signature, completion, f"the reply has no {' and no '.join(map(_label, missing)) or 'text'}")
         try:
             return {name: _read(name, values[name], field.annotation) for name, field in signature.output_fields.items()}

@@ -85,9 +85,10 @@ def test_a_whole_run_is_made_of_its_parts(stranger, tiny, home, tmp_path, monkey
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["conditions"]["echo+teacher"]["score"] == 1.0
     assert metrics["labelling"]["by_policy"]["short"]["kept"] == 4
-    asked = [json.loads(line)["subquestions"] for line in (out / "predictions" / "echo+teacher.jsonl").open()]
+    echoed = [json.loads(line) for line in (out / "predictions" / "echo+teacher.jsonl").open()]
     assert "A word of the stranger's" in (out / "report.md").read_text()
-    assert sorted(asked) == [["Where does test number 0 live?"], ["Where does test number 1 live?"]]
+    # The question again is no decomposition.
+    assert [(line["state"], line["subquestions"]) for line in echoed] == [("none_needed", [])] * 2
 
 
 def test_a_name_is_given_once_and_for_this_process():

@@ -20,8 +20,8 @@ from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.utils.callback import BaseCallback
 
 from optimizers.labelling.journal import Budget, Journal, LimitReached, digest
+from programs.finish import LENGTH, STOP, finish_of
 from programs.lms.api_models import PatientLM, aask, ask
-from programs.lms.finish import LENGTH, STOP, finish_of
 from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
 from programs.replies import without_thoughts
 

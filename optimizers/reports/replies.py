@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports.blocks import Table, Text, count_text, is_number, percent, reasons_text
-from programs.lms.finish import LENGTH, STOP
+from programs.finish import LENGTH, STOP
 
 MANY = 0.05
 

@@ -19,9 +19,9 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
+from programs.finish import LENGTH, finish_of
 from programs.lms import model_strings
 from programs.lms.api_models import estimated_tokens, load_litellm
-from programs.lms.finish import LENGTH, finish_of
 
 LOCAL_PREFIXES = tuple(f"{prefix}/" for prefix in model_strings.LOCAL_PREFIXES)
 
@@ -41,7 +41,7 @@ class Usage:
         seconds: Wall-clock time inside the calls, summed over threads.
         usd: Dollars; None as soon as one call has no known price.
         estimated: Calls whose server did not count tokens, so that they are counted here by a tokenizer that need not be the model's.
-        finishes: Why replies ended, as `programs.lms.finish.finish_of` tells it -> how many calls; failed ones have none.
+        finishes: Why replies ended, as `programs.finish.finish_of` tells it -> how many calls; failed ones have none.
     """
 
     calls: int = 0

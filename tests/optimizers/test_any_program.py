@@ -391,8 +391,8 @@ def test_formats_that_cannot_be_trained_are_refused_unpaid(tmp_path, on_tiny):
     def pair(signature="question -> answer"):
         return dspy.Predict(signature), on_tiny(dspy.Predict(signature))
 
-    with dspy.context(adapter=dspy.JSONAdapter()):
-        unpaid(tmp_path, "prompt format 'JSONAdapter'", *pair(), targets=["self"])
+    with dspy.context(adapter=dspy.XMLAdapter()):
+        unpaid(tmp_path, "prompt format 'XMLAdapter'", *pair(), targets=["self"])
     unpaid(tmp_path, "prompt format 'xml'", *pair(), targets=["self"], adapter="xml")
     unpaid(tmp_path, "reads a list as lines", *pair("question -> answer: list[int]"), targets=["self"], adapter="line")
     unpaid(tmp_path, "would train another", TwoStage(), on_tiny(TwoStage(adapters={"decompose": "chat"})), adapter="line")

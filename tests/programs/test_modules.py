@@ -113,7 +113,7 @@ SOLVERS = {
     "TwoStage, nothing": (TwoStage, "", ""),
     "SingleStage": (SingleStage, "  ", ""),
     "SingleStage, reasoned": (lambda: SingleStage(chain_of_thought=True), " It is Rome\n", "It is Rome"),
-    "SingleStage, chat": (lambda: SingleStage(adapters={"answer": "chat"}), "It is Rome", "It is Rome"),
+    "SingleStage, reasoned in chat": (lambda: SingleStage(chain_of_thought=True, adapters={"answer": "chat"}), "It is Rome", "It is Rome"),
     "SingleStage, chat, nothing": (lambda: SingleStage(adapters={"answer": "chat"}), "", ""),
 }
 

@@ -380,7 +380,9 @@ def test_grpo_moves_the_weights_by_the_rewards(tiny_model, tmp_path, monkeypatch
     from programs.decomposition import Decomposition
 
     # The random model never asks a question; that its lines are taken for some is all that is made up here.
-    monkeypatch.setattr(group_reward, "read_decomposition", lambda lines, limit: Decomposition(list(lines[:2]), "ok", list(lines)))
+    monkeypatch.setattr(
+        group_reward, "read_decomposition", lambda lines, limit, question: Decomposition(list(lines[:2]), "ok", list(lines))
+    )
     rows = prompts(2)
     gold = rows[0]["example"]["answer"]
     solver = scripted_lm(lambda prompt: f"x\nAnswer: {gold if len(prompt) % 2 else 'Nowhere'}")

@@ -84,8 +84,8 @@ def test_labelling_asks_each_stage_once_and_not_again_the_next_time(tmp_path, se
 
 
 def test_a_whole_reply_that_cannot_be_read_is_asked_once_too():
-    with serving(lambda body: chat("" if is_decomposition(body) else "[[ ## nothing ## ]]")) as (address, bodies):
-        program = SingleStage(adapters={"answer": "chat"})
+    with serving(lambda body: chat("" if is_decomposition(body) else "I would rather not.")) as (address, bodies):
+        program = SingleStage(chain_of_thought=True, adapters={"answer": "chat"})
         program.set_lm(model(address))
         assert program(question="How many?").unparsed
     assert len(bodies) == 1

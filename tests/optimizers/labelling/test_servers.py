@@ -26,6 +26,7 @@ from optimizers.screening.screen import screen
 from programs import SingleStage, TwoStage
 from programs.adapter import LineAdapter
 from programs.lms import rate_limits
+from programs.lms.api_models import API_MAX_TOKENS
 from programs.lms.catalog import lm
 from programs.lms.ledger import Ledger, Prices, recording
 from programs.tasks.base import Score
@@ -277,7 +278,10 @@ def test_any_option_is_sent_and_is_part_of_the_key(tmp_path, name):
         journaled = bodies[-1]
         two_stage(address, **{name: OPTIONS[name]})(question="q0?")
     # What the server gets is the same as without a journal.
-    without = ("messages", "n")
+    # DSPy has two names for the limit, by how a request came about.
+    without = ("messages", "n", "max_tokens", "max_completion_tokens")
+    told = {body.get("max_tokens") or body.get("max_completion_tokens") for body in (journaled, bodies[-1])}
+    assert told == {None if name == "reasoning_effort" else API_MAX_TOKENS}
     assert {k: v for k, v in journaled.items() if k not in without} == {k: v for k, v in bodies[-1].items() if k not in without}
     sent = {"top_k": 20} if name == "extra_body" else {} if name in ("num_retries", "top_k") else {name: OPTIONS[name]}
     assert sent.items() <= journaled.items()

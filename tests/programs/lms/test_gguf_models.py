@@ -211,8 +211,17 @@ def test_openvino_gets_the_weights_of_every_type(small, home, tmp_path, kind, ex
         np.testing.assert_allclose(after[name], values, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-6)
 
 
-def test_both_backends_write_the_same(small, home):
-    model = open_gguf(small)
+def test_both_backends_write_the_same(tiny, home, tmp_path):
+    """On weights that decide clearly, and that a bfloat16 and a 16-bit float both hold."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    wide = AutoModelForCausalLM.from_pretrained(tiny.folder, dtype=torch.float32)
+    wide.load_state_dict({name: (15 * value if value.ndim == 2 else value).bfloat16().float() for name, value in wide.state_dict().items()})
+    shutil.copytree(tiny.folder, tmp_path / "wide")
+    wide.save_pretrained(tmp_path / "wide")
+    model = open_gguf(write_gguf(tmp_path / "wide", tmp_path / "wide.gguf"))
+    assert len(set(texts(model, "openvino"))) > 1
     assert texts(model, "openvino") == texts(model, "transformers")
 
 

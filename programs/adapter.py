@@ -258,7 +258,7 @@ _LISTED = {False: ", one per line", True: ", one below the other"}
 
 def _reply_form(signature: type[dspy.Signature]) -> str:
     bare = _bare_field(signature)
-    forms = []
+    forms: list[str] = []
     for name, field in signature.output_fields.items():
         label, many = _label(name), _is_list(field.annotation)
         if name == bare:

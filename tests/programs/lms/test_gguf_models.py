@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from programs.lms.model_strings import pinned, source
 
 _ENDS = [0, 2]
 """`<|endoftext|>` and `<|im_end|>` of the embedded model's vocabulary."""
+
+
+WHY = tuple(f"Why {'so ' * i}?" for i in range(6))
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +88,9 @@ def values_of(header: Header) -> dict[str, np.ndarray]:
     return found
 
 
-def texts(model, backend: str, count: int = 6) -> list[str]:
+def texts(model, backend: str, asked: Sequence[str] = WHY) -> list[str]:
     loaded = backends.choose_backend(model, backend, "cpu")
-    prompts = [render(loaded.tokenizer, [{"role": "user", "content": f"Why {'so ' * i}?"}]) for i in range(count)]
+    prompts = [render(loaded.tokenizer, [{"role": "user", "content": text}]) for text in asked]
     found = [result.text for result in loaded.generate([GenerateRequest(prompt, max_tokens=12) for prompt in prompts])]
     loaded.close()
     return found
@@ -263,13 +267,13 @@ def test_without_space_nothing_is_left_behind(small, home, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_wheels_file_writes_what_the_embedded_base_writes(base, home):
+def test_the_wheels_file_writes_what_the_embedded_base_writes(base, home, monkeypatch):
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
     model = open_gguf(embedded.base_gguf())
     assert texts(model, "transformers") == texts(base, "transformers")
-    # openvino rounds the offset of a block in 4 bits, so that its texts are others, and sound.
-    loaded = backends.choose_backend(model, "openvino", "cpu")
-    asked = render(loaded.tokenizer, [{"role": "user", "content": "What is the capital of Italy?"}])
-    assert "Rome" in loaded.generate([GenerateRequest(asked, max_tokens=12)])[0].text
+    # Given the file as it is, openvino would round the offsets of its blocks, and write other texts.
+    asked = ["What is the capital of Italy?", "What is 2+2?", "Who wrote Hamlet?"]
+    assert texts(model, "openvino", asked) == texts(base, "openvino", asked)
 
 
 def test_it_answers_as_any_model(small, home, monkeypatch):

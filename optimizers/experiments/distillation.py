@@ -93,14 +93,15 @@ class Distillation:
         return distilled.collected
 
     def _note_labelling(self, parts: list[Collected]) -> None:
-        usage = sum(_by_stage(parts).values(), Usage())
+        stages = _by_stage(parts)
+        usage = sum(stages.values(), Usage())
         noted = {
             "questions": len(parts[0]),
             **({"dev_questions": len(self.splits["dev"])} if self.splits.get("dev") else {}),
             "samples": sum(part.done for part in parts),
             "failed": sum(sum(part.failed.values()) for part in parts),
             **usage.to_dict(),
-            "stages": {stage: cost.to_dict() for stage, cost in _by_stage(parts).items()},
+            "stages": {stage: cost.to_dict() for stage, cost in stages.items()},
             "failures": dict(sum((part.failed for part in parts), Counter())),
         }
         stopped = [part.stopped for part in parts if part.stopped]

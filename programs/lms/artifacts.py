@@ -24,6 +24,8 @@ _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle"}
 _BYSTANDERS = {"readme.md", "license", "license.txt", "license.md", ".gitattributes", ".gitignore"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """What an artifact may be called."""
+FREE_SPACE = "Free some space there, or set DIVIDE_OR_CONQUER_HOME to another folder."
+"""What to do where the models' home takes no more."""
 _LIBRARIES = ("dspy-ai", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl")
 _verified: dict[Path, tuple[Any, ...]] = {}
 _registered: dict[str, Path] = {}
@@ -216,9 +218,7 @@ def writable(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(
-            f"{target} cannot be prepared ({error}). Free some space there, or set DIVIDE_OR_CONQUER_HOME to another folder."
-        ) from error
+        raise ValueError(f"{target} cannot be prepared ({error}). {FREE_SPACE}") from error
 
 
 def sha256(path: Path) -> str:

@@ -51,7 +51,7 @@ def dequantized_at(model: GGUFModel) -> Path:
 def readable_gguf(model: GGUFModel) -> Path:
     """The file itself if openvino-genai reads it, else one with the same weights in types that it reads; made once.
 
-    Q5_0 becomes Q8_0 without any loss, as both are 32 whole numbers and a scale; all others become F16.
+    Q5_0 becomes Q8_0 without any loss, as both are 32 whole numbers and a scale; Q4_1 and Q4_K are rounded to it; others become F16.
 
     Raises:
         ValueError: Another architecture, or no space.

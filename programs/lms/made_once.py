@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from programs.lms.artifacts import folder_lock
+from programs.lms.artifacts import FREE_SPACE, folder_lock, writable
 
 
 def made_once(target: Path, make: Callable[[Path], None], bytes_needed: int = 0) -> Path:
@@ -23,19 +23,13 @@ def made_once(target: Path, make: Callable[[Path], None], bytes_needed: int = 0)
     """
     if target.exists():
         return target
-    try:
-        # The lock is not the target's own, which `make` may take.
-        with folder_lock(target.with_name(f"{target.name}.preparing")):
-            if not target.exists():
-                _remove_left(target)
-                _check_space(target.parent, bytes_needed)
-                _make(target, make)
-    except OSError as error:
-        raise ValueError(f"{target} cannot be prepared ({error}). {_SPACE}") from error
+    # The lock is not the target's own, which `make` may take.
+    with writable(target), folder_lock(target.with_name(f"{target.name}.preparing")):
+        if not target.exists():
+            _remove_left(target)
+            _check_space(target.parent, bytes_needed)
+            _make(target, make)
     return target
-
-
-_SPACE = "Free some space there, or set DIVIDE_OR_CONQUER_HOME to another folder."
 
 
 def _make(target: Path, make: Callable[[Path], None]) -> None:
@@ -50,7 +44,7 @@ def _make(target: Path, make: Callable[[Path], None]) -> None:
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise ValueError(f"{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed. {_SPACE}")
+        raise ValueError(f"{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed. {FREE_SPACE}")
 
 
 def _partial(target: Path, process: int | str) -> Path:

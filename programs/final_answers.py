@@ -30,9 +30,9 @@ _PROSE = re.compile(
 )
 _LISTED = re.compile(r"\s*(?:[-*+•]|\(?\d{1,2}[.)])\s")
 _CONCLUDES = re.compile(
-    r"^(?!.*\b(?:not|cannot|can't|unknown|unclear|unable|need|check|recheck|verify|now)\b)(?:therefore|thus|hence"
+    r"^(?!.*\b(?:not|cannot|can't|unknown|unclear|unable|need|check|recheck|verify|now let|let us|let's)\b)(?:therefore|thus|hence"
     r"|so|in total|in conclusion|finally|overall|altogether|as a result)\b"
-    r"[^*\n]*\*\*(?P<value>[^*\n]*[^*\s:])\*\*[^*\n]*$",
+    r"(?:[^*\n]*\*\*(?P<value>[^*\n]*[^*\s:])\*\*[^*\n]*|,?[ \t]+(?:[^*\n]*\banswer:[ \t]*)?(?P<sentence>[^*\n?]*[^*\s:?][.!。]|(?<=answer: )[^*\n?]*[^*\s:?]))$",
     re.IGNORECASE,
 )
 _FIRST_LINE = re.compile(r"[*_ \t\n]*([^\n]*)")
@@ -93,10 +93,13 @@ def without_rest(value: str) -> str:
 
 
 def concluded(text: str) -> tuple[int, str] | None:
-    """Where the last line begins and what is bold in it, if it concludes, or is bold as a whole."""
+    """Where the last line begins, and what it concludes: what is bold in it, or else its sentence, if it is a whole one."""
     last = text.rstrip().rsplit("\n", 1)[-1]
     found = _ALONE.match(last.strip()) or _CONCLUDES.match(last.strip().lstrip("- "))
-    return (len(text.rstrip()) - len(last), found["value"].rstrip(".")) if found else None
+    if found is None:
+        return None
+    value = found["value"] or found["sentence"]
+    return len(text.rstrip()) - len(last), value.rstrip(".")
 
 
 def read_sub_answers(text: str) -> list[str] | None:

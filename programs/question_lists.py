@@ -24,6 +24,7 @@ _ITEM = re.compile(
     r")(?:[*_]*(?=\s|$)\s*)?",
     re.IGNORECASE,
 )
+_HASH = re.compile(r"^(\s*[*_]*)#(\d{1,2})[.):]?\s+(?=[^\W\d])")
 _QUOTE = re.compile(r"^>+\s*")
 _ENDS = "?？؟"
 _LONGEST_QUESTION = 1000
@@ -124,7 +125,7 @@ def read_questions(text: str) -> list[str]:
     if listed is None and re.match(r"\s*(?:```\w*\s*)?(?:\{[^\[\n]*)?\[\s*[\"{]", text):
         listed = _whole_texts(text)
     if listed is not None:
-        return [item for line in listed if (item := _ITEM.sub("", line).strip())]
+        return [item for line in _with_numbers(listed) if (item := _ITEM.sub("", line).strip())]
     lines = [part for line in text.splitlines() if not line.strip().startswith("```") for part in _parts(line)]
     lines = _with_numbers(lines)
     items = _marked(lines)
@@ -135,7 +136,8 @@ def read_questions(text: str) -> list[str]:
 
 
 def _with_numbers(lines: list[str]) -> list[str]:
-    """The lines with numbers for the letters or Roman numbers that they count by: one alone may be an initial."""
+    """The lines with numbers for the letters, Roman numbers or signs that they count by: one letter alone may be an initial."""
+    lines = _with_signs(lines)
     for series in (("I", "II", "III", "IV", "V", "VI"), ("i", "ii", "iii", "iv", "v", "vi"), tuple("ABCDEF"), tuple("abcdef")):
         mark = re.compile(rf"^(\s*[*_]*)({'|'.join(series)})([.)]\s)")
         found = [match and match[2] for match in map(mark.match, lines)]
@@ -143,6 +145,18 @@ def _with_numbers(lines: list[str]) -> list[str]:
             numbers = [letter and str(series.index(letter) + 1) for letter in found]
             return [mark.sub(rf"\g<1>{number}\g<3>", line) if number else line for number, line in zip(numbers, lines, strict=True)]
     return lines
+
+
+def _with_signs(lines: list[str]) -> list[str]:
+    """The lines with numbers for the signs "#1", "#2" that they count by, which else stand for answers to earlier ones."""
+    found, count = [], 0
+    for line in lines:
+        mark = _HASH.match(line)
+        if not count and not mark and is_question(line):
+            return lines
+        count += bool(mark and int(mark[2]) == count + 1)
+        found.append(_HASH.sub(r"\1\2. ", line) if mark and int(mark[2]) == count else line)
+    return found
 
 
 def _whole_texts(text: str) -> list[str] | None:

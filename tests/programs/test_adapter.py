@@ -88,6 +88,9 @@ def test_the_form_of_a_reply_says_what_the_signature_says_of_its_fields():
     form = LineAdapter().format_system_message(Described).splitlines()[-1]
     assert form.startswith("Reply with the reasoning, step by step, then 'Parts: ...' with one per line (each with its price), ")
     assert form.endswith("then 'Answer: ...' (in dollars).")
+    form = LineAdapter().format_system_message(Solve).splitlines()[-1]
+    assert form.startswith("Reply with the sub answers, one below the other (each worked out step by step). Then work out the answer")
+    assert form.endswith("End with a line 'Answer: ...' (the final answer to the question itself, alone).")
     assert TerseLineAdapter().format_system_message(Described) == "Reasoning then Parts then Answer"
 
 

@@ -57,6 +57,9 @@ LISTS = {
     "python": "['{}', '{}']",
     "python key": "{{'subquestions': ['{}', '{}']}}",
     "assignment": 'subquestions = ["{}", "{}"]',
+    "signs": "#1 {}\n#2 {}",
+    "signs after a lead-in": "Here they are:\n\n#1 {}\n#2. {}",
+    "signs in json": '["#1 {}", "#2 {}"]',
     "numbered items in json": '["1. {}", "2. {}"]',
     "json objects a line": '{{"question": "{}"}}\n{{"question": "{}"}}',
     "quoted lines": '"{}"\n"{}"',
@@ -239,6 +242,9 @@ ANSWERS = {
     "Final Answer: $18": "$18",
     "Therefore, Janet makes **$18** every day at the farmers' market.": "$18",
     "9 * 2 = 18\n\nTherefore, Janet makes **$18** every day at the farmers' market.": "$18",
+    "Therefore, Janet makes $18 every day at the farmers' market.": "Janet makes $18 every day at the farmers' market",
+    "9 * 2 = 18\nSo, Janet makes $18 a day.": "Janet makes $18 a day",
+    "Therefore, what Janet makes in a day is Answer: $18": "$18",
     "**Answer:** 18 dollars": "18 dollars",
     "Answer: 18\n\nSubquestion 4: How many are left?\nAnswer: 5": "18",
     "Answer: 18\n\nQuestion: How many are left?\nSubquestions:\n1. Who?\nAnswer: 5": "18",
@@ -359,3 +365,8 @@ def test_replies_that_loop_are_read_in_seconds(loop):
             with contextlib.suppress(AdapterParseError):
                 adapter.parse(signature, (loop * 100_000)[:100_000])
     assert time.perf_counter() - began < 60
+
+
+def test_a_sign_that_stands_for_an_answer_is_kept():
+    assert decomposed("line", "Who wrote Faust?\n#1 was born where?") == (["Who wrote Faust?", "#1 was born where?"], "ok")
+    assert decomposed("line", "#1 Who wrote Faust?\n#2 Where was #1 born?") == (["Who wrote Faust?", "Where was #1 born?"], "ok")

@@ -7,9 +7,10 @@ from typing import Any
 
 import dspy
 
-from programs.adapter import read_lines
 from programs.lms.ledger import Usage
 from programs.modules import Staged
+from programs.question_lists import is_question, without_answer
+from programs.replies import read_lines
 from programs.signatures import NO_FOLLOW_UP, Answer, FollowUp
 from programs.tasks.base import canonical, normalize_answer
 
@@ -126,8 +127,9 @@ def read_follow_up(reply: str | None, asked: Sequence[str]) -> tuple[str, str]:
     for line in read_lines(str(reply or "")):
         if _is_opt_out(line):
             return "", "done"
-        if "?" in line:
-            return ("", "repeated") if canonical(line) in before else (line, "")
+        if is_question(line):
+            asks = without_answer(line)
+            return ("", "repeated") if canonical(asks) in before else (asks, "")
     return "", "unparseable"
 
 

@@ -35,6 +35,7 @@ from programs.compiled.state import CompiledPrompts
 from programs.lms.catalog import check_model
 from programs.lms.ledger import LOCAL_PREFIXES, Prices
 from programs.lms.model_sizes import relative_size
+from programs.lms.model_strings import adapter_name_of
 from programs.signatures import Answer, Decompose, Solve
 from programs.tasks.base import Task
 
@@ -43,6 +44,10 @@ _TOKENS_A_CHARACTER = 0.25
 _CALL_TOKENS = 20
 
 _OUTPUT_TOKENS = {"decompose": 40, "solve": 60, "answer": 10, "reason": 80, "judge": 40}
+"""Of models trained to answer tersely."""
+
+_TOLD_TOKENS = {"decompose": 60, "solve": 240, "answer": 20, "reason": 300, "judge": 60}
+"""Of LLMs that are told what to do, as Qwen2.5-Coder-1.5B replies on GSM8K (docs/log.md, 2026-11-27)."""
 
 _API_SECONDS_A_CALL = 2.0
 
@@ -183,6 +188,11 @@ def _roles(config: RunConfig) -> dict[str, ModelConfig]:
     return {**roles_of(config), "judge": config.screening.judge or config.teacher}
 
 
+def _reply_tokens(model: ModelConfig, stage: str) -> int:
+    terse = (model.adapter or adapter_name_of(model.model)) == "line-terse"
+    return (_OUTPUT_TOKENS if terse else _TOLD_TOKENS)[stage]
+
+
 def _probed(task: Task, sizes: Mapping[str, int]) -> list[dspy.Example]:
     """Some of a task's questions.
 
@@ -232,7 +242,7 @@ class _Planner:
 
     def calls(self, name: str, role: str, stage: str, count: int) -> Step:
         model = self.roles.get("student0" if role in (*TRAINED, "fewshot") else role.removesuffix(FEEDBACK), self.config.teacher)
-        tokens_in, tokens_out = self.prompt_tokens(stage) * count, _OUTPUT_TOKENS[stage] * count
+        tokens_in, tokens_out = self.prompt_tokens(stage) * count, _reply_tokens(model, stage) * count
         local = model.model.startswith(LOCAL_PREFIXES)
         threads = self.config.labelling.threads if name.startswith(("label", "screen")) else self.config.evaluation.threads
         speed = self.config.cost.local_calls_per_second
@@ -260,7 +270,7 @@ class _Planner:
     def training(self, student: str) -> Step:
         config, recipe = self.config, RECIPES[student.split()[0]]
         stages = ["reason" if stage.startswith("answer") else stage for stage in recipe.stages]
-        a_row = sum(self.prompt_tokens(stage) + _OUTPUT_TOKENS[stage] for stage in stages)
+        a_row = sum(self.prompt_tokens(stage) + _reply_tokens(config.teacher, stage) for stage in stages)
         rows = min(config.screening.max_rows or config.data.train, config.data.train * config.labelling.samples)
         tokens = a_row * rows * config.training.epochs_of(rows)
         seconds = tokens * relative_size(self.roles["student0"].model) / config.cost.trained_tokens_per_second

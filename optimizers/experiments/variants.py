@@ -10,6 +10,8 @@ from optimizers.screening.policy import answer_free
 from optimizers.settings.experiment import ABLATIONS
 from optimizers.settings.run import RunConfig
 
+_KEEPS = ("first", "all", "fewest")
+
 _SAMPLES = 4
 
 _TEMPERATURE = 0.7
@@ -87,11 +89,14 @@ def _limits(config: RunConfig) -> Iterator[Settings]:
 
 def _screening(config: RunConfig) -> Iterator[Settings]:
     labelling = {"samples": _SAMPLES, "temperature": config.labelling.temperature or _TEMPERATURE}
-    for keep in ("first", "all", "fewest"):
-        yield f"screening={keep} of {_SAMPLES}", {"labelling": labelling, "screening": {"keep": keep}}
+    found = {keep: (f"{keep} of {_SAMPLES}", {"labelling": labelling, "screening": {"keep": keep}}) for keep in _KEEPS}
     for policy in ("oracle", *answer_free()):
         if policy != config.screening.policy:
-            yield f"screening={policy}", {"screening": {"policy": policy}}
+            found[policy] = (policy, {"screening": {"policy": policy}})
+    for name in config.experiment.screenings or found:
+        if name not in found:
+            raise ValueError(f"experiment.screenings: {name!r} is none of the screenings that there are to try: {list(found)}.")
+        yield f"screening={found[name][0]}", found[name][1]
 
 
 def _method(config: RunConfig) -> Iterator[Settings]:

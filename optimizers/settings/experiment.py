@@ -40,6 +40,8 @@ class ExperimentConfig(Section):
     """Numbers of training rows on the learning curve (ablation `rows`)."""
     limits: Names = Field(["none", "4", "3", "2"], min_length=1)
     """Limits on subquestions (ablation `limit`, the paper's Table 10); `none` sets no limit."""
+    screenings: Names = []
+    """What the ablation `screening` tries: policies by name, and `first`, `all` and `fewest` of four samples; by default all of these."""
     training_seeds: Seeds = []
     """Further seeds of the training. With `data_seeds` they split the variance of a student's score by where it comes from."""
     data_seeds: Seeds = []

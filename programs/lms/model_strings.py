@@ -122,7 +122,12 @@ def source(model: str) -> Artifact | GGUFModel | Path:
 
 def adapter_name_for(lm: dspy.LM) -> str:
     """The prompt format for an LM: what its artifact was trained on, `line` for all others."""
-    artifact = resolve(lm.model) if is_local(lm.model) else None
+    return adapter_name_of(lm.model)
+
+
+def adapter_name_of(model: str) -> str:
+    """`adapter_name_for` by the model string alone."""
+    artifact = resolve(model) if is_local(model) else None
     return (artifact.adapter if artifact else None) or "line"
 
 

@@ -228,6 +228,14 @@ def test_the_ablation_of_screening_has_the_policies_and_plans_them_once(tmp_path
     assert Grid(config).distillation("people", found["screening=agreement"]).policy_of("S_D-R") == "agreement"
 
 
+def test_the_ablation_of_screening_tries_what_it_is_told_to():
+    asked = {"experiment.ablations": "screening", "experiment.train": "people", "experiment.screenings": "self_consistency,first"}
+    found = [variant.name for variant in variants(load_config("embedded", asked)) if variant.ablation]
+    assert found == ["screening=self_consistency", "screening=first of 4"]
+    with pytest.raises(ValueError, match=r"'best' is none of .*'first', 'all', 'fewest', 'self_consistency'"):
+        variants(load_config("embedded", {**asked, "experiment.screenings": "best"}))
+
+
 def test_an_experiments_report_tells_variants_apart(tmp_path):
     from optimizers.reports.experiment_report import write_experiment_report
 

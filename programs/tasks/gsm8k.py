@@ -14,6 +14,7 @@ from programs.tasks._numbers import asked_scale, final_number, number
 from programs.tasks._published import PublishedTask
 from programs.tasks._rows import SHIPPED, Hub, Row
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score
+from programs.tasks.scorers import NUMBER_ALONE
 
 _LIKE_QUESTION = "How many eggs does Janet sell?"
 _LIKE_ANSWER = "She sells 16 - 3 - 4 = 9 eggs.\\n#### 9"
@@ -44,6 +45,7 @@ class GSM8K(PublishedTask):
     name = "gsm8k"
     summary = "GSM8K: word problems whose answer is a number; from the hub, --task.path FILE, or 700 rows here: --task.path shipped"
     typical_characters = 240
+    answer_format = NUMBER_ALONE
 
     config: Literal["main", "socratic"] = "main"
 

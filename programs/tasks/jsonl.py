@@ -13,7 +13,7 @@ import dspy
 
 from programs.tasks._published import Fractions, divide, parse_fractions
 from programs.tasks.base import SPLITS, Score, Task, canonical
-from programs.tasks.scorers import MEASURES, scorer_by_name
+from programs.tasks.scorers import FORMATS, MEASURES, scorer_by_name
 
 COLUMNS = ("question", "answer", "context", "subquestions", "id")
 _GZIP = b"\x1f\x8b"
@@ -68,6 +68,7 @@ class JsonlTask(Task):
         self._score = scorer_by_name(scorer)
         # A class attribute of other tasks; here it follows from the scorer.
         vars(self)["measure"] = MEASURES.get(scorer, "accuracy" if ":" not in scorer else scorer.partition(":")[2])
+        self.answer_format = FORMATS.get(scorer, "")
         self._splits: dict[str, list[dspy.Example]] = {}
 
     def load(self, split: str, limit: int | None = None) -> list[dspy.Example]:

@@ -87,6 +87,10 @@ def multiple_choice(example: dspy.Example, prediction: Any) -> Score:
 SCORERS: dict[str, Scorer] = {"exact": exact, "number": numeric, "f1": f1, "contains": contains, "multiple_choice": multiple_choice}
 MEASURES = {"f1": "F1"}
 """What the value of a scorer measures, where it is not accuracy."""
+NUMBER_ALONE = "If the answer is a number, write the number alone."
+"""For tasks whose answers are numbers: LLMs answer in sentences, and a sentence with two numbers tells no final one."""
+FORMATS = {"number": NUMBER_ALONE}
+"""What a solver is told about the form of its answer, where a scorer needs it; see `Task.answer_format`."""
 
 
 def scorer_by_name(name: str) -> Scorer:

@@ -32,7 +32,7 @@ class DecomposeWithAttempt(dspy.Signature):
 
 
 class Solve(dspy.Signature):
-    """Answer the question by way of its subquestions: work out the answer to each of them in turn, and then the answer to the question itself."""  # noqa: E501
+    """Answer the question by way of its subquestions: work out the answer to each of them in turn, then whatever else the question needs, and then the answer to the question itself."""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()

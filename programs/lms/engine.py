@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import functools
 import hashlib
 import logging
 import os
@@ -332,12 +333,24 @@ class _Worker:
         """The jobs that can be asked; the others are told why not."""
         prepared = []
         for job in jobs:
+            if not self._wanted(job):
+                continue
             try:
-                job.ready = job.ready or self._request(backend.tokenizer, job.request)
+                job.ready = job.ready or replace(self._request(backend.tokenizer, job.request), wanted=functools.partial(self._wanted, job))
                 prepared.append(job)
             except Exception as error:
                 self._settle(job, _refused(self.key.model, error))
         return prepared
+
+    def _wanted(self, job: _Job) -> bool:
+        """Whether anybody waits for a job; nobody can join one for which nobody did."""
+        if not all(future.cancelled() for future in job.futures):
+            return True
+        with self._lock:
+            left = all(future.cancelled() for future in job.futures)
+            if left and job.join_key and self._in_flight.get(job.join_key) is job:
+                del self._in_flight[job.join_key]
+        return not left
 
     def _request(self, tokenizer: Any, request: lm15.Request) -> GenerateRequest:
         config = request.config

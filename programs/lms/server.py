@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any, Literal
 
 from dspy import lm15
@@ -17,8 +19,14 @@ from programs.lms.engine import AsyncLocalEngine
 from programs.lms.model_strings import LOCAL_PREFIXES, is_local, pinned
 from programs.lms.trained_prompts import plain_prompt, prompts_of_model
 
+with contextlib.suppress(ImportError):
+    # FastAPI looks annotations up in the module.
+    from starlette.requests import Request
+
 _ROLES = {"user": "user", "assistant": "assistant", "system": "developer", "developer": "developer"}
 _DEFAULT_TOKENS = 256
+_LOOKED_AFTER = 0.5
+"""Seconds between two looks for clients that went away."""
 
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -157,14 +165,16 @@ def create_app(models: Mapping[str, str]) -> Any:
         return entries[name] if name in entries else JSONResponse(_unknown(name, pinned), 404)
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat_completions(body: ChatRequest) -> Any:
+    async def chat_completions(body: ChatRequest, request: Request) -> Any:
         if body.model not in pinned:
             return JSONResponse(_unknown(body.model, pinned), 404)
         if name := body.unsupported():
             message = f"{name} is not supported by models in this process; leave it out or use another server."
             return JSONResponse(http_errors.body(message, "unsupported_parameter", name), 400)
         try:
-            response = await engine.complete(_request(pinned[body.model], body))
+            response = await _unless_gone(request, engine.complete(_request(pinned[body.model], body)))
+        except ConnectionAbortedError:
+            return JSONResponse(http_errors.body("The client is gone.", "client_closed_request"), 499)
         except (lm15.LM15Error, ValueError) as error:
             content, status = _failure(error)
             return JSONResponse(content, status)
@@ -173,6 +183,20 @@ def create_app(models: Mapping[str, str]) -> Any:
         return _completion(body, response)
 
     return app
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, lm15.Response]) -> lm15.Response:
+    """What `work` gives; a client that goes away ends it, so that the next ones need not wait for answers that nobody reads.
+
+    Raises:
+        ConnectionAbortedError: The client went away.
+    """
+    task = asyncio.ensure_future(work)
+    while not (await asyncio.wait({task}, timeout=_LOOKED_AFTER))[0]:
+        if await request.is_disconnected():
+            task.cancel()
+            raise ConnectionAbortedError
+    return task.result()
 
 
 def serve(model: str, host: str = "127.0.0.1", port: int = 8000) -> None:

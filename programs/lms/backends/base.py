@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
+
+
+def _is_wanted() -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class GenerateRequest:
         seed: Seed of the sampling. In float32 the same seed gives the same text whatever else is in the batch. In
             bfloat16 it does not quite, at temperature 0 neither; see `programs.lms.devices.answering_dtype`.
         stop: Texts at which the answer ends; they are cut off.
+        wanted: Asked between two tokens; once it is False, nobody waits for the answer, and a backend may leave it where it is.
     """
 
     prompt: str
@@ -29,6 +34,7 @@ class GenerateRequest:
     top_k: int = 0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    wanted: Callable[[], bool] = field(default=_is_wanted, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,10 @@ def too_long(tokens: int, context: int) -> GenerateResult:
     """The result of a prompt that leaves no room for an answer."""
     message = f"the prompt has {tokens} tokens, the model's context holds {context}; shorten the prompt or the demos"
     return GenerateResult(input_tokens=tokens, error=message, too_long=True)
+
+
+UNWANTED = GenerateResult(error="nobody waits for the answer any more")
+"""The result of a request that is no longer wanted."""
 
 
 def guarded(work: Callable[..., _Work], *args: Any) -> _Work | GenerateResult:

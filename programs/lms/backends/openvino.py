@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from programs.lms.artifacts import Artifact
-from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
+from programs.lms.backends.base import (
+    UNWANTED,
+    GenerateRequest,
+    GenerateResult,
+    Interruptible,
+    More,
+    OnResult,
+    cut_at_stop,
+    guarded,
+    too_long,
+)
 from programs.lms.backends.transformers import context_length, prompt_tokens
 from programs.lms.chat import configured_ends, end_tokens
 from programs.lms.devices import answering_dtype
@@ -137,10 +147,13 @@ class OpenVinoBackend(Interruptible):
         self.check_interrupted()
         if not running:
             return {}
+        done = {index: UNWANTED for index, row in running.items() if not row.request.wanted()}
+        for index in done:
+            # Its part of the cache is given back in the step.
+            running.pop(index).handle.cancel()
         started = time.monotonic()
         self.pipeline.step()
-        share = (time.monotonic() - started) / len(running)
-        done = {}
+        share = (time.monotonic() - started) / max(1, len(running))
         for index, row in list(running.items()):
             row.seconds += share
             if row.handle.get_status() != GenerationStatus.RUNNING:

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from programs.lms.artifacts import Artifact
-from programs.lms.backends.base import GenerateRequest, GenerateResult, Interruptible, More, OnResult, cut_at_stop, guarded, too_long
+from programs.lms.backends.base import (
+    UNWANTED,
+    GenerateRequest,
+    GenerateResult,
+    Interruptible,
+    More,
+    OnResult,
+    cut_at_stop,
+    guarded,
+    too_long,
+)
 from programs.lms.chat import end_tokens
 from programs.lms.devices import answering_dtype
 from programs.lms.gguf_models import GGUFModel
@@ -173,6 +183,9 @@ class TransformersBackend(Interruptible):
         return [place for place, row in enumerate(rows) if not row.finish]
 
     def _finish(self, row: _Row) -> str:
+        if not row.request.wanted():
+            row.error = UNWANTED.error
+            return "error"
         if row.written[-1] in self.ends:
             return "stop"
         if row.request.stop and cut_at_stop(self._text(row), row.request.stop)[1]:

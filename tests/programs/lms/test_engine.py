@@ -13,6 +13,8 @@ from dspy import lm15
 
 from programs.lms import adapter_name_for, backends, chat, devices, engine, lm
 from programs.lms.backends.base import GenerateRequest
+from programs.lms.backends.openvino import OpenVinoBackend
+from programs.lms.backends.transformers import TransformersBackend
 
 QUESTIONS = [f"Question {i}: {'why ' * (i % 5)}is that so?" for i in range(24)]
 
@@ -145,6 +147,33 @@ def test_a_cancelled_first_caller_leaves_the_seconds_to_the_next(tiny_model):
     seconds = [future.result().provider_data["seconds"] for future in futures[1:]]
     assert seconds[0] > 0
     assert seconds[1] == 0
+
+
+@pytest.mark.parametrize(("backend", "step"), [(TransformersBackend, "_write_tokens"), (OpenVinoBackend, "_step")])
+def test_what_nobody_waits_for_is_left_where_it_is(tiny_model, monkeypatch, backend, step):
+    steps, real = [], getattr(backend, step)
+
+    def slowly(self, rows, *args):
+        steps.extend([1] if rows else [])
+        time.sleep(0.02)
+        return real(self, rows, *args)
+
+    monkeypatch.setattr(backend, step, slowly)
+    local = engine.LocalEngine(backend=backend.name)
+    long = local.submit(request(tiny_model, "first", max_tokens=400))
+    while not steps:
+        time.sleep(0.01)
+    assert long.cancel()
+    assert local.submit(request(tiny_model, "second", max_tokens=4)).result(timeout=100).message.text
+    local.submit(request(tiny_model, "third", max_tokens=4)).result(timeout=100)
+    assert len(steps) < 200
+
+
+def test_nobody_joins_a_request_that_was_given_up(tiny_model):
+    local = engine.LocalEngine()
+    first = local.submit(request(tiny_model, "same"))
+    first.cancel()
+    assert local.submit(request(tiny_model, "same")).result(timeout=100).message.text
 
 
 BAD = {"surrogate": {"text": "half \ud83d a smile"}, "surrogate in a stop text": {"text": "hi", "stop": ("\udc00",)}}

@@ -10,6 +10,7 @@ import dspy
 import pytest
 
 from programs.lms import http_errors, lm, server
+from programs.lms.backends.transformers import TransformersBackend
 
 fastapi = pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
@@ -55,6 +56,31 @@ def test_litellm_gets_what_the_engine_gives(address, tiny_model):
 def test_dspy_can_use_it(address, tiny_model):
     remote = dspy.LM("openai/tiny", api_base=address, api_key="none", temperature=0.0, max_tokens=8, cache=False)
     assert remote("hello") == lm(tiny_model, max_tokens=8)("hello")
+
+
+def test_a_client_that_goes_away_leaves_no_work_behind(address, monkeypatch):
+    """A stopped job that is started again would else wait for the replies to the first one."""
+    import httpx
+
+    written, real = [], TransformersBackend._write_tokens
+
+    def slowly(self, rows, logits):
+        written.append(len(rows))
+        time.sleep(0.02)
+        return real(self, rows, logits)
+
+    monkeypatch.setattr(TransformersBackend, "_write_tokens", slowly)
+    monkeypatch.setattr(TransformersBackend, "_finish", lambda self, row: "" if row.request.wanted() else "error")
+    asked = {"model": "tiny", "max_tokens": 4000, "messages": [{"role": "user", "content": "hello"}]}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{address}/chat/completions", json=asked, timeout=0.5)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        before = len(written)
+        time.sleep(0.3)
+        if len(written) == before:
+            break
+    assert 0 < len(written) < 1000
 
 
 def test_mistakes_get_the_right_status(address):

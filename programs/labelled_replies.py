@@ -65,7 +65,7 @@ def bare_field(signature: type[dspy.Signature]) -> str | None:
 
 def _label_pattern(name: str) -> re.Pattern[str]:
     label = re.escape(label_of(name)).replace(r"\ ", r"[ _-]?")
-    to_what = r"(?: (?:to|of|for) (?:the|this|your) [^:：?\n]{0,30}question)?"
+    to_what = r"(?: (?:to|of|for) (?:the|this|your) [^:：?\n]{0,30}question(?: itself)?)?"
     label = rf"(?:{label}{to_what}|{OTHER_LABELS})" if name == "answer" else label
     leads = r"(?:(?:so|therefore|thus|hence|and|the|my|our|final|correct|short)[ ,:]+)*"
     return re.compile(

@@ -80,8 +80,8 @@ def said(label: str, text: str) -> tuple[int, str] | None:
         rf"(?:the|my|our|this|that|final|correct)\s+(?:(?:final|correct|right|short)\s+)*"
         rf"{label}(?:\s+(?:to|of|for)\b[^.\n]{{0,80}}?)?[*_]*\s*"
         r"(?:(?:is|was|are|be|equals|becomes)\b|(?:would|must|should|will|can only) be\b|=|:)"
-        rf"(?!\s*(?:not|n't|unclear|given|found|asked)\b)[ \t]*:?[ \t]*(?P<told>\S)"
-        rf"|(?<=[.!?;] )(?:final\s+)?{label}[*_]*\s*[:=][ \t]*(?P<named>\S)",
+        rf"(?!\s*(?:not|n't|unclear|given|found|asked)\b)[ \t]*:?[ \t]*(?P<told>[^\s:：])"
+        rf"|(?<=[.!?;] )(?:final\s+)?{label}[*_]*\s*[:=][ \t]*(?P<named>[^\s:：])",
         re.IGNORECASE | re.MULTILINE,
     )
     found = None

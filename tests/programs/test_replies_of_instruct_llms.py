@@ -245,6 +245,8 @@ ANSWERS = {
     "Therefore, Janet makes $18 every day at the farmers' market.": "Janet makes $18 every day at the farmers' market",
     "9 * 2 = 18\nSo, Janet makes $18 a day.": "Janet makes $18 a day",
     "Therefore, what Janet makes in a day is Answer: $18": "$18",
+    "1. 9\n2. 18\nTherefore, the answer to the question is:\n\\[ 9 * 2 = 18 \\]": "9 * 2 = 18",
+    "1. 9\n2. 18\nThe final answer to the question itself is:\n\n\\[\n\\boxed{18}\n\\]": "18",
     "**Answer:** 18 dollars": "18 dollars",
     "Answer: 18\n\nSubquestion 4: How many are left?\nAnswer: 5": "18",
     "Answer: 18\n\nQuestion: How many are left?\nSubquestions:\n1. Who?\nAnswer: 5": "18",

@@ -89,7 +89,7 @@ def _limits(config: RunConfig) -> Iterator[Settings]:
 
 def _screening(config: RunConfig) -> Iterator[Settings]:
     labelling = {"samples": _SAMPLES, "temperature": config.labelling.temperature or _TEMPERATURE}
-    found = {keep: (f"{keep} of {_SAMPLES}", {"labelling": labelling, "screening": {"keep": keep}}) for keep in _KEEPS}
+    found: dict[str, Settings] = {keep: (f"{keep} of {_SAMPLES}", {"labelling": labelling, "screening": {"keep": keep}}) for keep in _KEEPS}
     for policy in ("oracle", *answer_free()):
         if policy != config.screening.policy:
             found[policy] = (policy, {"screening": {"policy": policy}})

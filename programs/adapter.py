@@ -194,8 +194,8 @@ def _read_tolerantly(adapter: dspy.Adapter, signature: type[dspy.Signature], tex
 
 def _read_anyway(signature: type[dspy.Signature], text: str, error: AdapterParseError) -> dict[str, Any]:
     try:
-        return LineAdapter().parse(signature, text)
-    except AdapterParseError:
+        return read_fields(signature, text)
+    except ValueError:
         raise AdapterParseError(error.adapter_name, signature, text, error.message) from error
 
 

@@ -155,7 +155,7 @@ def _with_signs(lines: list[str]) -> list[str]:
         if not count and not mark and is_question(line):
             return lines
         count += bool(mark and int(mark[2]) == count + 1)
-        found.append(_HASH.sub(r"\1\2. ", line) if mark and int(mark[2]) == count else line)
+        found.append(f"{mark[1]}{mark[2]}. {line[mark.end() :]}" if mark and int(mark[2]) == count else line)
     return found
 
 

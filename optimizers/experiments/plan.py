@@ -35,7 +35,7 @@ from programs.compiled.state import CompiledPrompts
 from programs.lms.catalog import check_model
 from programs.lms.ledger import LOCAL_PREFIXES, Prices
 from programs.lms.model_sizes import relative_size
-from programs.lms.model_strings import adapter_name_of
+from programs.lms.model_strings import usual_adapter_name
 from programs.signatures import Answer, Decompose, Solve
 from programs.tasks.base import Task
 
@@ -189,7 +189,7 @@ def _roles(config: RunConfig) -> dict[str, ModelConfig]:
 
 
 def _reply_tokens(model: ModelConfig, stage: str) -> int:
-    terse = (model.adapter or adapter_name_of(model.model)) == "line-terse"
+    terse = (model.adapter or usual_adapter_name(model.model)) == "line-terse"
     return (_OUTPUT_TOKENS if terse else _TOLD_TOKENS)[stage]
 
 

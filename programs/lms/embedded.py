@@ -29,6 +29,10 @@ MAX_SUBQUESTIONS = 4
 logger = logging.getLogger(__name__)
 
 
+ADAPTERS = {"base": "line", "teacher": "line-terse", "strict": "line-terse"}
+"""The prompt format of each embedded model: the base is told what to do, the others are trained to it."""
+
+
 def base_gguf() -> Path:
     """The wheel's GGUF file, checked by its hash once a process.
 
@@ -48,7 +52,7 @@ def base_gguf() -> Path:
 
 def base_artifact() -> Artifact:
     """SmolLM2-135M-Instruct; prepared at first use, which takes a minute."""
-    return _prepared("base", _write_base, name="base", adapter="line", base=f"{BASE_MODEL} (Q4_1, {WHEEL})")
+    return _prepared("base", _write_base, name="base", adapter=ADAPTERS["base"], base=f"{BASE_MODEL} (Q4_1, {WHEEL})")
 
 
 def adapter_folder(name: str) -> Path:
@@ -97,7 +101,7 @@ def _merged(name: str, start: Callable[[], Artifact], adapter: Path) -> Artifact
     def write(target: Path) -> None:
         _write_merged(base.folder, adapter, target)
 
-    return _prepared(f"{name}-{key}", write, name=name, adapter="line-terse", base=base.model_string)
+    return _prepared(f"{name}-{key}", write, name=name, adapter=ADAPTERS[name], base=base.model_string)
 
 
 def _prepared(folder: str, write: Callable[[Path], None], **manifest: Any) -> Artifact:

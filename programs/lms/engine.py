@@ -344,13 +344,16 @@ class _Worker:
 
     def _wanted(self, job: _Job) -> bool:
         """Whether anybody waits for a job; nobody can join one for which nobody did."""
-        if not all(future.cancelled() for future in job.futures):
-            return True
         with self._lock:
-            left = all(future.cancelled() for future in job.futures)
-            if left and job.join_key and self._in_flight.get(job.join_key) is job:
-                del self._in_flight[job.join_key]
-        return not left
+            wanted = not all(future.cancelled() for future in job.futures)
+            if not wanted:
+                self._close(job)
+        return wanted
+
+    def _close(self, job: _Job) -> None:
+        """Let nobody join a job any more; called with the lock."""
+        if job.join_key and self._in_flight.get(job.join_key) is job:
+            del self._in_flight[job.join_key]
 
     def _request(self, tokenizer: Any, request: lm15.Request) -> GenerateRequest:
         config = request.config
@@ -382,8 +385,7 @@ class _Worker:
 
     def _settle(self, job: _Job, outcome: lm15.Response | BaseException) -> None:
         with self._lock:
-            if job.join_key and self._in_flight.get(job.join_key) is job:
-                del self._in_flight[job.join_key]
+            self._close(job)
             futures = list(job.futures)
         for future in futures:
             # A caller that went away has been told nothing, so that the next one is told the seconds.

@@ -131,6 +131,12 @@ def adapter_name_of(model: str) -> str:
     return (artifact.adapter if artifact else None) or "line"
 
 
+def usual_adapter_name(model: str) -> str:
+    """`adapter_name_of` for plans: an embedded model's by its name alone, as looking for it would prepare its weights."""
+    prefix, _, rest = model.partition("/")
+    return embedded.ADAPTERS[rest.partition("@")[0]] if prefix == "embedded" else adapter_name_of(model)
+
+
 def _here(model: str) -> Artifact | GGUFModel | None:
     """What a model string names on this machine."""
     return resolve_gguf(model) or resolve(model)

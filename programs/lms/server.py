@@ -192,11 +192,13 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, lm15.Response
         ConnectionAbortedError: The client went away.
     """
     task = asyncio.ensure_future(work)
-    while not (await asyncio.wait({task}, timeout=_LOOKED_AFTER))[0]:
-        if await request.is_disconnected():
-            task.cancel()
-            raise ConnectionAbortedError
-    return task.result()
+    try:
+        while not (await asyncio.wait({task}, timeout=_LOOKED_AFTER))[0]:
+            if await request.is_disconnected():
+                raise ConnectionAbortedError
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def serve(model: str, host: str = "127.0.0.1", port: int = 8000) -> None:

@@ -31,6 +31,20 @@ def test_dry_run_shows_the_plan_and_does_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_plan_prepares_no_model(home):
+    invoke("run", "@", "embedded", "--dry-run")
+    assert not list(home.rglob("*"))
+
+
+def test_a_plan_knows_who_is_told_to_reason():
+    """Replies of an LLM that is told what to do are several times as long, and so as dear, as those of a model trained to its task."""
+    written = {}
+    for model in ("embedded/strict", "openai/gpt-4.1-mini"):
+        steps = {step.name: step for step in plan_steps(load_config("embedded", {"teacher": model}))}
+        written[model] = steps["label: solve"].output_tokens / steps["label: solve"].calls
+    assert written["embedded/strict"] < written["openai/gpt-4.1-mini"] / 3
+
+
 def test_the_papers_recipe_is_planned_by_its_name(tmp_path):
     output = invoke("experiment", "@", "paper", "--out", str(tmp_path / "run"), "--dry-run")
     assert "gpt-4.1-mini" in output and "bamboogle, test" in output and "gsm8k: 1319, drop: 2000, bamboogle: 125" in output

@@ -84,9 +84,12 @@ def test_the_asking_ends_and_says_why(replies, stopped, subquestions, turns):
     assert prediction.stopped in STOPPED
 
 
-def test_of_a_reply_with_a_whole_chain_only_the_first_question_is_taken():
+def test_a_follow_up_is_read_as_a_subquestion_is():
     assert read_follow_up("谁写了《浮士德》？", []) == ("谁写了《浮士德》？", "")
     assert read_follow_up("Who is it? Ann.", []) == ("Who is it?", "")
+
+
+def test_of_a_reply_with_a_whole_chain_only_the_first_question_is_taken():
     assert read_follow_up("Sure!\n1. Who is it?\nAnn\n2. Where is Ann?\nNo follow-up", []) == ("Who is it?", "")
     assert read_follow_up("No follow-up\nWhere is Ann?", []) == ("", "done")
     assert read_follow_up(None, []) == ("", "unparseable")

@@ -167,12 +167,17 @@ def test_what_nobody_waits_for_is_left_where_it_is(tiny_model, monkeypatch, back
     assert local.submit(request(tiny_model, "second", max_tokens=4)).result(timeout=100).message.text
     local.submit(request(tiny_model, "third", max_tokens=4)).result(timeout=100)
     assert len(steps) < 200
+    time.sleep(0.2)
+    before = len(steps)
+    time.sleep(0.2)
+    assert len(steps) == before, "the backend goes on with the first one"
 
 
 def test_nobody_joins_a_request_that_was_given_up(tiny_model):
     local = engine.LocalEngine()
     first = local.submit(request(tiny_model, "same"))
     first.cancel()
+    local.submit(request(tiny_model, "another", max_tokens=4)).result(timeout=100)
     assert local.submit(request(tiny_model, "same")).result(timeout=100).message.text
 
 

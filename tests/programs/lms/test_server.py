@@ -70,8 +70,7 @@ def test_a_client_that_goes_away_leaves_no_work_behind(address, monkeypatch):
         return real(self, rows, logits)
 
     monkeypatch.setattr(TransformersBackend, "_write_tokens", slowly)
-    monkeypatch.setattr(TransformersBackend, "_finish", lambda self, row: "" if row.request.wanted() else "error")
-    asked = {"model": "tiny", "max_tokens": 4000, "messages": [{"role": "user", "content": "hello"}]}
+    asked = {"model": "tiny", "max_tokens": 220, "messages": [{"role": "user", "content": "hello"}]}
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{address}/chat/completions", json=asked, timeout=0.5)
     deadline = time.monotonic() + 60
@@ -80,7 +79,7 @@ def test_a_client_that_goes_away_leaves_no_work_behind(address, monkeypatch):
         time.sleep(0.3)
         if len(written) == before:
             break
-    assert 0 < len(written) < 1000
+    assert 0 < len(written) < 150
 
 
 def test_mistakes_get_the_right_status(address):

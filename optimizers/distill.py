@@ -304,7 +304,7 @@ class BootstrapDistill(FinetuneTeleprompter):
     def _calls_progress(self, stage: str) -> Callable[[int, int, int, float | None], None]:
         def report(done: int, total: int, failed: int, eta: float | None) -> None:
             if self.progress:
-                self.progress(stage, done, total, f"{failed} failed" if failed else "")
+                self.progress(stage, done, total, f"{failed} unusable" if failed else "")
 
         return report
 

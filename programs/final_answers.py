@@ -30,8 +30,9 @@ _PROSE = re.compile(
 )
 _LISTED = re.compile(r"\s*(?:[-*+•]|\(?\d{1,2}[.)])\s")
 _CONCLUDES = re.compile(
-    r"^(?!.*\b(?:not|cannot|can't|unknown|unclear|unable|need|check|recheck|verify|now let|let us|let's)\b)(?:therefore|thus|hence"
-    r"|so|in total|in conclusion|finally|overall|altogether|as a result)\b"
+    r"^(?!.*\b(?:not\b(?!.*\b(?:is|are|was|were|equals|be)\s+[$€£]?-?\d)"
+    r"|cannot|can't|unknown|unclear|unable|need|check|recheck|verify|now let|let us|let's)\b)"
+    r"(?:therefore|thus|hence|so|in total|in conclusion|finally|overall|altogether|as a result)\b"
     r"(?:[^*\n]*\*\*(?P<value>[^*\n]*[^*\s:])\*\*[^*\n]*"
     r"|,?[ \t]+(?:[^*\n]*\banswer:[ \t]*)?(?P<sentence>[^*\n?]*[^*\s:?][.!。]|(?<=answer: )[^*\n?]*[^*\s:?]))$",
     re.IGNORECASE,

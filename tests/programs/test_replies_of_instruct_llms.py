@@ -244,6 +244,7 @@ ANSWERS = {
     "9 * 2 = 18\n\nTherefore, Janet makes **$18** every day at the farmers' market.": "$18",
     "Therefore, Janet makes $18 every day at the farmers' market.": "Janet makes $18 every day at the farmers' market",
     "9 * 2 = 18\nSo, Janet makes $18 a day.": "Janet makes $18 a day",
+    "9 * 2 = 18\nSo, what those who did not pay owe is $18.": "what those who did not pay owe is $18",
     "Therefore, what Janet makes in a day is Answer: $18": "$18",
     "1. 9\n2. 18\nTherefore, the answer to the question is:\n\\[ 9 * 2 = 18 \\]": "9 * 2 = 18",
     "1. 9\n2. 18\nThe final answer to the question itself is:\n\n\\[\n\\boxed{18}\n\\]": "18",

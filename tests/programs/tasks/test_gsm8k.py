@@ -105,7 +105,11 @@ def test_right(answer: Any, wanted: str) -> None:
         (r"\frac{1}{x}", "1"), (r"\sqrt{4}", "4"),
         ("nan", "1"), ("inf", "1"), ("1e400", "1"), ("", "0"), (None, "0"), (True, "1"), (["18"], "18"),
         ({"answer": 18}, "18"), (float("nan"), "1"), (float("inf"), "1"), ("none", "0"), ("$18 and 50 cents", "18"),
-        ("word " * 20 + "18", "18"),
+        ("word " * 20 + "18", "18"), ("She has 10 when the price is 5", "5"), ("If he buys 3, the cost is 5", "5"),
+        ("x is 3 and y is 4", "4"),
+        ("It is not true that the cost of 3 is 5", "5"), ("The cost of 3 is 5 or 6", "5"),
+        ("The 4 apples are 3 dollars, the total is 12", "12"),
+        ("I doubt that the cost of the 3 is 5", "5"), ("The cost of 3 is less than 5", "5"), ("The ratio of the 3 is 1:2", "1"),
     ],
 )  # fmt: skip
 def test_wrong(answer: Any, wanted: str) -> None:
@@ -170,6 +174,8 @@ def test_the_last_line_of_a_solution_is_its_answer_right_or_wrong(ending: str) -
         ("He sells 9 at $2. So he makes $18.", "18"), ("9 * 2 = 18. He makes $18.", "18"), ("9 * 2 = 18. That is all he makes.", "18"),
         ("1. 9 eggs\n2. 9 * 2 = 18", "18"), ("9 eggs\n\n* **18**", "18"), ("He makes **$18** from 9 eggs.", "18"),
         ("The answer is found so:\n9 * 2 = 18", "18"), ("18\n\nLet me know if it helps!", "18"),
+        ("the number of students who do not read novels is 16", "16"), ("The mean time of the 10K race is 5 minutes per kilometer.", "5"),
+        ("The total cost of the 3 apples is $5.50.", "5.5"), ("All 4 friends that didn't pay owe 3: the sum is then 12", "12"),
         ("That is not 20.\nIt is 18.", "18"), ("The answer is not 20.\nIt is 18.", "18"), ("12.5**", "12.5"), ("**12.5", "12.5"),
     ],
 )  # fmt: skip

@@ -31,7 +31,7 @@ class LineAdapter(dspy.ChatAdapter):
     `AdapterParseError` goes to the caller, who counts it.
     """
 
-    id = "line/3"
+    id = "line/4"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(use_json_adapter_fallback=False, **kwargs)
@@ -210,30 +210,30 @@ def _labelled(name: str, value: Any, numbered: bool = True) -> str:
     return f"{label_of(name)}: {value}"
 
 
-_LISTED = {False: ", one per line", True: ", one below the other"}
-"""How a bare list is asked for: items before an answer may take several lines each, as a calculation does."""
-
-
 def _reply_form(signature: type[dspy.Signature]) -> str:
     bare = bare_field(signature)
-    forms: list[str] = []
-    for name, field in signature.output_fields.items():
-        label, many = label_of(name), is_list(field.annotation)
-        if name == bare:
-            form = f"the {label.lower()}" + (_LISTED[len(signature.output_fields) > 1] if many else " only")
-        elif name in REASONING and not forms:
-            # Asked for 'Reasoning: ...', LLMs write one sentence on what they would do.
-            form = f"the {label.lower()}, step by step"
-        else:
-            form = f"'{label}: ...'" + (" with one per line" if many else "")
-        forms.append(form + _described(field))
-    if bare and name == "answer" and len(forms) > 1:
+    forms = [_form(name, field, signature, first=not at) for at, (name, field) in enumerate(signature.output_fields.items())]
+    if bare and not _description(signature.output_fields[bare]) and list(signature.output_fields)[-1] == "answer" and len(forms) > 1:
         # Asked for 'the sub answers, then the answer', LLMs take the last sub-answer for it and stop there.
         return f"Reply with {', then '.join(forms[:-1])}. Then work out the answer to the question itself. End with a line {forms[-1]}."
     return f"Reply with {', then '.join(forms)}."
 
 
-def _described(field: Any) -> str:
-    """What a signature says of a field, behind its form; DSPy describes a field without a text of its own by its name."""
+def _form(name: str, field: Any, signature: type[dspy.Signature], first: bool) -> str:
+    label, many, text = label_of(name), is_list(field.annotation), _description(field)
+    behind = f" ({text})" if text else ""
+    if name == bare_field(signature):
+        if len(signature.output_fields) == 1:
+            return f"the {label.lower()} only" + (", one per line" if many else "") + behind
+        # Items before an answer may take several lines each, as a calculation does.
+        return text or f"the {label.lower()}, one below the other"
+    if name in REASONING and first:
+        # Asked for 'Reasoning: ...', LLMs write one sentence on what they would do.
+        return f"the {label.lower()}, step by step{behind}"
+    return f"'{label}: ...'" + (" with one per line" if many else "") + behind
+
+
+def _description(field: Any) -> str:
+    """What a signature says of a field; DSPy describes a field without a text of its own by its name."""
     text = str((field.json_schema_extra or {}).get("desc") or "").strip()
-    return f" ({text})" if text and not text.startswith("${") else ""
+    return "" if text.startswith("${") else text

@@ -22,9 +22,9 @@ class Decomposition(NamedTuple):
     """The subquestions that a solver is given, and the state of the decomposition that they come from.
 
     Attributes:
-        subquestions: At most `limit`, where there is one; empty unless the state is `ok`, `over_limit` or `cut_off`.
-        state: `ok`; `none_needed` (the decomposer says so); `unparseable` (no question in it);
-            `over_limit` (more than were allowed: the first ones are used); `cut_off` (the reply ended at its limit of tokens:
+        subquestions: All of them; empty unless the state is `ok`, `over_limit` or `cut_off`.
+        state: `ok`; `none_needed` (the decomposer says so); `unparseable` (no question in it); `over_limit` (more than were allowed:
+            all are used, as without the last steps solvers stop too early); `cut_off` (the reply ended at its limit of tokens:
             the whole questions in it are used).
         lines: The decomposer's lines as they were.
     """
@@ -63,6 +63,4 @@ def read_decomposition(lines: Sequence[str] | str | None, limit: int | None, que
     questions = unique(map(without_answer, questions))
     if len(questions) == 1 and canonical(questions[0]) in (canonical(question), canonical(_LAST_SENTENCE.split(question)[-1])):
         return Decomposition([], "none_needed", kept)
-    if limit is not None and len(questions) > limit:
-        return Decomposition(questions[:limit], "over_limit", kept)
-    return Decomposition(questions, "ok", kept)
+    return Decomposition(questions, "ok" if limit is None or len(questions) <= limit else "over_limit", kept)

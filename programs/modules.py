@@ -187,9 +187,9 @@ class TwoStage(Staged):
     Args:
         decompose: Any module that maps (context, question, max_subquestions) to `subquestions`.
         solve: Any module that maps (context, question, subquestions) to `answer` (and `sub_answers`).
-        max_subquestions: The limit that the decomposer is told; further ones are cut off and counted as `over_limit`. By
-            default the one that its model was trained under, and 3 for models that were trained under none. None sets no
-            limit and tells none (the paper's Table 10, "none").
+        max_subquestions: The limit that the decomposer is told; a decomposition with more is used as it is, as in the paper's code, and
+            counted as `over_limit`. By default the one that its model was trained under, and 3 for models that were trained under
+            none. None sets no limit and tells none (the paper's Table 10, "none").
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone. None gives its model what
             it was trained to see, and the passage to a model that was not trained here.
         adapters: {"decompose": ..., "solve": ...}, adapter or its name; by default the one that the LM was trained on.

@@ -12,7 +12,7 @@ NO_FOLLOW_UP = "No follow-up"
 
 
 class Decompose(dspy.Signature):
-    """Write the few subquestions, no more than 'Max subquestions' says, whose answers have to be worked out, one after the other, to answer the question. Ask only for what must be worked out, never for what the question already says. Write each as a complete question and do not answer it; #1 stands for the answer to the first. A question that takes a single step stays as it is: write it again, as the only one."""  # noqa: E501
+    """Break the question into the subquestions that have to be answered to solve it, no more than 'Max subquestions' says. A question that takes a single step stays as it is: write it again, as the only one."""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
@@ -21,7 +21,7 @@ class Decompose(dspy.Signature):
 
 
 class DecomposeWithAttempt(dspy.Signature):
-    """Somebody tried to answer the question at once. Write the few subquestions, no more than 'Max subquestions' says, whose answers have to be worked out, one after the other, to answer the question, and that set right what went wrong in the attempt. Ask only for what must be worked out, never for what the question already says. Write each as a complete question and do not answer it; #1 stands for the answer to the first. A question that takes a single step stays as it is: write it again, as the only one."""  # noqa: E501
+    """Somebody tried to answer the question at once. Break the question into the subquestions that have to be answered to solve it and that set right what went wrong in the attempt, no more than 'Max subquestions' says. A question that takes a single step stays as it is: write it again, as the only one."""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
@@ -32,12 +32,12 @@ class DecomposeWithAttempt(dspy.Signature):
 
 
 class Solve(dspy.Signature):
-    """Answer the question by way of its subquestions: work out the answer to each of them in turn, then whatever else the question needs, and then the answer to the question itself."""  # noqa: E501
+    """Answer the question by reasoning step by step. Its subquestions are a plan: follow it where it helps, and go beyond it where it falls short."""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
     subquestions: list[str] = dspy.InputField(desc="#1 stands for the answer to the first")
-    sub_answers: list[str] = dspy.OutputField(desc="each worked out step by step")
+    sub_answers: list[str] = dspy.OutputField(desc="the reasoning, step by step")
     answer: str = dspy.OutputField(desc="the final answer to the question itself, alone")
 
 

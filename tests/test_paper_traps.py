@@ -231,9 +231,9 @@ def test_an_unreadable_decomposition_does_not_end_the_process():
 
 
 def test_the_limit_on_subquestions_is_checked():
-    """The prompt allows three (two on Bamboogle, against the text), and nothing checks it."""
+    """The prompt allows three (two on Bamboogle, against the text), and nothing tells of decompositions with more."""
     found = decomposing("a?\nb?\nc?\nd?", max_subquestions=3)
-    assert (found.state, found.subquestions) == ("over_limit", ["a?", "b?", "c?"])
+    assert (found.state, found.subquestions) == ("over_limit", ["a?", "b?", "c?", "d?"])
     assert (GSM8K().max_subquestions, Drop().max_subquestions, Bamboogle().max_subquestions) == (3, 3, 2)
     assert "Max subquestions: 2" in two_stage_prompt(max_subquestions=2)
 

@@ -45,7 +45,7 @@ def _on_decomposition(example: dspy.Example, prediction: Any, score: float) -> l
     found = {
         "unparseable": "The decomposition stage failed: no line of its reply is a question, so the solver got no subquestions. "
         f"It must write one subquestion a line, each with a question mark, or exactly: {NO_DECOMPOSITION}.",
-        "over_limit": "The decomposition stage wrote more subquestions than allowed; only the first ones were used.",
+        "over_limit": "The decomposition stage wrote more subquestions than allowed.",
         "none_needed": "The decomposition stage wrote that no decomposition is needed.",
     }.get(state, "")
     said = [found] if found else []

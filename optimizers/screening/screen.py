@@ -52,7 +52,7 @@ def screen(
 ) -> list[Decision]:
     """Decide on every sample of every example.
 
-    More subquestions than allowed (`over_limit`) are no reason to drop: the first ones are used, and `state` says so.
+    More subquestions than allowed (`over_limit`) are no reason to drop: all are used, and `state` says so.
 
     Args:
         samples_by_example: Example id -> samples, as `collect` returns them, read one example at a time; or all samples.

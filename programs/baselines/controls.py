@@ -28,7 +28,7 @@ class _Fixed(dspy.Module):
         raise NotImplementedError
 
     def forward(self, question: str, context: str = "", max_subquestions: int | None = None) -> dspy.Prediction:
-        """Returns `subquestions`, whatever `max_subquestions` is: `TwoStage` cuts them and counts it."""
+        """Returns `subquestions`, whatever `max_subquestions` is: `TwoStage` counts it."""
         del max_subquestions
         return dspy.Prediction(subquestions=self._subquestions(question, context))
 
@@ -95,8 +95,7 @@ class Reference(_Fixed):
 class Shuffled(dspy.Module):
     """Another decomposer's subquestions in another order, so that `#1` and its like point elsewhere.
 
-    The order depends on the question and the seed alone, and two or more subquestions never keep the order they came
-    in. Those beyond the limit stay behind those within it, so that the same ones are used.
+    The order depends on the question and the seed alone, and two or more subquestions never keep the order they came in.
 
     Args:
         decompose: Any module that maps (context, question, max_subquestions) to `subquestions`.
@@ -111,22 +110,21 @@ class Shuffled(dspy.Module):
     def forward(self, question: str, context: str = "", max_subquestions: int | None = None) -> dspy.Prediction:
         """Returns `subquestions`; a reply without questions comes back as it was."""
         reply = self.decompose(**_inputs(question, context, max_subquestions))
-        return self._shuffled(reply.subquestions, question, max_subquestions)
+        return self._shuffled(reply.subquestions, question)
 
     async def aforward(self, question: str, context: str = "", max_subquestions: int | None = None) -> dspy.Prediction:
         """`forward` without blocking the event loop."""
         reply = await self.decompose.acall(**_inputs(question, context, max_subquestions))
-        return self._shuffled(reply.subquestions, question, max_subquestions)
+        return self._shuffled(reply.subquestions, question)
 
-    def _shuffled(self, lines: Sequence[str] | None, question: str, limit: int | None) -> dspy.Prediction:
+    def _shuffled(self, lines: Sequence[str] | None, question: str) -> dspy.Prediction:
         # Read first: talk between the questions is dropped later, and moving it would leave their order as it was.
         questions = read_decomposition(lines, None).subquestions
-        used, further = questions[:limit], questions[limit:] if limit is not None else []
-        order = list(used)
+        order = list(questions)
         rng = random.Random(f"{self.seed}/{question}")
-        while order == used and len(used) > 1:
+        while order == questions and len(questions) > 1:
             rng.shuffle(order)
-        return dspy.Prediction(subquestions=[*order, *further] or list(lines or []))
+        return dspy.Prediction(subquestions=order or list(lines or []))
 
 
 class OtherQuestion(dspy.Module):

@@ -89,8 +89,11 @@ def test_the_form_of_a_reply_says_what_the_signature_says_of_its_fields():
     assert form.startswith("Reply with the reasoning, step by step, then 'Parts: ...' with one per line (each with its price), ")
     assert form.endswith("then 'Answer: ...' (in dollars).")
     form = LineAdapter().format_system_message(Solve).splitlines()[-1]
-    assert form.startswith("Reply with the sub answers, one below the other (each worked out step by step). Then work out the answer")
-    assert form.endswith("End with a line 'Answer: ...' (the final answer to the question itself, alone).")
+    assert form == "Reply with the reasoning, step by step, then 'Answer: ...' (the final answer to the question itself, alone)."
+    form = LineAdapter().format_system_message(Decompose).splitlines()[-1]
+    assert form == "Reply with the subquestions only, one per line."
+    form = LineAdapter().format_system_message(dspy.Signature("question -> steps: list[str], answer")).splitlines()[-1]
+    assert form.startswith("Reply with the steps, one below the other. Then work out the answer")
     assert TerseLineAdapter().format_system_message(Described) == "Reasoning then Parts then Answer"
 
 

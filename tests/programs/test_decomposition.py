@@ -22,14 +22,15 @@ def test_talk_without_a_question_is_unparseable():
     assert read_decomposition(None, 3).state == read_decomposition([], 3).state == "unparseable"
 
 
-def test_the_limit_cuts_and_is_counted():
-    assert read_decomposition(["a?", "b?", "c?"], 2)[:2] == (["a?", "b?"], "over_limit")
+def test_what_is_over_the_limit_is_counted_and_used():
+    assert read_decomposition(["a?", "b?", "c?"], 2)[:2] == (["a?", "b?", "c?"], "over_limit")
 
 
 @given(st.lists(st.text()), st.integers(1, 5))
-def test_never_more_than_the_limit_and_always_a_known_state(lines, limit):
+def test_always_a_known_state(lines, limit):
     found = read_decomposition(lines, limit)
-    assert len(found.subquestions) <= limit
+    assert found.subquestions == read_decomposition(lines, None).subquestions
+    assert (len(found.subquestions) > limit) == (found.state == "over_limit")
     assert found.state in STATES
     assert bool(found.subquestions) == (found.state in {"ok", "over_limit"})
 

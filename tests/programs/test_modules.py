@@ -61,7 +61,7 @@ def test_the_decomposer_sees_the_passage_only_if_told(sees, expected):
         ("No decomposition", "none_needed", []),
         ("I think it is Rome.", "unparseable", []),
         ("", "unparseable", []),
-        ("a?\nb?\nc?\nd?", "over_limit", ["a?", "b?", "c?"]),
+        ("a?\nb?\nc?\nd?", "over_limit", ["a?", "b?", "c?", "d?"]),
     ],
 )
 def test_every_state_goes_on_to_the_solver_and_is_told(reply, state, subquestions):
@@ -166,7 +166,7 @@ def test_a_failed_call_is_no_unparsed_reply():
 
 
 @pytest.mark.parametrize("adapter", ["line", "line-terse", "chat"])
-def test_without_a_limit_none_is_told_and_none_is_cut(adapter, caplog):
+def test_without_a_limit_none_is_told_and_all_are_used(adapter, caplog):
     fields = "[[ ## subquestions ## ]]\n{}\n[[ ## completed ## ]]" if adapter == "chat" else "{}"
     questions = [f"q{i}?" for i in range(12)]
     reply = fields.format(json.dumps(questions) if adapter == "chat" else "\n".join(questions))

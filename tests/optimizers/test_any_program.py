@@ -454,7 +454,7 @@ def test_a_dead_address_is_named_with_what_it_said(tmp_path):
     stopped, failed = distilled.collected.stopped, distilled.collected.failed.total()
     assert stopped.startswith(f"{failed} of {distilled.collected.done} runs failed ({failed} error:LMTransportError, the first at example")
     assert "Connection refused (at http://127.0.0.1:9/v1)" in stopped
-    assert next(report for report in reversed(reports) if report[0] == "label train")[3] == f"{failed} failed"
+    assert next(report for report in reversed(reports) if report[0] == "label train")[3] == f"{failed} unusable"
     with pytest.raises(TooFewRowsError, match="Connection refused"):
         optimizer.check_rows(distilled)
 

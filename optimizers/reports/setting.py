@@ -20,7 +20,7 @@ from optimizers.reports.blocks import (
 from optimizers.reports.read import RunFiles
 
 _MEANINGS = {
-    "line": " (instructions; the solver works out each sub-answer before it answers)",
+    "line": " (instructions; the solver reasons, with the subquestions as a plan, before it answers)",
     "line-terse": " (no instructions, as it was trained: bare lines)",
     "chat": " (DSPy's ChatAdapter)",
     "json": " (DSPy's JSONAdapter)",

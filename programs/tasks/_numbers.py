@@ -81,9 +81,9 @@ _NOT_ANOTHER = re.compile(
 _REMARK = re.compile(r"(?<=\S)\s+\((?!or\b|maybe\b|perhaps\b|possibly\b|not\b|but\b)[^()]*\)", re.IGNORECASE)
 _EXPLANATION = re.compile(r"\n\W*(?:explanation|reasoning|reason|here['’]?s|here is|because|calculation|steps?|solution)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[,;]\s+(?:and\s+)?(?:so|therefore|thus|hence)\b", re.IGNORECASE)
-_SAYS = r"\b(?:is|are|was|were|equals|be)\s+(?:(?:exactly|only|just|then|therefore|thus)\s+)?(?=[$€£]?-?\d"
-_PREDICATE = re.compile(_SAYS + r"\S*(?:\s+[^\W\d]+){0,4}\W*\Z)", re.IGNORECASE)
-_ANY_PREDICATE = re.compile(_SAYS + ")", re.IGNORECASE)
+_SAYS = r"\b(?:is|are|was|were|equals|be)\s+(?:(?:exactly|only|just|then|therefore|thus)\s+)?"
+_SAYS_NUMBER = re.compile(_SAYS + r"(?=[$€£]?-?\d)", re.IGNORECASE)
+_ENDS_IN_NUMBER = re.compile(_SAYS + r"(?=[$€£]?-?\d\S*(?:\s+[^\W\d]+){0,4}\W*\Z)", re.IGNORECASE)
 _CONDITION = re.compile(r"\b(?:if|when|unless|since|because|as|while|where|or|doubt\w*|wrong\w*|sure|suppose|assum\w*)\b", re.IGNORECASE)
 _WHO_DO_NOT = re.compile(
     r"\b(?:who|that|which)\s+(?:\w+\s+){0,2}?(?:(?:do|does|did|are|is|were|was|can|could|will|have|has|had)\s+not|\w+n['’]t)\b", re.I
@@ -274,8 +274,8 @@ def _of_statement(statement: str) -> Fraction | None:
 
 def _predicate(statement: str) -> str:
     """What a sentence says that something is: "5 minutes" in "the time of the 10K race is 5 minutes"; empty for any other sentence."""
-    found = _PREDICATE.search(statement)
-    if not found or len(_ANY_PREDICATE.findall(statement)) > 1:
+    found = _ENDS_IN_NUMBER.search(statement)
+    if not found or len(_SAYS_NUMBER.findall(statement)) > 1:
         return ""
     before = _WHO_DO_NOT.sub("", statement[: found.start()])
     return "" if _CONDITION.search(before) or _DENIAL.search(before) else statement[found.end() :]

@@ -123,7 +123,7 @@ def test_another_order_of_the_same_subquestions(lines, question, seed, limit):
     assert (found.state, sorted(found.subquestions)) == (plain.state, sorted(plain.subquestions))
     assert (found.subquestions != plain.subquestions) == (len(plain.subquestions) > 1)
     # Another object, so that no order of calls can have made it.
-    assert Shuffled(Lines(*lines), seed)(question=question).subquestions == found.lines
+    assert Shuffled(Lines(*lines), seed)(question=question, max_subquestions=limit).subquestions == found.lines
 
 
 def test_the_order_hangs_on_question_and_seed_not_on_calls_or_threads():

@@ -12,7 +12,7 @@ NO_FOLLOW_UP = "No follow-up"
 
 
 class Decompose(dspy.Signature):
-    """Break the question into the subquestions that have to be answered to solve it, no more than 'Max subquestions' says. A question that takes a single step stays as it is: write it again, as the only one."""  # noqa: E501
+    """Break the question into the subquestions that have to be answered to solve it, no more than 'Max subquestions' says. Write each as a complete question and do not answer it. A question that takes a single step stays as it is: write it again, as the only one."""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()
@@ -21,7 +21,7 @@ class Decompose(dspy.Signature):
 
 
 class DecomposeWithAttempt(dspy.Signature):
-    """Somebody tried to answer the question at once. Break the question into the subquestions that have to be answered to solve it and that set right what went wrong in the attempt, no more than 'Max subquestions' says. A question that takes a single step stays as it is: write it again, as the only one."""  # noqa: E501
+    """Somebody tried to answer the question at once. Break the question into the subquestions that have to be answered to solve it and that set right what went wrong in the attempt, no more than 'Max subquestions' says. Write each as a complete question and do not answer it. A question that takes a single step stays as it is: write it again, as the only one."""  # noqa: E501
 
     context: str = dspy.InputField(desc="what the question is about; may be empty")
     question: str = dspy.InputField()

@@ -19,7 +19,7 @@ from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.setup import Setup, check_before_payment
-from optimizers.experiments.variants import Variant, variants
+from optimizers.experiments.variants import Variant, carried_over, variants
 from optimizers.finetune.augment import check_augment
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.settings.run import RunConfig, configured_for
@@ -84,10 +84,9 @@ class Grid:
         self.test = experiment.test or self.train
         self.tasks = {name: self._task(name) for name in dict.fromkeys([*self.train, *self.test])}
         self._keep_out_leaks()
-        self._parsed(experiment.variant_conditions)
+        self._parsed([*experiment.variant_conditions, *experiment.student_conditions])
         self.variants = variants(config)
-        for variant in self.variants:
-            self.conditions_of(variant)
+        self._check_transfer([condition for variant in self.variants for condition in self.conditions_of(variant)])
         self.skipped: dict[str, str] = {}
         self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
         self._roles: dict[tuple[str, str], Roles] = {}
@@ -102,6 +101,15 @@ class Grid:
     def _parsed(self, names: list[str]) -> list[Condition]:
         solvers = self.config.experiment.solvers
         return [parse_condition(name, solvers) for name in expand_conditions(names, solvers)]
+
+    def _check_transfer(self, measured: list[Condition]) -> None:
+        known = list(dict.fromkeys(condition.name for condition in measured))
+        for condition in self._parsed(self.config.experiment.transfer_conditions):
+            if condition.name not in known and "all" not in self.config.experiment.transfer_conditions:
+                raise ValueError(
+                    f"experiment.transfer_conditions: {condition.name!r} is none of the conditions that are measured; expected some of "
+                    f"{known}, or add it to experiment.conditions."
+                )
 
     def conditions_of(self, variant: Variant) -> list[Condition]:
         """What a variant is measured by."""
@@ -178,10 +186,13 @@ class Grid:
         """Everything that is measured, students of the same name together."""
         for condition in self.conditions:
             if not condition.students and condition.decomposer != "fewshot":
-                yield from (Cell(test, condition, None, self.variants[0]) for test in self.test)
+                yield from (Cell(test, condition, None, self.variants[0]) for test in self.test if self._is_measured(condition, test))
         for train in self.train:
             for variant in self.variants:
                 for condition in self.conditions_of(variant):
                     if condition.students or condition.decomposer == "fewshot" or variant.conditions is not None:
                         tests = self.test if variant.everywhere else [test for test in self.test if test == train]
-                        yield from (Cell(test, condition, train, variant) for test in tests)
+                        yield from (Cell(test, condition, train, variant) for test in tests if self._is_measured(condition, test))
+
+    def _is_measured(self, condition: Condition, test: str) -> bool:
+        return bool(carried_over(self.config, test, [condition]))

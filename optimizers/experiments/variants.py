@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from optimizers.conditions import Condition, expand_conditions
 from optimizers.screening.policy import answer_free
 from optimizers.settings.experiment import ABLATIONS
 from optimizers.settings.run import RunConfig
@@ -60,9 +61,10 @@ def variants(config: RunConfig) -> list[Variant]:
     """The experiment's own settings first, then every variant that it asks for."""
     experiment = config.experiment
     conditions = tuple(experiment.variant_conditions)
+    of_students = tuple(experiment.student_conditions) or conditions
     found = [Variant(everywhere=True)]
     for name, model in experiment.students.items():
-        found.append(Variant(f"student={name}", {"student": model.model_dump()}, conditions, everywhere=True))
+        found.append(Variant(f"student={name}", {"student": model.model_dump()}, of_students, everywhere=True))
     builders = {"rows": _rows, "limit": _limits, "screening": _screening, "method": _method, "format": _format}
     for ablation in experiment.ablations:
         # Few-shot against distilled is a condition of the experiment itself.
@@ -72,6 +74,15 @@ def variants(config: RunConfig) -> list[Variant]:
                 for name, settings in builders[ablation](config)
             ]
     return [*found, *_seeds(config, conditions)]
+
+
+def carried_over(config: RunConfig, test: str, conditions: Iterable[Condition]) -> list[Condition]:
+    """Those of some conditions that are measured on a test task: all where students are trained on it, else `transfer_conditions`."""
+    experiment = config.experiment
+    if not experiment.transfer_conditions or test in (experiment.train or [config.task.name]):
+        return list(conditions)
+    names = expand_conditions(experiment.transfer_conditions, experiment.solvers)
+    return [condition for condition in conditions if condition.name in names]
 
 
 Settings = tuple[str, dict[str, dict[str, Any]]]

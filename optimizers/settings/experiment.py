@@ -54,6 +54,10 @@ class ExperimentConfig(Section):
     """Rows of each draw by `data_seeds`; by default half as many as the smallest training task has questions."""
     variant_conditions: Names = Field(["S_D-R+teacher"], min_length=1)
     """Conditions by which further students, seeds and ablations of the training are measured."""
+    student_conditions: Names = []
+    """Those for further students of `students` alone; by default `variant_conditions`."""
+    transfer_conditions: Names = []
+    """Which of all these are also measured on tasks of `test` that no student is trained on; by default all."""
     near_duplicates: float = Field(0.5, gt=0, le=1)
     """A test question is left out if one training question has at least this share of its sequences of 8 words."""
 

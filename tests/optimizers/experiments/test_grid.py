@@ -61,6 +61,36 @@ def test_every_ablation_makes_variants_with_settings_of_their_own(tmp_path):
     assert found["rows=3"].ablation == "rows=3" and found["student=small"].ablation is None
 
 
+def test_other_domains_are_measured_by_the_conditions_named_for_them(tmp_path):
+    settings = {
+        "experiment.train": "people",
+        "experiment.conditions": "single-stage,teacher+teacher,S_D-T+teacher,S_D-R+teacher",
+        "experiment.students.small": "embedded/base",
+        "experiment.student_conditions": "student0+teacher,S_D-R+teacher",
+        "experiment.transfer_conditions": "single-stage,S_D-R+teacher",
+        "experiment.ablations": "rows",
+        "experiment.rows": "3",
+    }
+    grid = Grid(config(tmp_path, **settings))
+    measured = {(cell.test, cell.variant.name, cell.condition.name) for cell in grid.cells()}
+    own = {("", name) for name in grid.config.experiment.conditions} | {("rows=3", "S_D-R+teacher")}
+    own |= {("student=small", "student0+teacher"), ("student=small", "S_D-R+teacher")}
+    assert {(variant, name) for test, variant, name in measured if test == "people"} == own
+    assert {(variant, name) for test, variant, name in measured if test == "books"} == {
+        ("", "single-stage"),
+        ("", "S_D-R+teacher"),
+        ("student=small", "S_D-R+teacher"),
+    }
+    calls = {step.name: step.calls for step in grid_steps(grid.config) if step.name.startswith("books, test")}
+    assert len([name for name in calls if name.endswith("solve")]) == 2 and "books, test: single-stage" in calls
+
+
+def test_a_transfer_condition_that_is_measured_nowhere_is_refused(tmp_path):
+    settings = {"experiment.conditions": "single-stage,S_D-R+teacher", "experiment.transfer_conditions": "S_D-T+teacher"}
+    with pytest.raises(ValueError, match=r"transfer_conditions: 'S_D-T\+teacher' is none of.*'single-stage', 'S_D-R\+teacher'\]"):
+        Grid(config(tmp_path, **settings))
+
+
 def test_test_questions_that_stand_in_train_are_kept_out(tmp_path):
     train, test = tmp_path / "mine_train.jsonl", tmp_path / "mine_test.jsonl"
     question = "How many of the {} apples that the old farmer sold on the market in May were red in the end?"

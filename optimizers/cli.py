@@ -152,7 +152,8 @@ def _run(
     if stages is None or "report" in stages:
         _show(result)
     else:
-        console.print(f"Done: {result.folder}", soft_wrap=True)
+        following = STAGES[STAGES.index(stages[-1]) + 1]
+        console.print(f"Done: {result.folder}. Next, with the same settings: divide-or-conquer {following}", soft_wrap=True)
 
 
 def _refuse_settings(settings: bool, dry_run: bool) -> None:

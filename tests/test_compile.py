@@ -30,7 +30,8 @@ def test_a_killed_compilation_continues_and_its_program_labels(tmp_path):
     finish(command(*WORDS, "--out", str(out)))
     assert traces.stat().st_size == size
     run = tmp_path / "run"
-    finish(command("label", "@", "embedded", "--data.train", "2", "--teacher.program", str(out / "program.json"), "--out", str(run)))
+    label = ["label", "@", "embedded", "--data.train", "2", "--teacher.program", str(out / "program.json"), "--out", str(run)]
+    assert "divide-or-conquer screen" in finish(command(*label))
     assert len((run / "samples.jsonl").read_text().splitlines()) == 2
     assert json.loads((run / "teacher_program.json").read_text()) == json.loads((out / "program.json").read_text())
 

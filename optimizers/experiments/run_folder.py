@@ -14,10 +14,9 @@ from optimizers.settings.run import RunConfig
 from optimizers.settings.views import MAY_DIFFER, REACH, as_now, experiment_settings, filled_in, run_settings
 from programs.compiled.state import CompiledPrompts
 
-_GRID = {
-    f"experiment.{key}"
-    for key in ("train", "test", "conditions", "ablations", "rows", "limits", "training_seeds", "data_seeds", "sampling_seeds")
-}
+_WHICH_CELLS = ("train", "test", "conditions", "variant_conditions", "student_conditions", "transfer_conditions")
+_WHICH_VARIANTS = ("ablations", "rows", "limits", "screenings", "training_seeds", "data_seeds", "sampling_seeds")
+_GRID = {f"experiment.{key}" for key in (*_WHICH_CELLS, *_WHICH_VARIANTS)}
 """What may be added to an experiment, or left out for a time: every cell stands for itself."""
 
 

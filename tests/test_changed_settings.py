@@ -142,6 +142,18 @@ def test_settings_that_ask_nothing_new_work_in_place(here, server, setting, monk
     assert found["conditions"]["S_D-R+teacher"]["n"] == (3 if "--data.test" in setting else 4)
 
 
+@pytest.mark.parametrize("setting", [
+    ["--experiment.variant_conditions", "S_D-R+teacher,single-stage"], ["--experiment.student_conditions", "S_D-T+teacher"],
+    ["--experiment.transfer_conditions", "single-stage"], ["--experiment.screenings", "oracle"],
+])  # fmt: skip
+def test_other_cells_of_an_experiment_train_and_ask_nothing_again(here, server, setting, monkeypatch, caplog):
+    monkeypatch.setattr("optimizers.finetune.train._run", lambda *_: pytest.fail("trained again"))
+    cells = {(cell["condition"], cell["variant"]) for cell in read_json(Path("experiment/metrics.json"))["cells"]}
+    found = go("experiment", *setting)
+    assert cells <= {(cell["condition"], cell["variant"]) for cell in found["cells"]}
+    assert server.asked == 0 and "trained again" not in caplog.text and not list(Path("experiment").glob("earlier/*"))
+
+
 def test_more_test_questions_ask_for_those_alone(here, server, monkeypatch):
     monkeypatch.setattr("optimizers.finetune.train._run", lambda *_: pytest.fail("trained again"))
     before = {line["question"] for line in read_lines(Path("run/predictions/single-stage.jsonl"))}

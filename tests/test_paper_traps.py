@@ -158,6 +158,14 @@ def test_every_condition_runs(condition, tmp_path):
     assert program(question=examples[0].question, context=examples[0].context).answer == "Rome"
 
 
+@pytest.mark.parametrize(("adapter", "reasons"), [("line", True), ("chat", True), ("line-terse", False)])
+def test_an_llm_reasons_in_the_interactive_form_as_in_the_others(adapter, reasons, tmp_path):
+    """A dynamic form that guesses each answer would lose to the static one for that alone; trained models answer as they learned."""
+    config = RunConfig.model_validate({"teacher": {"model": "embedded/teacher", "adapter": adapter}})
+    program = ScriptedRoles(config, tmp_path, demos=list).program(parse_condition("interactive"), People(), [])
+    assert isinstance(program.answer, dspy.ChainOfThought) is reasons
+
+
 def test_the_format_of_a_solvers_target_is_told_apart_from_who_is_distilled(labelled):
     """That the solver cannot be distilled hangs on its target: without sub-answers DROP goes from 20 to 73 F1."""
     _, rows = labelled

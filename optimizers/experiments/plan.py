@@ -189,9 +189,12 @@ def _roles(config: RunConfig) -> dict[str, ModelConfig]:
     return {**roles_of(config), "judge": config.screening.judge or config.teacher}
 
 
+def _is_terse(model: ModelConfig) -> bool:
+    return (model.adapter or usual_adapter_name(model.model)) == "line-terse"
+
+
 def _reply_tokens(model: ModelConfig, stage: str) -> int:
-    terse = (model.adapter or usual_adapter_name(model.model)) == "line-terse"
-    return (_OUTPUT_TOKENS if terse else _TOLD_TOKENS)[stage]
+    return (_OUTPUT_TOKENS if _is_terse(model) else _TOLD_TOKENS)[stage]
 
 
 def _probed(task: Task, sizes: Mapping[str, int]) -> list[dspy.Example]:
@@ -241,8 +244,11 @@ class _Planner:
         messages = LineAdapter().format(signature, [], inputs)
         return sum(len(message["content"]) for message in messages)
 
+    def model(self, role: str) -> ModelConfig:
+        return self.roles.get("student0" if role in (*TRAINED, "fewshot") else role.removesuffix(FEEDBACK), self.config.teacher)
+
     def calls(self, name: str, role: str, stage: str, count: int) -> Step:
-        model = self.roles.get("student0" if role in (*TRAINED, "fewshot") else role.removesuffix(FEEDBACK), self.config.teacher)
+        model = self.model(role)
         tokens_in, tokens_out = self.prompt_tokens(stage) * count, _reply_tokens(model, stage) * count
         local = model.model.startswith(LOCAL_PREFIXES)
         threads = self.config.labelling.threads if name.startswith(("label", "screen")) else self.config.evaluation.threads
@@ -282,7 +288,7 @@ class _Planner:
         count = self.config.data.test * times
         name = f"test: {condition.name} {variant}".strip()
         if condition.form == INTERACTIVE:
-            return [self.calls(name, condition.solver, "answer", 4 * count)]
+            return [self.calls(name, condition.solver, "answer" if _is_terse(self.model(condition.solver)) else "reason", 4 * count)]
         if condition.decomposer is None:
             return [self.calls(name, condition.solver, "reason" if "-cot" in condition.form else "answer", count)]
         # The solver's first attempt is about as long as its last.

@@ -159,7 +159,9 @@ class Roles:
         if condition.form == INTERACTIVE:
             fixed = self.format(condition.solver)
             adapters: dict[str, dspy.Adapter | str] | None = {"follow_up": fixed, "answer": fixed} if fixed else None
-            asking = Interactive(max_turns=task.max_subquestions or 4, adapters=adapters)
+            # A model that was trained here answers as it learned; any other would be handicapped beside forms that reason.
+            reasons = self.format_name(condition.solver) != "line-terse"
+            asking = Interactive(chain_of_thought=reasons, max_turns=task.max_subquestions or 4, adapters=adapters)
             asking.set_lm(wrap(self.model(condition.solver)))
             return with_answer_format(asking, task)
         if condition.decomposer is None:

@@ -34,11 +34,12 @@ class Interactive(Staged):
         follow_up: Any module that maps (context, question, answered) to `follow_up`; by default `Predict(FollowUp)`.
         answer: Any module that maps (context, question) to `answer`, for the follow-ups and for the question itself; by
             default `Predict(Answer)`. What is known so far, and the question behind a follow-up, stand in `context`.
+        chain_of_thought: Reason before each answer, as the other forms do where an LLM is told what to do.
         max_turns: How many follow-ups may be asked (default 4).
         adapters: {"follow_up": ..., "answer": ...}, adapter or its name; by default the one that the LM was trained on.
 
     Raises:
-        ValueError: `max_turns` below 1, or an unknown stage in `adapters`.
+        ValueError: `max_turns` below 1, both `answer` and `chain_of_thought`, or an unknown stage in `adapters`.
     """
 
     stages = ("follow_up", "answer")
@@ -48,14 +49,17 @@ class Interactive(Staged):
         follow_up: dspy.Module | None = None,
         answer: dspy.Module | None = None,
         *,
+        chain_of_thought: bool = False,
         max_turns: int = 4,
         adapters: dict[str, dspy.Adapter | str] | None = None,
     ) -> None:
         super().__init__(adapters)
         if max_turns < 1:
             raise ValueError(f"max_turns={max_turns} must be at least 1; for no follow-ups use SingleStage.")
+        if answer is not None and chain_of_thought:
+            raise ValueError("answer and chain_of_thought exclude each other; give one, as each says how to answer.")
         self.follow_up = follow_up or dspy.Predict(FollowUp)
-        self.answer = answer or dspy.Predict(Answer)
+        self.answer = answer or (dspy.ChainOfThought(Answer) if chain_of_thought else dspy.Predict(Answer))
         self.max_turns = max_turns
 
     def forward(self, question: str, context: str = "") -> dspy.Prediction:

@@ -6,7 +6,7 @@ import dspy
 import pytest
 from scripted import scripted_lm
 
-from programs import Interactive, LineAdapter
+from programs import Answer, Interactive, LineAdapter
 from programs.baselines.interactive import STOPPED, read_follow_up
 from programs.lms.catalog import lm
 from programs.lms.ledger import Ledger, recording
@@ -133,7 +133,18 @@ def test_one_lm_for_all_and_any_module_for_a_stage():
     assert program(**ASKED).stopped == "unparseable"
 
 
+def test_with_chain_of_thought_every_answer_is_reasoned():
+    program = Interactive(chain_of_thought=True)
+    program.follow_up.set_lm(asker("Who is his mother?", "No follow-up"))
+    program.answer.set_lm(scripted_lm(lambda prompt: "She is named in the text.\nAnswer: Ann"))
+    prediction = program(**ASKED)
+    assert (prediction.sub_answers, prediction.answer, prediction.unparsed) == (["Ann"], "Ann", False)
+    assert all("step by step" in call["messages"][0]["content"] for call in program.answer.predict.lm.history)
+
+
 def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="answer and chain_of_thought exclude each other"):
+        Interactive(answer=dspy.Predict(Answer), chain_of_thought=True)
     with pytest.raises(ValueError, match="max_turns=0 must be at least 1"):
         Interactive(max_turns=0)
     with pytest.raises(ValueError, match=r"Unknown stage 'solve'.*follow_up"):

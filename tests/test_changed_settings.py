@@ -144,6 +144,7 @@ def test_settings_that_ask_nothing_new_work_in_place(here, server, setting, monk
 
 @pytest.mark.parametrize("setting", [
     ["--experiment.variant_conditions", "S_D-R+teacher,single-stage"], ["--experiment.student_conditions", "S_D-T+teacher"],
+    ["--experiment.rows_conditions", "S_D-R+teacher,single-stage"],
     ["--experiment.transfer_conditions", "single-stage"], ["--experiment.screenings", "oracle"],
 ])  # fmt: skip
 def test_other_cells_of_an_experiment_train_and_ask_nothing_again(here, server, setting, monkeypatch, caplog):

@@ -84,7 +84,7 @@ class Grid:
         self.test = experiment.test or self.train
         self.tasks = {name: self._task(name) for name in dict.fromkeys([*self.train, *self.test])}
         self._keep_out_leaks()
-        self._parsed([*experiment.variant_conditions, *experiment.student_conditions])
+        self._parsed([*experiment.variant_conditions, *experiment.student_conditions, *experiment.rows_conditions])
         self.variants = variants(config)
         self._check_transfer([condition for variant in self.variants for condition in self.conditions_of(variant)])
         self.skipped: dict[str, str] = {}

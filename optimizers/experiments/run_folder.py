@@ -14,7 +14,7 @@ from optimizers.settings.run import RunConfig
 from optimizers.settings.views import MAY_DIFFER, REACH, as_now, experiment_settings, filled_in, run_settings
 from programs.compiled.state import CompiledPrompts
 
-_WHICH_CELLS = ("train", "test", "conditions", "variant_conditions", "student_conditions", "transfer_conditions")
+_WHICH_CELLS = ("train", "test", "conditions", "variant_conditions", "student_conditions", "rows_conditions", "transfer_conditions")
 _WHICH_VARIANTS = ("ablations", "rows", "limits", "screenings", "training_seeds", "data_seeds", "sampling_seeds")
 _GRID = {f"experiment.{key}" for key in (*_WHICH_CELLS, *_WHICH_VARIANTS)}
 """What may be added to an experiment, or left out for a time: every cell stands for itself."""

@@ -66,13 +66,10 @@ def variants(config: RunConfig) -> list[Variant]:
     for name, model in experiment.students.items():
         found.append(Variant(f"student={name}", {"student": model.model_dump()}, of_students, everywhere=True))
     builders = {"rows": _rows, "limit": _limits, "screening": _screening, "method": _method, "format": _format}
-    for ablation in experiment.ablations:
-        # Few-shot against distilled is a condition of the experiment itself.
-        if ablation in builders:
-            found += [
-                Variant(name, settings, ("teacher+teacher",) if ablation == "limit" else conditions)
-                for name, settings in builders[ablation](config)
-            ]
+    measured_by = {"rows": tuple(experiment.rows_conditions) or conditions, "limit": ("teacher+teacher",)}
+    # Few-shot against distilled is a condition of the experiment itself.
+    for ablation in [name for name in experiment.ablations if name in builders]:
+        found += [Variant(name, settings, measured_by.get(ablation, conditions)) for name, settings in builders[ablation](config)]
     return [*found, *_seeds(config, conditions)]
 
 

@@ -56,6 +56,8 @@ class ExperimentConfig(Section):
     """Conditions by which further students, seeds and ablations of the training are measured."""
     student_conditions: Names = []
     """Those for further students of `students` alone; by default `variant_conditions`."""
+    rows_conditions: Names = []
+    """Those for the learning curve (ablation `rows`) alone; by default `variant_conditions`."""
     transfer_conditions: Names = []
     """Which of all these are also measured on tasks of `test` that no student is trained on; by default all."""
     near_duplicates: float = Field(0.5, gt=0, le=1)

@@ -70,10 +70,11 @@ def test_other_domains_are_measured_by_the_conditions_named_for_them(tmp_path):
         "experiment.transfer_conditions": "single-stage,S_D-R+teacher",
         "experiment.ablations": "rows",
         "experiment.rows": "3",
+        "experiment.rows_conditions": "S_D-T+teacher",
     }
     grid = Grid(config(tmp_path, **settings))
     measured = {(cell.test, cell.variant.name, cell.condition.name) for cell in grid.cells()}
-    own = {("", name) for name in grid.config.experiment.conditions} | {("rows=3", "S_D-R+teacher")}
+    own = {("", name) for name in grid.config.experiment.conditions} | {("rows=3", "S_D-T+teacher")}
     own |= {("student=small", "student0+teacher"), ("student=small", "S_D-R+teacher")}
     assert {(variant, name) for test, variant, name in measured if test == "people"} == own
     assert {(variant, name) for test, variant, name in measured if test == "books"} == {

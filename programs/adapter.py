@@ -22,6 +22,9 @@ from programs.replies import without_thoughts
 _LONGEST_FOR_DSPY = 8000
 """Characters of a reply above which DSPy's repair of JSON, whose time grows with their square, does not see it."""
 
+_NOTE = re.compile(r"[ \t]*# note: the value you produce [^\n]*")
+"""What `dspy.ChatAdapter` writes behind a field that is no plain text."""
+
 
 class LineAdapter(dspy.ChatAdapter):
     """Renders a signature as labelled lines and reads labelled lines back.
@@ -158,13 +161,13 @@ def _options(adapter: dspy.Adapter, cls: type[dspy.Adapter]) -> dict[str, Any]:
 def past_thoughts(adapter: dspy.Adapter) -> dspy.Adapter:
     """An adapter that also reads what LMs write in place of its format, and is the same in all else.
 
-    What a reasoning model thought aloud is left out. A reply that the adapter cannot read is read as `LineAdapter` reads it, and
+    What a reasoning model thought aloud is left out, and so are DSPy's notes on types, which small LLMs copy. A reply that the adapter cannot read is read as `LineAdapter` reads it, and
     not asked again in JSON: a second call for each such reply is a cost that no other format has.
     """
     if isinstance(adapter, LineAdapter):
         return adapter
     reader = copy.copy(adapter)
-    reader.parse = lambda signature, completion: _read_tolerantly(adapter, signature, without_thoughts(completion))
+    reader.parse = lambda signature, completion: _read_tolerantly(adapter, signature, _NOTE.sub("", without_thoughts(completion)))
     if hasattr(reader, "use_json_adapter_fallback"):
         reader.use_json_adapter_fallback = False
     return reader

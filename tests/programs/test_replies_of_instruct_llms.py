@@ -312,6 +312,18 @@ def test_one_stage_reads_the_same_answers(reply):
     assert [LineAdapter().parse(signature, reply)["answer"] for signature in (Answer, reasoned)] == [ANSWERS[reply]] * 2
 
 
+NOTE = '        # note: the value you produce must adhere to the JSON schema: {"type": "array", "items": {"type": "string"}}'
+
+
+def test_notes_of_dspys_prompt_in_a_reply_are_no_values():
+    """As Qwen2.5-Coder-0.5B copies them (docs/log.md)."""
+    reply = f'[[ ## subquestions ## ]]\n["Who is his mother?", "Where was she born?"]{NOTE}'
+    assert decomposed("chat", reply) == (["Who is his mother?", "Where was she born?"], "ok")
+    assert solved("chat", f"[[ ## sub_answers ## ]]{NOTE}\n\n[[ ## answer ## ]]{NOTE}").unparsed
+    found = solved("chat", f'[[ ## sub_answers ## ]]\n["Ann"]{NOTE}\n\n[[ ## answer ## ]]\nRome{NOTE}')
+    assert (found.sub_answers, found.answer, found.unparsed) == (["Ann"], "Rome", False)
+
+
 NO_ANSWER = [
     "because", "Let us think about it.", "I do not know what the answer is.", "The answer is not 18", "So I can **not** answer this.", "Answer:",
     "1. Natalia sold 24.\n2. She sold 72.", "**Note:**", "<think>Answer: 18", "{}", '{"answer": null}', "So the result is **unknown**.",

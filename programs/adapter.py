@@ -161,8 +161,9 @@ def _options(adapter: dspy.Adapter, cls: type[dspy.Adapter]) -> dict[str, Any]:
 def past_thoughts(adapter: dspy.Adapter) -> dspy.Adapter:
     """An adapter that also reads what LMs write in place of its format, and is the same in all else.
 
-    What a reasoning model thought aloud is left out, and so are DSPy's notes on types, which small LLMs copy. A reply that the adapter cannot read is read as `LineAdapter` reads it, and
-    not asked again in JSON: a second call for each such reply is a cost that no other format has.
+    What a reasoning model thought aloud is left out, and so are DSPy's notes on types, which small LLMs copy. A reply that the
+    adapter cannot read is read as `LineAdapter` reads it, and not asked again in JSON: a second call for each such reply is a cost
+    that no other format has.
     """
     if isinstance(adapter, LineAdapter):
         return adapter

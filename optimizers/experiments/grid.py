@@ -19,7 +19,7 @@ from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.setup import Setup, check_before_payment
-from optimizers.experiments.variants import Variant, carried_over, variants
+from optimizers.experiments.variants import Variant, is_measured, variants
 from optimizers.finetune.augment import check_augment
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.settings.run import RunConfig, configured_for
@@ -186,13 +186,12 @@ class Grid:
         """Everything that is measured, students of the same name together."""
         for condition in self.conditions:
             if not condition.students and condition.decomposer != "fewshot":
-                yield from (Cell(test, condition, None, self.variants[0]) for test in self.test if self._is_measured(condition, test))
+                yield from (
+                    Cell(test, condition, None, self.variants[0]) for test in self.test if is_measured(self.config, condition, test)
+                )
         for train in self.train:
             for variant in self.variants:
                 for condition in self.conditions_of(variant):
                     if condition.students or condition.decomposer == "fewshot" or variant.conditions is not None:
                         tests = self.test if variant.everywhere else [test for test in self.test if test == train]
-                        yield from (Cell(test, condition, train, variant) for test in tests if self._is_measured(condition, test))
-
-    def _is_measured(self, condition: Condition, test: str) -> bool:
-        return bool(carried_over(self.config, test, [condition]))
+                        yield from (Cell(test, condition, train, variant) for test in tests if is_measured(self.config, condition, test))

@@ -23,7 +23,7 @@ from optimizers.evaluation.statistics import questions_needed
 from optimizers.experiments.roles import policy_name, roles_of
 from optimizers.experiments.setup import check_limits, check_rows_to_come
 from optimizers.experiments.students import RECIPES
-from optimizers.experiments.variants import Variant, carried_over, variants
+from optimizers.experiments.variants import Variant, is_measured, variants
 from optimizers.reports.plans import PlanView, minutes_text, short_count
 from optimizers.screening.judge import JudgeDecomposition
 from optimizers.screening.policy import check_options, planned_calls
@@ -108,7 +108,7 @@ def grid_steps(config: RunConfig) -> list[Step]:
         for variant in variants(config):
             if variant.everywhere or name in train:
                 times = 1 if not variant.everywhere else len(train)
-                measured = carried_over(config, name, _conditions(config, variant))
+                measured = [condition for condition in _conditions(config, variant) if is_measured(config, condition, name)]
                 steps += _tested(planner.of(variant), measured, variant, times)
     return steps
 

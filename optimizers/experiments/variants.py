@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,13 +73,12 @@ def variants(config: RunConfig) -> list[Variant]:
     return [*found, *_seeds(config, conditions)]
 
 
-def carried_over(config: RunConfig, test: str, conditions: Iterable[Condition]) -> list[Condition]:
-    """Those of some conditions that are measured on a test task: all where students are trained on it, else `transfer_conditions`."""
+def is_measured(config: RunConfig, condition: Condition, test: str) -> bool:
+    """Whether a condition is measured on a test task: any is where students are trained on it, elsewhere those of `transfer_conditions`."""
     experiment = config.experiment
     if not experiment.transfer_conditions or test in (experiment.train or [config.task.name]):
-        return list(conditions)
-    names = expand_conditions(experiment.transfer_conditions, experiment.solvers)
-    return [condition for condition in conditions if condition.name in names]
+        return True
+    return condition.name in expand_conditions(experiment.transfer_conditions, experiment.solvers)
 
 
 Settings = tuple[str, dict[str, dict[str, Any]]]

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from optimizers.conditions import SOLVERS
 from optimizers.settings.models import ModelConfig
-from optimizers.settings.section import Counts, Names, Section, Seeds
+from optimizers.settings.section import Counts, Names, Section, Seeds, no_entries
 from optimizers.settings.task import TaskConfig
 from programs.tasks.registry import task_class
 
@@ -33,7 +33,7 @@ class ExperimentConfig(Section):
     solvers: dict[str, ModelConfig] = {}
     """Further solvers under names of your own, for conditions such as S_D-R+gpt4."""
     students: dict[str, ModelConfig] = {}
-    """Further models to distil into, under names of your own."""
+    """Further models to distil into, under names of your own. `--experiment.students ''` drops those of a recipe, as with `solvers`."""
     ablations: Names = []
     """Which settings to vary one at a time: any of `rows`, `limit`, `screening`, `method`, `format` and `few-shot`; see docs/paper.md."""
     rows: Counts = Field([25, 50, 100], min_length=1)
@@ -62,6 +62,8 @@ class ExperimentConfig(Section):
     """Which of all these are also measured on tasks of `test` that no student is trained on; by default all."""
     near_duplicates: float = Field(0.5, gt=0, le=1)
     """A test question is left out if one training question has at least this share of its sequences of 8 words."""
+
+    _may_be_dropped = field_validator("tasks", "data", "training", "solvers", "students", mode="before")(no_entries)
 
     @field_validator("ablations")
     @classmethod

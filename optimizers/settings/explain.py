@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -92,7 +92,8 @@ def _names(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         if inner is None:
             yield prefix + key
         else:
-            yield from _names(inner, f"{prefix}{key}.")
+            name_of_entry = "NAME." if get_origin(field.annotation) is dict else ""
+            yield from _names(inner, f"{prefix}{key}.{name_of_entry}")
 
 
 def _is_section(kind: Any) -> bool:

@@ -57,6 +57,11 @@ def read_text(value: Any) -> Any:
         return value
 
 
+def no_entries(value: Any) -> Any:
+    """No entry for the empty text, by which a command line drops those of a recipe."""
+    return {} if value == "" else value
+
+
 Names = Annotated[list[str], BeforeValidator(split_text)]
 """Words, also as one text with commas."""
 

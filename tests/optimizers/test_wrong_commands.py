@@ -65,6 +65,7 @@ WRONG = {
     "run --training.epochs nan": "training.epochs='nan'",
     "run --labelling.max_usd nan": "labelling.max_usd='nan'",
     "run --training 3": "training is a section; it has --training.method",
+    "run --experiment.students x": "it has --experiment.students.NAME.model",
     "run --training.device nosuch": "'auto', 'cpu', 'cuda' or 'mps'",
     "run --training.base x": "--student MODEL",
     "run --experiment.training.base x": "--student MODEL",

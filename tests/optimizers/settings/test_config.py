@@ -134,3 +134,10 @@ def test_options_of_a_model_and_prices_come_from_the_command_line_and_stand_in_t
 def test_options_that_are_not_for_the_configuration_are_refused(key, value, message):
     with pytest.raises(ValueError, match=message):
         load_config(None, {key: value})
+
+
+@pytest.mark.parametrize("table", ["students", "solvers", "tasks", "data", "training"])
+def test_a_recipe_s_entries_are_dropped_by_the_empty_text(table):
+    overrides = {"experiment.data": ""} if table == "tasks" else {}
+    assert getattr(load_config("gsm8k").experiment, table)
+    assert getattr(load_config("gsm8k", {f"experiment.{table}": "", **overrides}).experiment, table) == {}

@@ -85,7 +85,7 @@ class BootstrapDistill(FinetuneTeleprompter):
             answer is unscored, which is counted.
         targets: Names of predictors to train (as in `named_predictors()`, and those of compiled submodules too); by default
             those of the decomposer.
-        policy: `none` (S_D-T), `oracle` (S_D-R); without reference answers `self_consistency`, `agreement` or `judge`; or a
+        policy: `none` (S_D-T), `oracle` (S_D-R), `gain`; without reference answers `self_consistency`, `agreement` or `judge`; or a
             `Policy`, such as `optimizers.screening.SelfConsistency(votes=9)`.
         samples: Teacher samples a question.
         keep: `first` right sample of a question, `all` distinct right ones, or that with the `fewest` subquestions.

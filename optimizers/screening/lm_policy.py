@@ -130,13 +130,13 @@ class AskedPolicy(ABC):
 
     def prepare(self, candidates: Iterable[tuple[dspy.Example, Sample]], asking: Asking) -> None:
         """See `AskingPolicy.prepare`."""
+        self.score = asking.score
         questions = {}
         for example, sample in candidates:
-            if self.abstains(sample):
+            if self.is_decided(example, sample):
                 continue
             inputs = self.inputs(example, sample)
             questions[self._key(example, inputs)] = dspy.Example(id=self._key(example, inputs), **inputs).with_inputs(*inputs)
-        self.score = asking.score
         self.asked = collect(
             self.program(asking.teacher),
             list(questions.values()),
@@ -147,6 +147,10 @@ class AskedPolicy(ABC):
             limits=asking.limits,
             progress=asking.progress,
         )
+
+    def is_decided(self, example: dspy.Example, sample: Sample) -> bool:
+        """Whether a sample is dropped without asking."""
+        return self.abstains(sample)
 
     def abstains(self, sample: Sample) -> bool:
         """Whether the sample's own answer is that there is none."""

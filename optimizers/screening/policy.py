@@ -1,8 +1,8 @@
 """What screens: a policy judges the samples of one example, and says of each that it drops why.
 
-`none` keeps what can be read (S_D-T in the paper), `oracle` what led the teacher itself to the right answer (S_D-R). Without
-reference answers, `self_consistency`, `agreement` and `judge` ask LMs. A policy of your own is a class with a name, and with
-`configured` and `planned` if it needs them: see `Policy`.
+`none` keeps what can be read (S_D-T in the paper), `oracle` what led the teacher itself to the right answer (S_D-R), `gain`
+what it needed for that. Without reference answers, `self_consistency`, `agreement` and `judge` ask LMs. A policy of your own
+is a class with a name, and with `configured` and `planned` if it needs them: see `Policy`.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ POLICIES: Registry[type[Any]] = Registry(
         "self_consistency": "optimizers.screening.self_consistency:SelfConsistency",
         "agreement": "optimizers.screening.agreement:Agreement",
         "judge": "optimizers.screening.judge:Judge",
+        "gain": "optimizers.screening.gain:Gain",
     },
     ", or a Policy object of your own",
 )

@@ -16,8 +16,8 @@ class ScreeningConfig(Section):
     """Which of the teacher's decompositions become training rows."""
 
     policy: str = "oracle"
-    """The policy that screens for the students S_D-R and S_E-R: `oracle` goes by reference answers, others need none; see
-    docs/screening.md."""
+    """The policy that screens for the students S_D-R and S_E-R: `oracle` and `gain` go by reference answers, others need
+    none; see docs/screening.md."""
     votes: int = Field(5, ge=1)
     """Solutions that `self_consistency` samples for a decomposition; single-stage answers that `agreement` samples for a question."""
     share: float = Field(0.6, gt=0, le=1)

@@ -20,7 +20,7 @@ from optimizers import BootstrapDistill
 from optimizers.jobs.jsonlines import read_lines
 from optimizers.labelling.collect import collect
 from optimizers.labelling.journal import Limits
-from optimizers.screening import Agreement, Asking, Judge, SelfConsistency
+from optimizers.screening import Agreement, Asking, Gain, Judge, SelfConsistency
 from optimizers.screening.lm_policy import STAGE
 from optimizers.screening.screen import screen
 from optimizers.screening.votes import same_answer
@@ -126,6 +126,36 @@ def test_agreement_keeps_what_most_single_stage_answers_say(tmp_path, own, singl
     script = Script(own, single=single)
     assert reasons(script, Agreement(5), tmp_path) == [reason]
     assert script.asked == {"decompose": 1, "solve": 1, "single": 5}
+
+
+@pytest.mark.parametrize(
+    ("own", "alone", "reason", "asked"),
+    [
+        ("gold", "Answer: Oslo", None, 1),
+        ("gold", "Answer: Gold.", "right_without", 1),
+        ("Rome", "Answer: gold", "wrong_answer", 0),
+        ("gold", "Answer:", "votes_unreadable", 1),
+        ("gold", ConnectionError("down"), "not_asked", 1),
+    ],
+)
+def test_gain_keeps_what_the_solver_needed(tmp_path, own, alone, reason, asked):
+    script = Script(own, single=[alone])
+    assert reasons(script, Gain(), tmp_path) == [reason]
+    assert script.asked == Counter(decompose=1, solve=1, single=asked)
+
+
+def test_samples_of_a_question_share_what_the_solver_says_without_one(tmp_path):
+    script = Script("gold", ["gold"], ["Answer: Oslo"])
+    data, teacher = examples("q"), script.teacher()
+    collected = collect(teacher, data, folder=tmp_path, threads=1, samples=3, temperature=0.7)
+    decisions = screen(collected, data, "gain", score=score, asking=Asking(teacher, tmp_path, threads=1), keep="all")
+    assert [decision.reason for decision in decisions] == [None, "duplicate", "duplicate"]
+    assert (script.asked["solve"], script.asked["single"]) == (3, 1)
+
+
+def test_gain_wants_a_teacher_that_decomposes(tmp_path):
+    with pytest.raises(ValueError, match="policy='gain' looks at a decomposition"):
+        Gain().program(dspy.ChainOfThought("question -> answer"))
 
 
 @pytest.mark.parametrize("policy", [SelfConsistency, Agreement])

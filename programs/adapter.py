@@ -17,7 +17,7 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 
 from programs.labelled_replies import REASONING, bare_field, is_list, label_of, read_answer, read_fields
-from programs.replies import without_thoughts
+from programs.turns import own_turn
 
 _LONGEST_FOR_DSPY = 8000
 """Characters of a reply above which DSPy's repair of JSON, whose time grows with their square, does not see it."""
@@ -168,7 +168,7 @@ def past_thoughts(adapter: dspy.Adapter) -> dspy.Adapter:
     if isinstance(adapter, LineAdapter):
         return adapter
     reader = copy.copy(adapter)
-    reader.parse = lambda signature, completion: _read_tolerantly(adapter, signature, _NOTE.sub("", without_thoughts(completion)))
+    reader.parse = lambda signature, completion: _read_tolerantly(adapter, signature, _NOTE.sub("", own_turn(completion)))
     if hasattr(reader, "use_json_adapter_fallback"):
         reader.use_json_adapter_fallback = False
     return reader

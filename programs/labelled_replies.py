@@ -11,7 +11,8 @@ from dspy.adapters.utils import parse_value
 
 from programs.final_answers import OTHER_LABELS, concluded, main_answer, read_sub_answers, without_rest
 from programs.question_lists import read_questions
-from programs.replies import answer_text, item_text, json_fields, last_marked, read_lines, said, unmarked, without_thoughts
+from programs.replies import answer_text, item_text, json_fields, last_marked, read_lines, said, unmarked
+from programs.turns import own_turn
 
 REASONING = ("reasoning", "rationale")
 """Output fields that need no label: what a model writes before its answer is how it came there."""
@@ -30,7 +31,7 @@ def read_fields(signature: type[dspy.Signature], completion: str) -> dict[str, A
     Raises:
         ValueError: The reply is empty, lacks a field that needs a label, or a value does not fit its type.
     """
-    text = _with_labels(signature, without_thoughts(completion))
+    text = _with_labels(signature, own_turn(completion))
     values = json_fields(signature.output_fields, text) or _sections(signature, text)
     for name, field in list(signature.output_fields.items())[:-1]:
         if name in REASONING or is_list(field.annotation):

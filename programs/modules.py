@@ -14,7 +14,7 @@ from programs.decomposition import CUT_OFF, Decomposition, read_decomposition
 from programs.lms.ledger import Usage, metered
 from programs.lms.model_strings import adapter_name_for
 from programs.lms.trained_prompts import UNTOLD, TrainedPrompt, trained_to_decompose
-from programs.replies import without_thoughts
+from programs.turns import own_turn
 from programs.signatures import Answer, Decompose, ShortAnswer, Solve
 from programs.tasks.base import Task
 
@@ -311,7 +311,7 @@ def _unread(error: AdapterParseError) -> Decomposition:
 
 def _reply_text(error: AdapterParseError) -> str:
     # Of a reply without text, DSPy's error holds the repr of all else: the reasoning of a model that never came to an answer.
-    return "" if error.message.startswith(_NO_TEXT) else without_thoughts(str(error.lm_response or "")).strip()
+    return "" if error.message.startswith(_NO_TEXT) else own_turn(str(error.lm_response or "")).strip()
 
 
 def _read(prediction: dspy.Prediction) -> dspy.Prediction:

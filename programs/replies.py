@@ -1,4 +1,4 @@
-"""What stands in the replies of LMs that nobody trained on a format: thoughts, markup, JSON, and answers in a sentence."""
+"""What stands in the replies of LMs that nobody trained on a format: markup, JSON, and answers in a sentence."""
 
 from __future__ import annotations
 
@@ -9,15 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import json_repair
-
-_TAGS = r"think|thinking|thought|seed:think"
-_OPEN = rf"(?:<(?:{_TAGS})>|\[THINK\]|◁think▷|<\|begin_of_thought\|>)"
-_CLOSE = rf"(?:</(?:{_TAGS})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>)"
-_BLOCK = re.compile(rf"{_OPEN}(?:(?!{_OPEN}).)*?{_CLOSE}", re.IGNORECASE | re.DOTALL)
-_LEFT_OPEN = re.compile(_OPEN, re.IGNORECASE)
-_ONLY_CLOSED = re.compile(rf"\A.*{_CLOSE}", re.IGNORECASE | re.DOTALL)
-_FINAL_CHANNEL = re.compile(r".*<\|channel\|>final<\|message\|>", re.DOTALL)
-_CHANNEL = re.compile(r"<\|channel\|>(?:analysis|commentary).*", re.DOTALL)
 
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\n?(.*?)```", re.DOTALL)
 _BOLD = re.compile(r"(?<![\w*])\*\*(?=\S)(.{1,600}?)(?<=\S)\*\*(?![\w*])")
@@ -36,24 +27,6 @@ _MARKER = re.compile(
 _LIST_OPENS = re.compile(r"^[ \t]*\[\s*[\"'{]|(?<=[:：=])\s*\[\s*[\"'{]", re.MULTILINE)
 
 _QUESTION_KEYS = ("subquestion", "sub_question", "question", "text", "content")
-
-
-def without_thoughts(text: str) -> str:
-    """A reply without what a reasoning model thought aloud in it.
-
-    Thoughts stand in `<think>…</think>` (also `<thinking>`, `[THINK]`, `◁think▷`, `<|begin_of_thought|>`), or in the
-    channels of gpt-oss. Chat templates that open the block themselves leave the closing tag alone in the reply, and a
-    reply that was cut off has no closing tag.
-    """
-    if _FINAL_CHANNEL.match(text):
-        return _FINAL_CHANNEL.sub("", text).replace("<|return|>", "").strip()
-    found, left = _CHANNEL.sub("", text), ""
-    while found != left:
-        left, found = found, _BLOCK.sub("", found)
-    found = _ONLY_CLOSED.sub("", found)
-    opened = _LEFT_OPEN.search(found)
-    found = found[: opened.start()] if opened else found
-    return text if found == text else found.strip()
 
 
 def unmarked(text: str) -> str:

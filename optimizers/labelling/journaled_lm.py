@@ -23,7 +23,7 @@ from optimizers.labelling.journal import Budget, Journal, LimitReached, digest
 from programs.finish import LENGTH, STOP, finish_of
 from programs.lms.api_models import PatientLM, aask, ask
 from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
-from programs.replies import without_thoughts
+from programs.turns import without_thoughts
 
 
 @dataclass

@@ -55,11 +55,13 @@ def _run(match: re.Match[str]) -> str:
 
 
 def _value(words: Sequence[str]) -> int | None:
-    """The number that the words say together; None if they say several, such as "two three"."""
+    """The number that the words say together; None if they say several, such as "two three", or things, such as "ones"."""
     total, current, last = 0, 0, None
     for word in words:
         if word in ("and", "a", "an"):
             continue
+        if word not in SCALES and word not in _UNITS:
+            return None
         if word in SCALES:
             if word == "hundred":
                 current = (current or 1) * 100

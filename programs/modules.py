@@ -14,9 +14,9 @@ from programs.decomposition import CUT_OFF, Decomposition, read_decomposition
 from programs.lms.ledger import Usage, metered
 from programs.lms.model_strings import adapter_name_for
 from programs.lms.trained_prompts import UNTOLD, TrainedPrompt, trained_to_decompose
-from programs.turns import own_turn
 from programs.signatures import Answer, Decompose, ShortAnswer, Solve
 from programs.tasks.base import Task
+from programs.turns import own_turn
 
 P = TypeVar("P", bound=dspy.Module)
 

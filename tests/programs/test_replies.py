@@ -8,8 +8,8 @@ from scripted import scripted_lm
 from programs import Answer, SingleStage, Solve, TwoStage
 from programs.adapter import LineAdapter, TerseLineAdapter
 from programs.replies import json_fields, read_lines, unmarked
-from programs.turns import without_thoughts
 from programs.signatures import Decompose
+from programs.turns import without_thoughts
 
 REASONED = dspy.ChainOfThought(Answer).predict.signature
 

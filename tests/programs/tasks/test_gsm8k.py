@@ -344,8 +344,6 @@ def test_a_huge_answer_takes_no_time(answer: str) -> None:
     assert time.process_time() - started < 60
 
 
-@pytest.mark.parametrize(
-    "answer", ["The red ones cost more than the blue ones.", "She gets two tens back.", "Sixty-ones.", "in their twenties"]
-)
+@pytest.mark.parametrize("answer", ["The red ones cost more than the blue ones.", "She gets two tens back.", "in their twenties"])
 def test_words_of_things_are_no_numbers_and_break_nothing(answer):
     assert final_number(answer) is None

@@ -10,8 +10,8 @@ import dspy
 from dspy.adapters.utils import parse_value
 
 from programs.final_answers import OTHER_LABELS, concluded, main_answer, read_sub_answers, without_rest
-from programs.question_lists import read_questions
-from programs.replies import answer_text, item_text, json_fields, last_marked, read_lines, said, unmarked
+from programs.question_lists import asks_itself_another, is_question, is_task, read_items, read_questions
+from programs.replies import answer_text, item_text, json_fields, last_marked, read_lines, said, texts_of, unmarked
 from programs.turns import own_turn
 
 REASONING = ("reasoning", "rationale")
@@ -79,6 +79,8 @@ def _label_pattern(name: str) -> re.Pattern[str]:
 def _sections(signature: type[dspy.Signature], completion: str) -> dict[str, str]:
     """The text under each label; what stands before the first label goes to the bare field."""
     names = list(signature.output_fields)
+    if bare_field(signature) == names[0] == "subquestions":
+        return {names[0]: _asked(_label_pattern(names[0]), completion)}
     found = []
     for name in names:
         matches = [match for match in _label_pattern(name).finditer(completion) if _is_label(match, signature, name)]
@@ -94,6 +96,20 @@ def _sections(signature: type[dspy.Signature], completion: str) -> dict[str, str
     if first is not None and first not in sections:
         sections[first] = completion[: starts[0]].strip()
     return sections
+
+
+def _asked(label: re.Pattern[str], completion: str) -> str:
+    """What follows the label of the subquestions, unless they stand before it: with a number behind it, or in another example."""
+    for match in label.finditer(completion):
+        rest = completion[match.end() :].strip()
+        found = read_questions(rest)
+        if (
+            match["end"] is None
+            and any(is_question(line) or is_task(line) for line in found)
+            and not asks_itself_another(completion[: match.start()])
+        ):
+            return _under(match, completion[match.end() :])
+    return completion.strip()
 
 
 def _is_label(match: re.Match[str], signature: type[dspy.Signature], name: str) -> bool:
@@ -148,6 +164,8 @@ def read_answer(text: str) -> str:
 def _read_list(name: str, value: Any) -> list[str]:
     if isinstance(value, Mapping):
         value = list(value.values())
+    if isinstance(value, list) and name == "subquestions":
+        return read_items(texts_of(value))
     if isinstance(value, list):
         return [line for item in value if (line := answer_text(item) if name == "sub_answers" else item_text(item))]
     text = str(value or "")

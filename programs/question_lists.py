@@ -6,13 +6,13 @@ import itertools
 import re
 from collections.abc import Iterable
 
+from programs.item_marks import with_plain_marks
 from programs.replies import json_list, unbold
 
 _NUMBER = r"(?:\d{1,2}|[ivx]{1,4})"
 _LABEL = (
-    rf"(?:sub[- ]?(?:question|problem|task)|question|step|q)[ #]*(?:no\. ?)?{_NUMBER}\b[*_ ]*(?:[.):：、–-]+|$)"
-    rf"|(?:first|second|third|fourth|fifth|sixth|next|last|final) sub[- ]?question\b[*_ ]*[:：]"
-    rf"|子?[问問][题題]?\s*\d{{1,2}}\s*[.):：、]"
+    r"subquestion \d{1,2}:"
+    r"|(?:first|second|third|fourth|fifth|sixth|next|last|final) sub[- ]?question\b[*_ ]*[:：]"
 )
 _ITEM = re.compile(
     rf"^(?P<indent>\s*)(?:[>#]\s*)*[*_]{{0,3}}(?:"
@@ -30,47 +30,87 @@ _ENDS = "?？؟"
 _LONGEST_QUESTION = 1000
 """Characters after which a next line no longer goes on with a question."""
 _QUESTION_END = re.compile(rf"[{_ENDS}]|(?<=[か])[。．.]?\s*$|(?<=[\u0370-\u03ff])[;;]\s*$")
+_ASKS = re.compile(
+    r"(?:(?:in|at|on|from|for|by|to|of) )?"
+    r"(?:What|Which|Who|Whose|Whom|Where|When|Why|How|Is|Are|Was|Were|Do|Does|Did|Can|Could|Will)\b(?!.*\bof$)"
+)
 _TAIL = re.compile(rf"[{_ENDS}](?P<close>[\"'”’»）)\]*_`]*)(?P<tail>[^{_ENDS}]*)$")
+_VERBS = (
+    "add|analy[sz]e|apply|assess|break down|calculate|check|choose|collect|combine|compare|compute|confirm|consider|convert|count"
+    "|decide|deduce|deduct|define|derive|determine|discover|divide|double|establish|estimate|evaluate|examine|express|extract"
+    "|figure out|find|gather|get|halve|identify|infer|investigate|list|locate|look (?:up|for)|measure|multiply|name|obtain|plug in"
+    "|rank|recall|research|retrieve|round (?:up|down|off|the)|search|select|set up|simplify|solve|state|substitute|subtract|sum"
+    "|take|tell|translate|triple|use|verify|work (?:out|backwards?)|write down"
+)
 _TASK = re.compile(
     r"(?:(?:then|next|now|first|second|third|finally|and)\b,?\s+)?"
-    r"(?:add|calculate|compute|compare|convert|count|deduct|derive|determine|divide|estimate|evaluate|express"
-    r"|figure out|find|identify|list|"
-    r"look up|measure|multiply|name|obtain|simplify|solve|state|subtract|sum|tell|work out|"
-    r"berechne|bestimme|finde|calcula|calcule[rz]?|détermine[rz]?|trouve[rz]?|encuentra|determina)\b(?=.*\w{2}.*\w)"
+    rf"(?:(?:{_VERBS})"
+    r"|berechne|bestimme|finde|ermittle|vergleiche|calcula|calcule[rz]?|détermine[rz]?|trouve[rz]?|encuentra|halla|determina"
+    r"|найти|найдите|вычислить|вычислите|определить|определите|посчитать|посчитайте)\b(?=.*\w{2}.*\w)"
     r"|(?:计算|計算|求出?|找出|确定|確定|列出)",
     re.IGNORECASE,
 )
+_LOOSE_TASK = re.compile(
+    rf"(?:(?:then|next|now|first|second|third|finally|and)\b,?\s+)?(?:(?:we|you|i) (?:need|have|want|must|should) (?:to )?(?:{_VERBS})"
+    r"|(?:add|assess|calculat|combin|comput|compar|convert|count|determin|divid|doubl|establish|estimat|evaluat|find|halv|identify|multiply"
+    r"|obtain|solv|subtract|sum|work)(?:n|r|t|d|m)?ing)\b(?=.*\w{2}.*\w)",
+    re.IGNORECASE,
+)
 _BARE_QUESTION = re.compile(
-    r"(?:what|which|who|whose|whom|where|when|why|how (?:many|much|old|long|far|tall|often|big|large))\s+(?:\S+\s+){2,}", re.IGNORECASE
+    r"(?:given [^,?]{3,80}, )?(?:(?:in|at|on|from|for|by|to|of|with|during)\s+(?=wh|how))?"
+    r"(?:what|what['’]s|which|who|whose|whom|where|when|why"
+    r"|how (?:many|much|old|long|far|tall|often|big|large|is|are|was|were|do|does|did|can))\s+(?:\S+\s+){2,}"
+    r"|(?:is|are|was|were|do|does|did|has|have|can|will) (?:the|there|it|he|she|they|(?-i:[#A-Z]\w*))\s+(?:\S+\s+)+[^\s.]+$",
+    re.IGNORECASE,
 )
 _ARITHMETIC = re.compile(
-    r"(?<![-+*/×÷=^\w])(?<![-+*/×÷=^] )(?P<sum>[($€£]*\d[\d\s.,%$€£()]{0,80}(?:[-+*/×÷·^]|\bx\b)"
-    r"(?:[\d\s.,%$€£()+*/×÷·^-]|\bx\b){0,200})=.*$"
+    r"(?<![-+*/×÷=^\w])(?<![-+*/×÷=^] )(?P<sum>[($€£]*\d[\d\s.,%$€£()]{0,80}(?:[-+*/×÷·^]|(?<=\d )x(?= \d))"
+    r"(?:[\d\s.,%$€£()+*/×÷·^-]|(?<=\d )x(?= \d)){0,200})=.*$"
 )
-_ARROW = re.compile(r"(?:->|→|⇒|=>|⟶|—>)\s*.*$")
+# In "x → 0" and "H2 + O2 -> H2O" the arrow is a part of what is asked.
+_ARROW = re.compile(r"(?<!\b[A-Za-z])(?<!\b[A-Za-z] )(?<![A-Za-z]\d)(?<![A-Za-z]\d )\s*(?:->|→|⇒|=>|⟶|—>)\s*.*$")
 _LEAD = re.compile(
     r"^(?:sure|certainly|of course|okay|ok|yes|absolutely|here|the (?:first|next|following)\b|to (?:answer|solve|find|determine)\b|let|"
     r"we (?:can|need|must)\b|(?:the )?(?:sub[- ]?)?questions?\b|decomposition\b|breaking\b)[^?？؟:：]*[:：]\s*(?=\S)",
     re.IGNORECASE,
 )
 _ASIDE = re.compile(
-    r"^(?:(?:would|do|shall|should|may|can|could) (?:you|i|we) (?:like|want|need|prefer|go|continue|proceed|solve|answer|help|provide)\b"
+    r"^(?:(?:would|do|shall|should|may|can|could) (?:you|i|we) (?:please )?(?:like|want|need|prefer|go|continue|proceed|solve|answer|help"
+    r"|provide|clarify|explain|specify|share|rephrase|confirm|give me)\b"
+    r"|(?:i['’]m |i am )?sorry\b|feel free\b|ready to\b|how (?:can|may) i (?:help|assist)\b"
+    r"|why\s*\?|hmm\b|please (?:clarify|provide|specify)\b"
     r"|(?:let me know|is there anything|does (?:this|that) (?:help|make|look|work)|need (?:any|more)|sounds good"
     r"|any (?:other|more|further)\b))",
+    re.IGNORECASE,
+)
+_BRACKETS = re.compile(r"(?:```\w*\s*)?(?:\w+\s*=\s*)?\[\s*(?P<inner>[^\[\]]+?)\s*,?\s*\]")
+_NEXT_ASKED = re.compile(rf"(?<=[{_ENDS}])[\"'”’]?\s*,\s*(?=[\"'“‘]?[^\W\d_a-z]|\d{{1,2}}[.)])")
+_OTHERS = re.compile(
+    r"^[#*\s]*(?:(?:next|new|another) )?(?:question|problem|context|passage|input|example(?: \d{1,2})?|user|human)[*_ ]*(?:[:：]|$)",
+    re.IGNORECASE,
+)
+_SOLVES = re.compile(
+    r"^[#*\s]*(?:to solve|(?:the )?(?:solutions?|explanations?|steps?|answers?|calculations?|reasoning))\b[^?？:：]{0,40}[:：]?[*_ ]*$",
     re.IGNORECASE,
 )
 _RESTATED = re.compile(r"^[*_#>\s]*(?:the )?(?:original |main |given |initial )?question[*_ ]*[:：][*_ ]*", re.IGNORECASE)
 _ANSWER = re.compile(
     r"^[*_#>\s-]*(?:(?:sub[- ]?|final |short )?answers?|a|reasoning|explanation|solution)\s*\d{0,2}[*_ ]*[:：=]", re.IGNORECASE
 )
+_NAMED = re.compile(r"^(?:sub[-_ ]?question|question|q)\s*[:：]\s*(?=\S)", re.IGNORECASE)
+_WRAPPED = re.compile(r"([*_`])([^*_`\s].*[^*_`\s])\1")
 _TITLE = re.compile(r"^(?:\*\*(?P<a>[^*?？؟]{1,60})\*\*\s*[:：–-]\s*|\*\*[^*?？؟]{1,60}[:：]\s*\*\*\s*)")
+_CONDITION = re.compile(
+    r"\s*\((?:in|where|if|assum\w+|given|rounded?|use|using|as|not|excluding|including|per|with|without|before|after)\b", re.IGNORECASE
+)
 _INLINE = re.compile(rf"(?:^|(?<=[{_ENDS}:：]))\s*\(?(\d{{1,2}})[.)、]\s*(?=[^\W\d]|[\"'“*])")
 _QUOTED = re.compile(r"[\"“]([^\"“”]+[?？؟.])[\"”],?")
 _TEXT_IN_QUOTES = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 _OPT_OUT = re.compile(
     r"no (?:further |more |additional )?(?:decomposition|sub[- ]?questions?|break(?:ing )?[- ]?down)(?: steps?)?\b"
     r"|\bneeds? no\b.{0,20}\bdecomposition"
-    r"|decomposition (?:is )?(?:not|un)[- ]?(?:needed|necessary|required)|(?:does not|doesn't) (?:need"
+    r"|\b(?:no need|not? (?:necessary|needed|required|possible)) to (?:decompose|break)\b|cannot be (?:broken down|decomposed)\b"
+    r"|\bsingle[- ]step question\b|decomposition (?:is )?(?:not|un)[- ]?(?:needed|necessary|required)|(?:does not|doesn't) (?:need"
     r"|require) (?:any )?(?:decomposition|sub)"
     r"|^\W*(?:n/a|none|none (?:is |are )?(?:needed|necessary|required)|not applicable|not (?:needed|necessary))\W*$"
     r"|(?:无需|不需要?|無需)(?:进行|進行)?分解",
@@ -88,6 +128,11 @@ def is_task(line: str) -> bool:
     return bool(_TASK.match(line) or _BARE_QUESTION.match(line)) and not line.endswith((":", "："))
 
 
+def tells_loosely(line: str) -> bool:
+    """Whether a line says what is to be found without telling to, "We need to find ...": in a list of such lines that is a task."""
+    return bool(_LOOSE_TASK.match(line))
+
+
 def opts_out(line: str) -> bool:
     """Whether a line says that there is nothing to decompose."""
     return bool(_OPT_OUT.search(line))
@@ -97,7 +142,8 @@ def without_answer(line: str) -> str:
     """A subquestion without the answer that an LM wrote behind it, which the solver is to find itself."""
     if is_question(line):
         tail = _TAIL.search(line)
-        return line[: tail.end("close")] if tail and tail["tail"].strip() and not _in_quotes(line, tail.start()) else line
+        answered = tail and tail["tail"].strip() and not _CONDITION.match(tail["tail"]) and not _in_quotes(line, tail.start())
+        return unbold(line[: tail.end("close")]) if tail and answered else line
     line = _ARROW.sub("", line).rstrip()
     return _ARITHMETIC.sub(lambda found: found["sum"].rstrip(), line)
 
@@ -121,18 +167,61 @@ def read_questions(text: str) -> list[str]:
     Of a list that is marked, lines between the items are dropped, unless they go on with one. Of JSON that was cut off,
     the whole texts are given.
     """
-    listed = json_list(text)
+    listed = json_list(text) or _broken_list(text)
     if listed is None and re.match(r"\s*(?:```\w*\s*)?(?:\{[^\[\n]*)?\[\s*[\"{]", text):
         listed = _whole_texts(text)
     if listed is not None:
-        return [item for line in _with_numbers(listed) if (item := _ITEM.sub("", line).strip())]
-    lines = [part for line in text.splitlines() if not line.strip().startswith("```") for part in _parts(line)]
-    lines = _with_numbers(lines)
+        return read_items(listed)
+    lines = _until_others(_lines(text))
     items = _marked(lines)
     unmarked = [line for line in lines if not _ITEM.match(line) and is_question(line.strip())]
     if len(items) >= len(unmarked) and any(is_question(item) or is_task(item) for item in items):
         return items
     return _bare(lines)
+
+
+def read_items(listed: Iterable[str]) -> list[str]:
+    """The items of a list that JSON holds, without the marks before them; one of several lines is a list itself."""
+    items = [part for item in listed for part in (read_questions(item) if "\n" in item else [item])]
+    return [item for line in _with_numbers(items) if (item := _ITEM.sub("", _plain_mark(line)).strip())]
+
+
+def asks_itself_another(text: str) -> bool:
+    """Whether an LM goes on after its list with a question of its own."""
+    lines = _lines(text)
+    return len(_until_others(lines)) < len(lines)
+
+
+def _lines(text: str) -> list[str]:
+    lines = [part for line in with_plain_marks(text) if not line.strip().startswith("```") for part in _parts(line)]
+    return _with_numbers(lines)
+
+
+def _plain_mark(line: str) -> str:
+    return next(iter(with_plain_marks(line)), "")
+
+
+def _broken_list(text: str) -> list[str] | None:
+    """The texts of a list in brackets whose quotation marks are not those of JSON, or do not tell where a text ends."""
+    found = _BRACKETS.fullmatch(text.strip().removesuffix("```").strip())
+    if found is None:
+        return None
+    inner = found["inner"].strip()
+    quoted = inner[:1] in "\"'“‘" and inner[-1:] in "\"'”’"
+    parts = re.split(r"[\"'”’]\s*,\s*[\"'“‘]", inner[1:-1]) if quoted else _NEXT_ASKED.split(inner)
+    whole = quoted and len(parts) == 1 and "\n" in inner
+    return [part.strip() for part in parts] if any(map(is_question, parts)) and not whole else None
+
+
+def _until_others(lines: list[str]) -> list[str]:
+    """The lines before another question that the LM asks itself, and before its own solution."""
+    asked = 0
+    for at, line in enumerate(lines):
+        if asked and (_OTHERS.match(line) or (_SOLVES.match(line) and not any(map(is_question, lines[at:])))):
+            return lines[:at]
+        item = _ITEM.sub("", line).strip()
+        asked += bool(item) and not _RESTATED.match(line) and (is_question(item) or (item != line.strip() and is_task(item)))
+    return lines
 
 
 def _with_numbers(lines: list[str]) -> list[str]:
@@ -167,6 +256,9 @@ def _whole_texts(text: str) -> list[str] | None:
 
 def _parts(line: str) -> list[str]:
     """The items of a list that stands on one line, or the line."""
+    asked = [line] if "[" in line else _NEXT_ASKED.split(line)
+    if len(asked) > 1:
+        return [part.strip(' "“”') for part in asked]
     found = list(_INLINE.finditer(line))
     if len(found) < 2 or [int(match[1]) for match in found] != list(range(1, len(found) + 1)):
         return [line]
@@ -187,7 +279,9 @@ def _marked(lines: list[str]) -> list[str]:
             continue
         if mark is None:
             text = line.strip()
-            if open_item and not _ANSWER.match(text) and not text.startswith(("**", "#", "\\[")):
+            if open_item and _ASKS.match(text) and is_question(text):
+                items[-1], open_item = _clean(text), False
+            elif open_item and not _ANSWER.match(text) and not text.startswith(("**", "#", "\\[")):
                 items[-1] = _clean(f"{items[-1]} {text}")
                 open_item = len(items[-1]) < _LONGEST_QUESTION and not (_finished(items[-1]) or text.endswith((":", ".")))
             continue
@@ -207,7 +301,9 @@ def _finished(item: str) -> bool:
 
 def _clean(item: str) -> str:
     """An item without bold type, and without a title before its question."""
-    item = item.strip()
+    item = _NAMED.sub("", item.strip())
+    wrapped = _WRAPPED.fullmatch(item)
+    item = wrapped[2] if wrapped else item
     quoted = _QUOTED.fullmatch(item)
     item = quoted[1] if quoted else item
     if item.count("**") % 2:

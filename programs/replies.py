@@ -24,9 +24,12 @@ _MARKER = re.compile(
     re.IGNORECASE,
 )
 
+_COMMENT = re.compile(r"(?<=[\"',])\s*(?://|#)(?!\d)[^\n\"']*$", re.MULTILINE)
 _LIST_OPENS = re.compile(r"^[ \t]*\[\s*[\"'{]|(?<=[:：=])\s*\[\s*[\"'{]", re.MULTILINE)
 
-_QUESTION_KEYS = ("subquestion", "sub_question", "question", "text", "content")
+_NUMBERED_KEY = re.compile(r"[A-Za-z _-]{0,20}\d{1,2}")
+
+_QUESTION_KEYS = ("subquestion", "sub_question", "sub_q", "question", "query", "q", "prompt", "text", "content", "task", "description")
 
 
 def unmarked(text: str) -> str:
@@ -106,8 +109,9 @@ def item_text(item: Any, keys: Iterable[str] = _QUESTION_KEYS) -> str:
     if not isinstance(item, Mapping):
         return str(item).strip()
     texts = {_bare(key): value for key, value in item.items() if isinstance(value, str)}
-    asked = next((texts[_bare(key)] for key in keys if _bare(key) in texts), None)
-    return (asked or next(iter(texts.values()), "")).strip()
+    known = [texts[_bare(key)] for key in keys if _bare(key) in texts]
+    asking = [value for value in [*known, *texts.values()] if value.rstrip().endswith(("?", "？", "؟"))]
+    return next(iter([*known, *asking, *sorted(texts.values(), key=len, reverse=True)]), "").strip()
 
 
 def answer_text(item: Any) -> str:
@@ -117,8 +121,11 @@ def answer_text(item: Any) -> str:
 
 def json_list(text: str) -> list[str] | None:
     """The texts of a JSON list, or of one of Python, that a reply holds, in a fence or after a lead-in; None without one."""
+    numbered = next((found for found in _objects(text) if all(map(_NUMBERED_KEY.fullmatch, found))), None)
+    if numbered:
+        return list(texts_of(list(numbered.values()))) or None
     fenced = _FENCE.search(text)
-    inner = (fenced[1] if fenced else text).strip()
+    inner = _COMMENT.sub("", fenced[1] if fenced else text).strip()
     if not inner.startswith("["):
         opened = _LIST_OPENS.search(inner)
         inner = inner[opened.start() : inner.rfind("]") + 1].strip() if opened else _objects_as_list(inner)
@@ -129,9 +136,20 @@ def json_list(text: str) -> list[str] | None:
             found = read(inner)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(found, list) and found and all(isinstance(item, str | dict) for item in found):
-            return [line for line in map(item_text, found) if line]
+        if isinstance(found, list) and found and all(isinstance(item, str | dict | list) for item in found):
+            return list(texts_of(found)) or None
     return None
+
+
+def texts_of(found: Iterable[Any]) -> Iterable[str]:
+    """The texts of a list, of lists in it and of lists in its objects."""
+    for item in found:
+        inner = next((value for value in item.values() if isinstance(value, list)), None) if isinstance(item, Mapping) else item
+        text = "" if isinstance(item, list) else item_text(item)
+        if isinstance(inner, list) and not text:
+            yield from texts_of(inner)
+        elif text:
+            yield text
 
 
 def _objects_as_list(text: str) -> str:

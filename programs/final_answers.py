@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from programs.replies import last_marked, said
+
 OTHER_LABELS = (
-    r"(?:最终|正确|最后)?(?:的)?答案(?:是|为)?|答え|回答|antwort|r[ée]ponse|respuesta|risposta|resposta|odpowiedź|ответ|الإجابة|답"
+    r"(?:最终|正确|最后)?(?:的)?答案(?:是|为)?|答|(?:最終的な)?答え(?:は)?|回答|(?:(?:die|endgültige) )*antwort(?: ist)?"
+    r"|(?:la )?r[ée]ponse(?: finale)?(?: est)?|(?:la )?respuesta(?: final)?(?: es)?|(?:la )?risposta(?: finale)?|resposta(?: final)?"
+    r"|odpowiedź|(?:итоговый |окончательный )?ответ|الإجابة(?: النهائية)?|उत्तर|답"
 )
 """`Answer` as a label in other languages."""
 
 _HEADING = re.compile(
     r"^[ \t]*(?:[>#*_-][ \t]*)*(?:(?P<label>sub[- ]?question|q|question|step|part)[ #]*(?P<n>\d{1,2})\b"
-    r"|(?P<main>(?:(?:main|original|final|new|next) )?question[*_ ]*[:：])"
+    r"|(?P<main>(?:(?:main|original|final|new|next) )?"
+    r"(?:question|problem|exercise|example(?: \d{1,2})?|passage|context|input|user|human)[*_ ]*(?:[:：]|$))"
     r"|(?P<number>\d{1,2})[.)][ \t]+(?![*_]*(?:(?:the|my|final|short|sub)[ -]+)*answer))",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -25,9 +30,10 @@ _BEHIND = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _PROSE = re.compile(
-    r"\n[ \t]*(?:\[\[ ##|<\||(?:because|this|that|since|so|therefore|to|we|i|in|the|let|here|as|if|note|however)\b(?=(?:\s+\S+){3})).*",
+    r"\n[ \t]*(?:\[\[ ##|<\||-{3,}|#{2,}|\[END|(?:because|this|that|since|so|therefore|to|we|i|in|the|let|here|as|if|note|however)\b(?=(?:\s+\S+){3})).*",
     re.IGNORECASE | re.DOTALL,
 )
+_TAKES_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|my mistake|on second thought|let me (?:re-?)?check)\b", re.IGNORECASE)
 _LISTED = re.compile(r"\s*(?:[-*+•]|\(?\d{1,2}[.)])\s")
 _CONCLUDES = re.compile(
     r"^(?!.*\b(?:not\b(?!.*\b(?:is|are|was|were|equals|be)\s+[$€£]?-?\d)"
@@ -37,12 +43,15 @@ _CONCLUDES = re.compile(
     r"|,?[ \t]+(?:[^*\n]*\banswer:[ \t]*)?(?P<sentence>[^*\n?]*[^*\s:?][.!。]|(?<=answer: )[^*\n?]*[^*\s:?]))$",
     re.IGNORECASE,
 )
+_SHORT = 5
+"""Words of an answer that stands alone."""
+_SENTENCE_BELOW = re.compile(r"[ \t]*(?:\*\*)?[^\W\d_](?:[^\n]*\s){4,}[^\n]*[.!。]?(?:\*\*)?\s*(?:\n|$)|[ \t]*(?:[A-Z][a-z]+ ){1,2}?[a-z]*\s?[:：-] ")
 _FIRST_LINE = re.compile(r"[*_ \t\n]*([^\n]*)")
 _ALONE = re.compile(r"^\*\*(?P<value>[^*\n]*[^*\s:])\*\*[.]?$")
 
 
-def main_answer(matches: Sequence[re.Match[str]], text: str) -> re.Match[str] | None:
-    """Of the lines with an answer, the one to the question itself.
+def main_answer(matches: Sequence[re.Match[str]], text: str) -> tuple[re.Match[str] | None, bool]:
+    """Of the lines with an answer, the one to the question itself, and whether it is certainly that.
 
     It is the last one that does not belong to a subquestion, or else the last one. What a model asks itself after that,
     and answers, is not looked at; the last line of a reply that broke off in a repetition counts as the one before.
@@ -54,7 +63,8 @@ def main_answer(matches: Sequence[re.Match[str]], text: str) -> re.Match[str] | 
     filled = [match for match in matches if _value(match, text)] or list(matches)
     found = list(_HEADING.finditer(text))
     counted = _count_answers(found, filled)
-    headings = [match for match in found if counted or match["number"] is None]
+    headings = [match for match in found if counted or match["number"] is None or _FIRST_LINE.match(text, match.end())[1].rstrip("* ").endswith("?")]
+    finals = sum("final" in match[0].lower() for match in filled)
     events = sorted([(m.start(), m, False) for m in headings] + [(m.start(), m, True) for m in filled], key=lambda event: event[0])
     main, owned, pending = None, None, False
     for _, match, is_answer in events:
@@ -62,11 +72,40 @@ def main_answer(matches: Sequence[re.Match[str]], text: str) -> re.Match[str] | 
             if main is not None:
                 break
             pending = match["main"] is None
-        elif pending and "final" not in match[0].lower():
+        elif pending and (finals > 1 or "final" not in match[0].lower()):
             owned, pending = match, False
         else:
             main = match if main is None or not _broke_off(main, match, text) else main
-    return main or owned
+            pending = False
+    different = {_value(match, text) for match in filled}
+    return main or owned, main is not None and (len(different) == 1 or "final" in main[0].lower())
+
+
+def told_behind(text: str, sure: bool) -> str | None:
+    """What a reply says behind the label of an answer that it means instead; None where nothing does.
+
+    Args:
+        text: All that follows the label.
+        sure: Whether the label is certainly that of the question's own answer: then it is only taken back, or reasoned on to another.
+    """
+    own, _, behind = text.lstrip(" *_\n").partition("\n")
+    behind = _BEHIND.sub("", f"\n{behind}").strip()
+    if not behind or (sure and not (_TAKES_BACK.search(behind) or reasons(own))):
+        return None
+    told = said("answer", behind)
+    marked = last_marked(behind)
+    conclusion = concluded(behind)
+    if told:
+        return told[1]
+    if marked:
+        return marked[0] if marked[0].startswith("\\") else marked[1]
+    return conclusion[1] if conclusion else None
+
+
+def reasons(text: str) -> bool:
+    """Whether a text is a step on the way to an answer: a sentence, a calculation, or words that lead to what follows."""
+    words = len(text.split())
+    return text.endswith((":", "：")) or (words > 2 and "=" in text) or (words > 5 and text.rstrip("*_ ").endswith((".", "。")))
 
 
 def _value(match: re.Match[str], text: str) -> str:
@@ -90,8 +129,25 @@ def without_rest(value: str) -> str:
     whole = value.strip()
     cut = _BEHIND.sub("", f"\n{whole}").strip() if not _BEHIND.match(f"\n{whole}") else whole
     first, *rest = re.split(r"\n[ \t]*\n", cut)
+    if rest and reasons(first) and not _LISTED.match(rest[0]):
+        return _reasoned(first, rest)
+    line, _, below = first.partition("\n")
+    alone = len(line.split()) <= (2 if line.endswith(".") else _SHORT)
+    first = line if below and alone and _SENTENCE_BELOW.match(below) else first
     kept = [first, *(part for part in rest if _LISTED.match(part) and (_LISTED.match(first) or first.endswith(":")))]
     return _PROSE.sub("", "\n".join(kept)).strip() or whole
+
+
+def _reasoned(first: str, rest: Sequence[str]) -> str:
+    """The answer of paragraphs that come to it by steps; all of them where none stands out."""
+    text = "\n\n".join([first, *rest])
+    told, marked, conclusion = said("answer", text), last_marked(text), concluded(text)
+    if told:
+        return told[1]
+    if marked:
+        return marked[0]
+    last = rest[-1].strip()
+    return conclusion[1] if conclusion else last if len(last.split()) <= _SHORT and not reasons(last) else text
 
 
 def concluded(text: str) -> tuple[int, str] | None:

@@ -9,7 +9,7 @@ from typing import Any, get_origin
 import dspy
 from dspy.adapters.utils import parse_value
 
-from programs.final_answers import OTHER_LABELS, concluded, main_answer, read_sub_answers, without_rest
+from programs.final_answers import OTHER_LABELS, concluded, main_answer, read_sub_answers, told_behind, without_rest
 from programs.question_lists import asks_itself_another, is_question, is_task, read_items, read_questions
 from programs.replies import answer_text, item_text, json_fields, last_marked, read_lines, said, texts_of, unmarked
 from programs.turns import own_turn
@@ -66,12 +66,12 @@ def bare_field(signature: type[dspy.Signature]) -> str | None:
 
 def _label_pattern(name: str) -> re.Pattern[str]:
     label = re.escape(label_of(name)).replace(r"\ ", r"[ _-]?")
-    to_what = r"(?: (?:to|of|for) (?:the|this|your) [^:：?\n]{0,30}question(?: itself)?)?"
-    label = rf"(?:{label}{to_what}|{OTHER_LABELS})" if name == "answer" else label
-    leads = r"(?:(?:so|therefore|thus|hence|and|the|my|our|final|correct|short)[ ,:]+)*"
+    to_what = r"(?: (?:to|of|for) (?:the |this |your )?(?![^:：?\n]{0,30}\bsub)[^:：?\n]{0,30}question(?: itself)?)?"
+    label = rf"(?:{label}{to_what}|ans|{OTHER_LABELS})" if name == "answer" else label
+    leads = r"(?:(?:so|therefore|thus|hence|and|the|my|our|final|correct|short|main|overall|numerical|numeric|full)[ ,:]+)*"
     return re.compile(
-        rf"^[ \t#>-]*(?:(?:[*+•]|\d{{1,2}}[.)])[ \t]+)?(?P<open>[*_]*){leads}{label}(?: \([^)\n]*\))?(?: is)?"
-        r"(?:(?P<shut>[ *_]*)[:：=](?!=)|(?P<end>[ *_#]*)$(?=\s*\S))",
+        rf"^[^\w\n\[{{<*|]{{0,8}}(?:(?:[*+•]|\d{{1,2}}[.)])[ \t]+)?(?P<open>[*_]*){leads}{label}(?: \([^)\n]*\))?(?: is)?"
+        r"(?:(?P<shut>[ *_]*)(?:[:：=](?!=)|[ ]?→|[ ][–—-](?=[ ]))|(?P<end>[ *_#]*)$(?=\s*\S))",
         re.IGNORECASE | re.MULTILINE,
     )
 
@@ -84,12 +84,15 @@ def _sections(signature: type[dspy.Signature], completion: str) -> dict[str, str
     found = []
     for name in names:
         matches = [match for match in _label_pattern(name).finditer(completion) if _is_label(match, signature, name)]
-        match = main_answer(matches, completion) if name == names[-1] else next(iter(matches), None)
+        match, sure = main_answer(matches, completion) if name == names[-1] else (next(iter(matches), None), True)
         if match:
             found.append((match, name))
     found.sort(key=lambda item: item[0].start())
     starts = [match.start() for match, _ in found] + [len(completion)]
     sections = {name: _under(match, completion[match.end() : end]) for (match, name), end in zip(found, starts[1:], strict=True)}
+    if names[-1] == "answer" and "answer" in sections and found[-1][1] == "answer":
+        told = told_behind(completion[found[-1][0].end() :], sure)
+        sections["answer"] = sections["answer"] if told is None else _FULL_STOP.sub("", told)
     if names[-1] not in sections and not is_list(signature.output_fields[names[-1]].annotation):
         starts[0] = min(starts[0], _unlabelled(names[-1], completion, sections))
     first = bare_field(signature) or (names[0] if names[0] in REASONING else None)

@@ -49,14 +49,18 @@ def last_marked(text: str) -> re.Match[str] | None:
     return boxes[-1] if boxes else _LAST_HASHES.search(text)
 
 
+_SUPPOSES = re.compile(r"(?:^|[.!?\n]\s*)[^.!?\n]{0,40}\b(?:if|might|suppose|assuming|someone)\b[^.!?\n]{0,80}\Z", re.IGNORECASE)
+
+
 def said(label: str, text: str) -> tuple[int, str] | None:
     """The last sentence that tells a value, `The answer is 18`, `the final answer would be: 18`: where it begins, and the value."""
     sentence = re.compile(
         rf"(?:^|(?<=[\s*_(.,;:!?]))(?<!if )(?<!whether )(?<!what )"
         rf"(?:the|my|our|this|that|final|correct)\s+(?:(?:final|correct|right|short)\s+)*"
-        rf"{label}(?:\s+(?:to|of|for)\b[^.\n]{{0,80}}?)?[*_]*\s*"
+        rf"{label}(?:\s+(?:to|of|for)\b(?!\s+(?:the )?(?:first|second|third|sub|step|part))[^.\n]{{0,80}}?)?[*_]*\s*"
         r"(?:(?:is|was|are|be|equals|becomes)\b|(?:would|must|should|will|can only) be\b|=|:)"
-        rf"(?!\s*(?:not|n't|unclear|given|found|asked)\b)[ \t]*:?[ \t]*(?P<told>[^\s:：])"
+        rf"(?!\s*(?:not|n't|unclear|given|found|asked|consistent|derived|obtained|calculated|reached|based on|(?:correct|right|wrong) (?:because|since|as))\b)"
+        rf"(?:\s*(?:simple|simply|as follows|below|in (?:the |passage )[^.:\n]{{0,40}})\s*:)?\s*:?[ \t]*(?P<told>[^\s:：])"
         rf"|(?<=[.!?;] )(?:final\s+)?{label}[*_]*\s*[:=][ \t]*(?P<named>[^\s:：])",
         re.IGNORECASE | re.MULTILINE,
     )
@@ -64,7 +68,8 @@ def said(label: str, text: str) -> tuple[int, str] | None:
     place = 0
     # A value may itself begin a sentence that tells one.
     while (match := sentence.search(text, place)) is not None:
-        found, place = match, match.start() + 1
+        place = match.start() + 1
+        found = found if _SUPPOSES.search(text, 0, match.start()) else match
     if found is None:
         return None
     return found.start(), text[found.start(found.lastgroup or 0) :].split("\n", 1)[0].strip()

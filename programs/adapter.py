@@ -16,7 +16,8 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
-from programs.labelled_replies import REASONING, bare_field, is_list, label_of, read_answer, read_fields
+from programs.labelled_replies import REASONING, bare_field, is_labelled_behind_json, is_list, label_of, read_answer, read_fields
+from programs.replies import with_latex_escaped
 from programs.turns import own_turn
 
 _LONGEST_FOR_DSPY = 8000
@@ -177,8 +178,11 @@ def past_thoughts(adapter: dspy.Adapter) -> dspy.Adapter:
 def _read_tolerantly(adapter: dspy.Adapter, signature: type[dspy.Signature], text: str) -> dict[str, Any]:
     if len(text) > _LONGEST_FOR_DSPY:
         return _read_anyway(signature, text, AdapterParseError(type(adapter).__name__, signature, text, "the reply cannot be read"))
+    last = list(signature.output_fields)[-1]
+    if last == "answer" and "[[ ##" not in text and is_labelled_behind_json(text):
+        return _read_anyway(signature, text, AdapterParseError(type(adapter).__name__, signature, text, "the reply cannot be read"))
     try:
-        values = adapter.parse(signature, text)
+        values = adapter.parse(signature, with_latex_escaped(text) if text.lstrip("`json \n").startswith("{") else text)
     except AdapterParseError as error:
         return _read_anyway(signature, text, error)
     except (ValueError, RecursionError) as error:
@@ -188,7 +192,6 @@ def _read_tolerantly(adapter: dspy.Adapter, signature: type[dspy.Signature], tex
         # Of a text that is no JSON, DSPy repairs the first brackets that stand in it into a list.
         with contextlib.suppress(AdapterParseError):
             return {**values, **_read_anyway(signature, text, AdapterParseError("", signature, text))}
-    last = list(signature.output_fields)[-1]
     if last == "answer" and isinstance(values[last], str):
         values = {**values, last: read_answer(values[last])}
         if not values[last]:

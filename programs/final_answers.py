@@ -30,14 +30,15 @@ _BEHIND = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _PROSE = re.compile(
-    r"\n[ \t]*(?:\[\[ ##|<\||-{3,}|#{2,}|\[END|(?:because|this|that|since|so|therefore|to|we|i|in|the|let|here|as|if|note|however)\b(?=(?:\s+\S+){3})).*",
+    r"\n[ \t]*(?:\[\[ ##|<\||-{3,}|#{2,}|\[END"
+    r"|(?:because|this|that|since|so|therefore|to|we|i|in|the|let|here|as|if|note|however)\b(?=(?:\s+\S+){3})).*",
     re.IGNORECASE | re.DOTALL,
 )
 _TAKES_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|my mistake|on second thought|let me (?:re-?)?check)\b", re.IGNORECASE)
 _LISTED = re.compile(r"\s*(?:[-*+•]|\(?\d{1,2}[.)])\s")
 _CONCLUDES = re.compile(
     r"^(?!.*\b(?:not\b(?!.*\b(?:is|are|was|were|equals|be)\s+[$€£]?-?\d)"
-    r"|cannot|can't|unknown|unclear|unable|need|check|recheck|verify|now let|let us|let's)\b)"
+    r"|cannot|can't|unknown|unclear|unable|impossible|insufficient|not enough|need|check|recheck|verify|now let|let us|let's)\b)"
     r"(?:therefore|thus|hence|so|in total|in conclusion|finally|overall|altogether|as a result)\b"
     r"(?:[^*\n]*\*\*(?P<value>[^*\n]*[^*\s:])\*\*[^*\n]*"
     r"|,?[ \t]+(?:[^*\n]*\banswer:[ \t]*)?(?P<sentence>[^*\n?]*[^*\s:?][.!。]|(?<=answer: )[^*\n?]*[^*\s:?]))$",
@@ -45,8 +46,17 @@ _CONCLUDES = re.compile(
 )
 _SHORT = 5
 """Words of an answer that stands alone."""
-_SENTENCE_BELOW = re.compile(r"[ \t]*(?:\*\*)?[^\W\d_](?:[^\n]*\s){4,}[^\n]*[.!。]?(?:\*\*)?\s*(?:\n|$)|[ \t]*(?:[A-Z][a-z]+ ){1,2}?[a-z]*\s?[:：-] ")
+_SENTENCE_BELOW = re.compile(
+    r"[ \t]*(?:\*\*)?[^\W\d_](?:[^\n]*\s){4,}[^\n]*[.!。]?(?:\*\*)?\s*(?:\n|$)|[ \t]*(?:[A-Z][a-z]+ ){1,2}?[a-z]*\s?[:：-] "
+)
+_SUBJECT = re.compile(r"\s+(?:was|is|are|were|has|had|have|did|does)\b|,? (?:hours?|days?|weeks?|months?|years?|minutes?),")
 _FIRST_LINE = re.compile(r"[*_ \t\n]*([^\n]*)")
+_HEADED = re.compile(
+    r"^(?:[^\w\n|]{0,8}(?:final(?: result)?|result|conclusion|a|original question(?: answer)?|total(?: [\w ]{1,30})?)[*_ ]*[:：][*_ ]*"
+    r"|[^\w\n|]{0,4}(?=total(?: [\w ]{1,30})? = )"
+    r"|#{1,6}[^\w\n]*(?:conclusion|result|final result|(?:step \d: )?final answer)[*_: ]*\n+)(?P<value>\S[^\n]*)\s*\Z",
+    re.IGNORECASE | re.MULTILINE,
+)
 _ALONE = re.compile(r"^\*\*(?P<value>[^*\n]*[^*\s:])\*\*[.]?$")
 
 
@@ -63,7 +73,7 @@ def main_answer(matches: Sequence[re.Match[str]], text: str) -> tuple[re.Match[s
     filled = [match for match in matches if _value(match, text)] or list(matches)
     found = list(_HEADING.finditer(text))
     counted = _count_answers(found, filled)
-    headings = [match for match in found if counted or match["number"] is None or _FIRST_LINE.match(text, match.end())[1].rstrip("* ").endswith("?")]
+    headings = [match for match in found if counted or match["number"] is None or _value(match, text).rstrip("*_ ").endswith("?")]
     finals = sum("final" in match[0].lower() for match in filled)
     events = sorted([(m.start(), m, False) for m in headings] + [(m.start(), m, True) for m in filled], key=lambda event: event[0])
     main, owned, pending = None, None, False
@@ -151,12 +161,17 @@ def _reasoned(first: str, rest: Sequence[str]) -> str:
 
 
 def concluded(text: str) -> tuple[int, str] | None:
-    """Where the last line begins, and what it concludes: what is bold in it, or else its sentence, if it is a whole one."""
+    """Where the last line begins, and what it concludes: what it is headed by `Result:`, bold in it, or its sentence, if a whole one."""
     last = text.rstrip().rsplit("\n", 1)[-1]
+    headed = _HEADED.search(text)
+    if headed:
+        return headed.start(), headed["value"].strip()
     found = _ALONE.match(last.strip()) or _CONCLUDES.match(last.strip().lstrip("- "))
     if found is None:
         return None
     value = found["value"] or found["sentence"]
+    if found["value"] and _SUBJECT.match(last, last.index(f"**{value}**") + len(value) + 4):
+        value = last.strip(" -")
     return len(text.rstrip()) - len(last), value.rstrip(".")
 
 

@@ -32,7 +32,8 @@ def read_fields(signature: type[dspy.Signature], completion: str) -> dict[str, A
         ValueError: The reply is empty, lacks a field that needs a label, or a value does not fit its type.
     """
     text = _with_labels(signature, own_turn(completion))
-    values = json_fields(signature.output_fields, text) or _sections(signature, text)
+    labelled = list(signature.output_fields)[-1] == "answer" and is_labelled_behind_json(text)
+    values = (None if labelled else json_fields(signature.output_fields, text)) or _sections(signature, text)
     for name, field in list(signature.output_fields.items())[:-1]:
         if name in REASONING or is_list(field.annotation):
             values.setdefault(name, "")
@@ -40,6 +41,12 @@ def read_fields(signature: type[dspy.Signature], completion: str) -> dict[str, A
     if missing or not _HEADER.sub("", text).strip() or values[list(signature.output_fields)[-1]] == "":
         raise ValueError(f"the reply has no {' and no '.join(map(label_of, missing)) or 'text'}")
     return {name: _read(name, values[name], field.annotation) for name, field in signature.output_fields.items()}
+
+
+def is_labelled_behind_json(text: str) -> bool:
+    """Whether a reply has its answer under a label behind JSON, which then holds the answers to subquestions."""
+    end = max(text.rfind("}"), text.rfind("]"))
+    return end >= 0 and bool(_label_pattern("answer").search(text, end + 1))
 
 
 def _with_labels(signature: type[dspy.Signature], text: str) -> str:

@@ -14,6 +14,7 @@ _FENCE = re.compile(r"```[\w+-]*[ \t]*\n?(.*?)```", re.DOTALL)
 _BOLD = re.compile(r"(?<![\w*])\*\*(?=\S)(.{1,600}?)(?<=\S)\*\*(?![\w*])")
 _WRAPPED = re.compile(r"\*([^\s*][^*\n]*)\*|`([^`\n]+)`|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
+_TAGGED = re.compile(r"<(?:final[_ -]?)?answer>\s*(\S.*?)\s*(?:</(?:final[_ -]?)?answer>|\Z)", re.IGNORECASE | re.DOTALL)
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _LAST_HASHES = re.compile(r"^#{4}[ \t]*(\S[^\n]*)$\s*\Z", re.MULTILINE)
 
@@ -25,6 +26,9 @@ _MARKER = re.compile(
 )
 
 _COMMENT = re.compile(r"(?<=[\"',])\s*(?://|#)(?!\d)[^\n\"']*$", re.MULTILINE)
+_LATEX_IN_JSON = re.compile(
+    r"(?<!\\)\\(?=(?:boxed|fbox|[dt]?frac|text|times|theta|tan|right|rho|rm|nu|neq|ne|beta|bar|cdot|sqrt|left|pi|div)\b|[()\[\]$%])"
+)
 _LIST_OPENS = re.compile(r"^[ \t]*\[\s*[\"'{]|(?<=[:：=])\s*\[\s*[\"'{]", re.MULTILINE)
 
 _NUMBERED_KEY = re.compile(r"[A-Za-z _-]{0,20}\d{1,2}")
@@ -44,8 +48,8 @@ def unmarked(text: str) -> str:
 
 
 def last_marked(text: str) -> re.Match[str] | None:
-    """The last mark of a final result that mathematical texts have: `\\boxed{18}`, or `#### 18` at the end."""
-    boxes = list(_BOXED.finditer(text))
+    """The last mark of a final result: `\\boxed{18}` and `#### 18` at the end, as in mathematical texts, or `<answer>18</answer>`."""
+    boxes = list(_BOXED.finditer(text)) or list(_TAGGED.finditer(text))
     return boxes[-1] if boxes else _LAST_HASHES.search(text)
 
 
@@ -59,7 +63,8 @@ def said(label: str, text: str) -> tuple[int, str] | None:
         rf"(?:the|my|our|this|that|final|correct)\s+(?:(?:final|correct|right|short)\s+)*"
         rf"{label}(?:\s+(?:to|of|for)\b(?!\s+(?:the )?(?:first|second|third|sub|step|part))[^.\n]{{0,80}}?)?[*_]*\s*"
         r"(?:(?:is|was|are|be|equals|becomes)\b|(?:would|must|should|will|can only) be\b|=|:)"
-        rf"(?!\s*(?:not|n't|unclear|given|found|asked|consistent|derived|obtained|calculated|reached|based on|(?:correct|right|wrong) (?:because|since|as))\b)"
+        rf"(?!\s*(?:not|n't|unclear|given|found|asked|consistent|derived|obtained|calculated|reached|based on"
+        rf"|(?:correct|right|wrong) (?:because|since|as))\b)"
         rf"(?:\s*(?:simple|simply|as follows|below|in (?:the |passage )[^.:\n]{{0,40}})\s*:)?\s*:?[ \t]*(?P<told>[^\s:：])"
         rf"|(?<=[.!?;] )(?:final\s+)?{label}[*_]*\s*[:=][ \t]*(?P<named>[^\s:：])",
         re.IGNORECASE | re.MULTILINE,
@@ -75,6 +80,11 @@ def said(label: str, text: str) -> tuple[int, str] | None:
     return found.start(), text[found.start(found.lastgroup or 0) :].split("\n", 1)[0].strip()
 
 
+def with_latex_escaped(text: str) -> str:
+    """JSON in which a command of LaTeX has one backslash, which JSON takes for a sign of its own, such as the `\\b` of `\\boxed`."""
+    return _LATEX_IN_JSON.sub(r"\\\\", text)
+
+
 def json_fields(names: Iterable[str], text: str) -> dict[str, Any] | None:
     """The values of a JSON object in a reply, fenced or not, by the names of fields; None without one that has any.
 
@@ -82,7 +92,10 @@ def json_fields(names: Iterable[str], text: str) -> dict[str, Any] | None:
     """
     names = list(names)
     known = {_bare(alias): name for name in names for alias in (name, f"final {name}")}
+    known |= {"result": "answer", "finalresult": "answer"} if "answer" in names else {}
     for candidate in _objects(text):
+        wrapped = list(candidate.values())
+        candidate = wrapped[0] if len(wrapped) == 1 and isinstance(wrapped[0], dict) and _bare(*candidate) not in known else candidate
         values = {known[_bare(key)]: value for key, value in candidate.items() if _bare(key) in known}
         for name in names:
             numbered = [value for key, value in candidate.items() if re.fullmatch(rf"{_bare(name).removesuffix('s')}s?\d+", _bare(key))]
@@ -176,6 +189,7 @@ def _objects(text: str) -> Iterable[dict[str, Any]]:
 
 
 def _loaded(piece: str) -> Any:
+    piece = with_latex_escaped(piece)
     try:
         return json.loads(piece, parse_float=str, parse_int=str, strict=False)
     except (ValueError, RecursionError):

@@ -7,7 +7,10 @@ import dspy
 import pytest
 from scripted import scripted_lm
 
-from programs import TwoStage
+from programs import SingleStage, TwoStage
+from programs.tasks._answers import unwrapped
+from programs.tasks._numbers import final_number, number
+from programs.tasks.base import exact_match
 
 ADAPTERS = ("line", "chat", "json")
 QUESTION = (
@@ -34,3 +37,28 @@ def test_decompositions(case):
     for adapter in ADAPTERS:
         found, _ = program_of(adapter, case["reply"]).run_decompose(QUESTION)
         assert found.subquestions == case["subquestions"] and found.state in case["states"], adapter
+
+
+def answered(stage, adapter, reply):
+    made = dspy.JSONAdapter() if adapter == "json" else adapter
+    if stage == "solve":
+        return program_of(adapter, reply).run_solve(QUESTION, "", ["How many in May?", "How many in both?"])[0]
+    program = SingleStage(chain_of_thought=stage == "reason", short=stage == "short", adapters={"answer": made})
+    program.set_lm(scripted_lm(lambda prompt: reply))
+    return program(question=QUESTION)
+
+
+def is_right(found, case):
+    if case["is_number"]:
+        return final_number(unwrapped(found.answer)) == number(case["answer"])
+    return exact_match(found.answer, [case["answer"]]).value == 1.0
+
+
+@pytest.mark.parametrize("case", cases("answers.jsonl"))
+def test_answers(case):
+    """Read alike by one stage and by two, or a difference between them would be one of the format."""
+    for stage in case["stages"]:
+        for adapter in ADAPTERS:
+            found = answered(stage, adapter, case["reply"])
+            read = not found.unparsed
+            assert (read and is_right(found, case)) if case["answer"] is not None else not read, (stage, adapter, found.answer)

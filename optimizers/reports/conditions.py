@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optimizers.conditions import CONTROLS
 from optimizers.reports.blocks import interval_of, is_number
-from optimizers.reports.read import REFERENCE, RunFiles
+from optimizers.reports.read import RunFiles
 
 UNTRAINED = "student0+teacher"
 
+_UNTRAINED = ("none", "reference", "teacher", "student0", "fewshot", *CONTROLS)
 _STUDENTS = ("S_D-R+teacher", "S_D-T+teacher")
 
 
 def student_condition(conditions: Mapping[str, Mapping[str, Any]]) -> str | None:
     """The condition that headlines speak of: a trained student that decomposes for the teacher."""
-    others = (name for name in conditions if name.endswith("+teacher") and name not in (REFERENCE, UNTRAINED))
+    others = (name for name in conditions if name.endswith("+teacher") and name.removesuffix("+teacher") not in _UNTRAINED)
     known = (name for name in _STUDENTS if name in conditions)
     return next((name for name in (*known, *others) if is_number(conditions[name].get("score"))), None)
 

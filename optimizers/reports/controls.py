@@ -97,6 +97,8 @@ def _control_words(run: RunFiles, teacher: Cell, there: Mapping[str, Cell]) -> s
         "untested": "not tested against {}",
     }
     told = [text.format(", ".join(n for n in results if results[n] == key)) for key, text in known.items() if key in results.values()]
+    if results.get("none") == "lower":
+        return "; ".join(told) + ". So these subquestions cost the solver more than they give: without any it does better."
     return "; ".join(told) + ". " + _control_verdict([results[name] for name in _LENGTH if name in results])
 
 

@@ -50,7 +50,7 @@ from optimizers.reports.cells import (
 )
 from optimizers.reports.costs import costs
 from optimizers.reports.questions import questions, unparsed
-from optimizers.reports.read import REFERENCE, RunFiles, answers_of, metrics_of, text_of
+from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles, answers_of, metrics_of, text_of
 from optimizers.reports.replies import Ending, cut_off_warning, endings_blocks, endings_of, replies_table, reply_warnings
 from optimizers.reports.screening import screening_sections
 from optimizers.reports.training import LOSSES, losses_of, without_answers
@@ -180,7 +180,7 @@ def _headlines(run: RunFiles) -> list[Block]:
     if not trained:
         blocks.append(missing_text("No student was trained and tested, so which part distils cannot be said."))
     for task in trained or tests_of(run):
-        blocks += [Text(f"{task}: {_verdict(run, task)}"), Bullets(_task_lines(run, task))]
+        blocks += [*_harm(run, task), Text(f"{task}: {_verdict(run, task)}"), Bullets(_task_lines(run, task))]
     note = "The best student of each kind is picked by the score shown, which flatters it a little where several were trained."
     return [*blocks, Text(note, "note")]
 
@@ -211,6 +211,18 @@ def _verdict(run: RunFiles, task: str) -> str:
     return f"the {kept} distils as far as can be told, the {lost[0]} does not: the {lost[0]} student alone loses by more than chance."
 
 
+def _harm(run: RunFiles, task: str) -> list[Block]:
+    """That the teacher's own subquestions mislead its solver: what a decomposer distils then is that."""
+    without, teacher = named(run, task, WITHOUT), named(run, task, REFERENCE)
+    if not without or not teacher or outcome(comparison(run, without, teacher)) != "higher":
+        return []
+    text = (
+        f"{task}: the solver does better without the teacher's subquestions ({WITHOUT} {percent(without.get('score'))}, {REFERENCE} "
+        f"{percent(teacher.get('score'))}). A student that equals this teacher as a decomposer is of no use to this solver."
+    )
+    return [Text(text, "warning")]
+
+
 def _possible_losses(run: RunFiles, teacher: Cell | None, found: Mapping[str, Cell | None]) -> str:
     """How much could have been lost all the same: with few questions that is much."""
     bounds = {part: interval_of(comparison(run, cell, teacher) or {})[0] for part, cell in found.items() if cell and teacher}
@@ -220,7 +232,9 @@ def _possible_losses(run: RunFiles, teacher: Cell | None, found: Mapping[str, Ce
 
 def _task_lines(run: RunFiles, task: str) -> list[str]:
     teacher = named(run, task, REFERENCE)
+    without = named(run, task, WITHOUT)
     shown: dict[str, Cell | None] = {
+        **({"The same solver without subquestions": without} if without else {}),
         "Best decomposer student": best_student(run, task, 0),
         "Best solver student": best_student(run, task, 1),
         "One stage by chain of thought": named(run, task, "single-stage-cot"),

@@ -19,12 +19,13 @@ from optimizers.reports.blocks import (
     overlap_blocks,
     percent,
     percent_interval,
+    points_difference,
     points_interval,
     signed_points,
     usd_text,
 )
 from optimizers.reports.conditions import UNTRAINED, paired_comparison_of, student_condition
-from optimizers.reports.read import REFERENCE, RunFiles
+from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles
 from optimizers.reports.replies import cut_off_warning, endings_of, reply_warnings
 from optimizers.reports.verdicts import outcome, outcome_words, p_words
 
@@ -45,7 +46,7 @@ def _warnings(run: RunFiles) -> list[Block]:
 def _results(run: RunFiles) -> Block:
     if not run.conditions:
         return missing_text(f"No condition has been evaluated, so there is no result yet. {CONTINUE}")
-    return Bullets([_teacher_line(run), *_single_stage_line(run), *_student_lines(run)])
+    return Bullets([_teacher_line(run), *_without_line(run), *_single_stage_line(run), *_student_lines(run)])
 
 
 def _setting_note(run: RunFiles) -> list[Block]:
@@ -63,6 +64,17 @@ def _teacher_line(run: RunFiles) -> str:
     if teacher is None or not is_number(teacher.get("score")):
         return f"The teacher in both stages ({REFERENCE}) has no score in this run, so students cannot be held against it."
     return f"The teacher in both stages ({REFERENCE}) scores {_score_with_interval(teacher)}."
+
+
+def _without_line(run: RunFiles) -> list[str]:
+    """What the same solver reaches with no subquestions: where it is not less, decomposing is of no use to it."""
+    without = run.conditions.get(WITHOUT, {})
+    if not is_number(without.get("score")):
+        return []
+    found = paired_comparison_of(run, WITHOUT, REFERENCE)
+    told = f"{points_interval(found)}; {p_words(found)}: {outcome_words(found)}" if found else ""
+    against = f", {points_difference(found)} points against it ({told})" if found else ""
+    return [f"The same solver without subquestions ({WITHOUT}) scores {_score_with_interval(without)}{against}."]
 
 
 def _single_stage_line(run: RunFiles) -> list[str]:

@@ -94,6 +94,8 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 
 REFERENCE = "teacher+teacher"
+WITHOUT = "none+teacher"
+"""The same solver, given no subquestions."""
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,16 @@ def test_headlines_say_what_the_run_found(run_dir):
     assert "does not reproduce the paper's benchmarks" in " ".join(text.split())
 
 
+def test_controls_are_no_students_and_the_solver_alone_is_told(run_dir):
+    path = run_dir / "metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["conditions"]["S_D-R+teacher"]
+    metrics["conditions"] |= {name: condition(name, 0.95) for name in ("none+teacher", "generic+teacher")}
+    path.write_text(json.dumps(metrics))
+    text = Page(write_report(run_dir)[1].read_text()).text
+    assert "No trained student was evaluated" in text and "The same solver without subquestions (none+teacher) scores 95.0%" in text
+
+
 def test_a_comparison_the_other_way_round_is_turned(run_dir):
     reverse = {"a": "teacher+teacher", "b": "S_D-R+teacher", "n": 39, "delta": 0.059, "ci95": [0.023, 0.141], "p": 0.04}
     text = report_of(run_dir, comparisons=[reverse]).text

@@ -102,13 +102,17 @@ def told_behind(text: str, sure: bool) -> str | None:
     behind = _BEHIND.sub("", f"\n{behind}").strip()
     if not behind or (sure and not (_TAKES_BACK.search(behind) or reasons(own))):
         return None
-    told = said("answer", behind)
-    marked = last_marked(behind)
-    conclusion = concluded(behind)
+    return _meant(behind)
+
+
+def _meant(text: str) -> str | None:
+    """The answer that a text tells, marks or concludes with."""
+    told, marked = said("answer", text), last_marked(text)
     if told:
         return told[1]
     if marked:
         return marked[0] if marked[0].startswith("\\") else marked[1]
+    conclusion = concluded(text)
     return conclusion[1] if conclusion else None
 
 
@@ -151,13 +155,8 @@ def without_rest(value: str) -> str:
 def _reasoned(first: str, rest: Sequence[str]) -> str:
     """The answer of paragraphs that come to it by steps; all of them where none stands out."""
     text = "\n\n".join([first, *rest])
-    told, marked, conclusion = said("answer", text), last_marked(text), concluded(text)
-    if told:
-        return told[1]
-    if marked:
-        return marked[0]
     last = rest[-1].strip()
-    return conclusion[1] if conclusion else last if len(last.split()) <= _SHORT and not reasons(last) else text
+    return _meant(text) or (last if len(last.split()) <= _SHORT and not reasons(last) else text)
 
 
 def concluded(text: str) -> tuple[int, str] | None:

@@ -239,8 +239,8 @@ def _errors(measured: list[Measured], table: Table) -> Iterator[dict[str, Any]]:
 
     The decomposition is at fault where the same solver is right with better subquestions (the data set's own, or else
     the teacher's), the solver where the teacher is right with the same ones; `either` where each repair alone helps,
-    `both` where it takes the two, `neither` where even that does not. Before the teacher as solver there is no better
-    one to try: what better subquestions do not rescue is the solver's.
+    `both` where it takes the two, `neither` where even that does not. Before the teacher as solver no better one is tried:
+    what better subquestions do not rescue there is `neither`, and whose fault it is stays open.
     """
     for one in measured:
         stages = stages_in(one.name)
@@ -259,17 +259,17 @@ def _errors(measured: list[Measured], table: Table) -> Iterator[dict[str, Any]]:
         wrong = [question for question, score in one.scores.items() if score < 1]
         counts = dict.fromkeys(("decomposition", "solver", "either", "both", "neither"), 0)
         for question in wrong:
-            counts[_fault(question, repairs, solver == "teacher")] += 1
+            counts[_fault(question, repairs)] += 1
         yield {"train": one.cell.train, "test": one.cell.test, "condition": one.name, "wrong": len(wrong), **counts, "rescuer": better}
 
 
-def _fault(question: str, repairs: Mapping[str, Measured | None], best_solver: bool) -> str:
+def _fault(question: str, repairs: Mapping[str, Measured | None]) -> str:
     right = {name: found is not None and found.scores.get(question, 0) >= 1 for name, found in repairs.items()}
     if right["decomposition"] and right["solver"]:
         return "either"
     if right["decomposition"]:
         return "decomposition"
-    if right["solver"] or best_solver:
+    if right["solver"]:
         return "solver"
     return "both" if right["both"] else "neither"
 

@@ -169,6 +169,9 @@ def _headlines(run: RunFiles) -> list[Block]:
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This experiment is incomplete: {plain_value(run.metrics['incomplete'])}", "warning"))
     blocks += overlap_blocks(run.metrics)
+    trained = list(dict.fromkeys(str(cell["train"]) for cell in cells_of(run) if cell.get("train")))
+    for task in trained or tests_of(run):
+        blocks += _harm(run, task)
     blocks += cut_off_warning(_endings(run))
     blocks += reply_warnings((_place(run, cell), cell) for cell in cells_of(run))
     if not any(score_of(cell) is not None for cell in cells_of(run)):
@@ -176,11 +179,10 @@ def _headlines(run: RunFiles) -> list[Block]:
             *blocks,
             missing_text("No cell of the grid has a score, so there is no result yet. The same command again does what is missing."),
         ]
-    trained = list(dict.fromkeys(str(cell["train"]) for cell in cells_of(run) if cell.get("train")))
     if not trained:
         blocks.append(missing_text("No student was trained and tested, so which part distils cannot be said."))
     for task in trained or tests_of(run):
-        blocks += [*_harm(run, task), Text(f"{task}: {_verdict(run, task)}"), Bullets(_task_lines(run, task))]
+        blocks += [Text(f"{task}: {_verdict(run, task)}"), Bullets(_task_lines(run, task))]
     note = "The best student of each kind is picked by the score shown, which flatters it a little where several were trained."
     return [*blocks, Text(note, "note")]
 

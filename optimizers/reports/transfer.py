@@ -236,8 +236,8 @@ def errors(run: RunFiles) -> list[Block]:
         f"Of {count_text(wrong)} wrong answers of all conditions, most ({count_text(totals[most])}) are repaired by: {_FATES[most]}"
         f"{' of the repairs that were tried' if most == 'neither' else ''}. "
         "Better subquestions are those of the rescuer before the same solver; the stronger solver has the condition's own subquestions; "
-        "'either' counts answers that each of the two alone repairs, 'both' those that only the two together do. Before the teacher as solver no "
-        "stronger one was tried."
+        "'either' counts answers that each of the two alone repairs, 'both' those that only the two together do. "
+        "Before the teacher as solver no stronger one was tried."
     )
     blocks: list[Block] = [Text(text if wrong else "No wrong answer was classified.")]
     for index, (test, group) in enumerate(groupby(sorted(records, key=_test_name), key=_test_name), 1):

@@ -19,6 +19,7 @@ SHORT = 20
 """A statement without a marker has at most so many words; then its only number is taken as the answer."""
 
 _SIGNS = str.maketrans(dict.fromkeys("−‐‑‒–﹣－", "-") | {"—": " - ", "⁄": "/", "∕": "/", "÷": "/", "×": "*", "·": "*", "’": "'"})
+_POWER_OF_UNIT = re.compile(r"(?<=(?:[a-z]\}|[a-z][a-z]))\s?\^\s?\{?[23]\}?(?![0-9.])")
 _POWER = re.compile("(?<=[0-9])[²³¹⁰⁴-⁹]+")
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
 _THIN_SPACE = re.compile("(?<=[0-9])[\u2009\u202f](?=[0-9]{3}(?![0-9]))")
@@ -304,7 +305,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
     value = Fraction(match["digits"].replace(",", ""))
     if under:
         # "50/50" and "10/10" are a chance and a mark.
-        if not int(under) or (not over and value == int(under)):
+        if not int(under) or (not over and value == int(under) != 1):
             return None
         value = value + Fraction(int(over), int(under)) if over else value / int(under)
     scale = (match["scale"] or "").strip(" -").lower()
@@ -319,7 +320,7 @@ def _single(text: str) -> str:
 
 def _plain(text: str) -> str:
     """ASCII digits and signs, without LaTeX and markdown, with single blanks."""
-    text = " ".join(_THIN_SPACE.sub("", text).split())
+    text = " ".join(_THIN_SPACE.sub("", _POWER_OF_UNIT.sub("", text)).split())
     text = _VULGAR.sub(lambda sign: " " + unicodedata.normalize("NFKC", sign[0]), text).translate(_SIGNS)
     text = _POWER.sub("^0", text)
     text = _AFTER_HAN.sub(" ", _POWER_OF_TEN.sub(r"e\1", _SHORT_FRACTION.sub(r" \1/\2", text)))

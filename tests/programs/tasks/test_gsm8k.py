@@ -347,3 +347,11 @@ def test_a_huge_answer_takes_no_time(answer: str) -> None:
 @pytest.mark.parametrize("answer", ["The red ones cost more than the blue ones.", "She gets two tens back.", "in their twenties"])
 def test_words_of_things_are_no_numbers_and_break_nothing(answer):
     assert final_number(answer) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [("18 \\text{ cm}^2", 18), ("18 cm^2", 18), ("2^3 = 8", 8), ("1/1", 1), ("4/4", None)],
+)
+def test_powers_of_units_are_no_numbers_and_one_is_one(answer, wanted):
+    assert final_number(answer) == wanted

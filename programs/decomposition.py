@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from programs.question_lists import is_question, is_task, opts_out, read_questions, tells_loosely, unique, without_answer
+from programs.question_lists import is_question, is_task, one_a_line, opts_out, read_questions, tells_loosely, unique, without_answer
 from programs.tasks.base import canonical
 
 CUT_OFF = "cut_off"
@@ -39,10 +39,6 @@ class Decomposition(NamedTuple):
         return Decomposition([one for one in self.subquestions if one not in map(without_answer, last)], CUT_OFF, self.lines)
 
 
-def _lines(item: str) -> list[str]:
-    return read_questions(item) if "\n" in item else [item]
-
-
 def read_decomposition(lines: Sequence[str] | str | None, limit: int | None, question: str = "") -> Decomposition:
     """Read a decomposer's lines: what asks, or tells to find something out, is kept in order, each once; all else is dropped.
 
@@ -54,7 +50,7 @@ def read_decomposition(lines: Sequence[str] | str | None, limit: int | None, que
         question: What was to be decomposed. It, or its last sentence, as the only subquestion says that it needs none, which is how the
             package's own prompt asks for that.
     """
-    kept = read_questions(lines) if isinstance(lines, str) else [part for line in lines or [] for part in _lines(str(line).strip())]
+    kept = read_questions(lines) if isinstance(lines, str) else one_a_line(str(line).strip() for line in lines or [])
     questions = [line for line in kept if is_question(line) and not line.endswith((":", "："))]
     opted_out = any(map(opts_out, kept))
     if not questions or (opted_out and all(map(opts_out, questions))):

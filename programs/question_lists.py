@@ -182,8 +182,12 @@ def read_questions(text: str) -> list[str]:
 
 def read_items(listed: Iterable[str]) -> list[str]:
     """The items of a list that JSON holds, without the marks before them; one of several lines is a list itself."""
-    items = [part for item in listed for part in (read_questions(item) if "\n" in item else [item])]
-    return [item for line in _with_numbers(items) if (item := _ITEM.sub("", _plain_mark(line)).strip())]
+    return [item for line in _with_numbers(one_a_line(listed)) if (item := _ITEM.sub("", _plain_mark(line)).strip())]
+
+
+def one_a_line(listed: Iterable[str]) -> list[str]:
+    """The items of a list, with those of a list that stands in one of them."""
+    return [part for item in listed for part in (read_questions(item) if "\n" in item else [item])]
 
 
 def asks_itself_another(text: str) -> bool:

@@ -31,6 +31,10 @@ _LATEX_IN_JSON = re.compile(
 )
 _LIST_OPENS = re.compile(r"^[ \t]*\[\s*[\"'{]|(?<=[:：=])\s*\[\s*[\"'{]", re.MULTILINE)
 
+_SENTENCE = 500
+"""Characters before an answer that are looked at for what it is only supposed under."""
+_SUPPOSES = re.compile(r"(?:^|[.!?\n]\s*)[^.!?\n]{0,40}\b(?:if|might|suppose|assuming|someone)\b[^.!?\n]{0,80}\Z", re.IGNORECASE)
+
 _NUMBERED_KEY = re.compile(r"[A-Za-z _-]{0,20}\d{1,2}")
 
 _QUESTION_KEYS = ("subquestion", "sub_question", "sub_q", "question", "query", "q", "prompt", "text", "content", "task", "description")
@@ -53,9 +57,6 @@ def last_marked(text: str) -> re.Match[str] | None:
     return boxes[-1] if boxes else _LAST_HASHES.search(text)
 
 
-_SUPPOSES = re.compile(r"(?:^|[.!?\n]\s*)[^.!?\n]{0,40}\b(?:if|might|suppose|assuming|someone)\b[^.!?\n]{0,80}\Z", re.IGNORECASE)
-
-
 def said(label: str, text: str) -> tuple[int, str] | None:
     """The last sentence that tells a value, `The answer is 18`, `the final answer would be: 18`: where it begins, and the value."""
     sentence = re.compile(
@@ -74,7 +75,7 @@ def said(label: str, text: str) -> tuple[int, str] | None:
     # A value may itself begin a sentence that tells one.
     while (match := sentence.search(text, place)) is not None:
         place = match.start() + 1
-        found = found if _SUPPOSES.search(text, 0, match.start()) else match
+        found = found if _SUPPOSES.search(text, max(0, match.start() - _SENTENCE), match.start()) else match
     if found is None:
         return None
     return found.start(), text[found.start(found.lastgroup or 0) :].split("\n", 1)[0].strip()

@@ -11,13 +11,13 @@ from optimizers.reports.read import RunFiles
 
 UNTRAINED = "student0+teacher"
 
-_UNTRAINED = ("none", "reference", "teacher", "student0", "fewshot", *CONTROLS)
+_NO_STUDENTS = ("none", "reference", "teacher", "student0", "fewshot", *CONTROLS)
 _STUDENTS = ("S_D-R+teacher", "S_D-T+teacher")
 
 
 def student_condition(conditions: Mapping[str, Mapping[str, Any]]) -> str | None:
     """The condition that headlines speak of: a trained student that decomposes for the teacher."""
-    others = (name for name in conditions if name.endswith("+teacher") and name.removesuffix("+teacher") not in _UNTRAINED)
+    others = (name for name in conditions if name.endswith("+teacher") and name.removesuffix("+teacher") not in _NO_STUDENTS)
     known = (name for name in _STUDENTS if name in conditions)
     return next((name for name in (*known, *others) if is_number(conditions[name].get("score"))), None)
 

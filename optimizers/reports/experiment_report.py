@@ -170,8 +170,8 @@ def _headlines(run: RunFiles) -> list[Block]:
         blocks.append(Text(f"This experiment is incomplete: {plain_value(run.metrics['incomplete'])}", "warning"))
     blocks += overlap_blocks(run.metrics)
     trained = list(dict.fromkeys(str(cell["train"]) for cell in cells_of(run) if cell.get("train")))
-    for task in trained or tests_of(run):
-        blocks += _harm(run, task)
+    tasks = trained or tests_of(run)
+    blocks += [block for task in tasks for block in _harm(run, task)]
     blocks += cut_off_warning(_endings(run))
     blocks += reply_warnings((_place(run, cell), cell) for cell in cells_of(run))
     if not any(score_of(cell) is not None for cell in cells_of(run)):
@@ -181,7 +181,7 @@ def _headlines(run: RunFiles) -> list[Block]:
         ]
     if not trained:
         blocks.append(missing_text("No student was trained and tested, so which part distils cannot be said."))
-    for task in trained or tests_of(run):
+    for task in tasks:
         blocks += [Text(f"{task}: {_verdict(run, task)}"), Bullets(_task_lines(run, task))]
     note = "The best student of each kind is picked by the score shown, which flatters it a little where several were trained."
     return [*blocks, Text(note, "note")]

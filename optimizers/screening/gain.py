@@ -8,8 +8,9 @@ from typing import Any
 import dspy
 
 from optimizers.labelling.samples import Sample
-from optimizers.screening.lm_policy import NOT_ASKED, VOTES_UNREADABLE, Asked, AskedPolicy, question_inputs, two_stage_teacher
-from optimizers.screening.policy import UNSCORED, WRONG_ANSWER, PlannedCalls
+from optimizers.screening.lm_policy import NOT_ASKED, VOTES_UNREADABLE, AskedPolicy, asked_solver, question_inputs
+from optimizers.screening.oracle import KeepRight
+from optimizers.screening.policy import UNSCORED, PlannedCalls
 from optimizers.screening.votes import answer_of
 from programs.tasks.base import Score
 
@@ -31,6 +32,7 @@ class Gain(AskedPolicy):
 
     def __init__(self, min_score: float = 1.0) -> None:
         self.min_score = min_score
+        self._right = KeepRight(min_score)
 
     @classmethod
     def configured(cls, settings: Any, models: Any) -> Gain:
@@ -44,8 +46,7 @@ class Gain(AskedPolicy):
 
     def program(self, teacher: dspy.Module) -> dspy.Module:
         """The teacher's solve stage."""
-        two_stage = two_stage_teacher(self.name, teacher)
-        return Asked(two_stage.solve, two_stage.adapter_of("solve"))
+        return asked_solver(self.name, teacher)
 
     def inputs(self, example: dspy.Example, sample: Sample) -> dict[str, Any]:
         """The question without subquestions, so that all samples of it share one reply."""
@@ -53,25 +54,22 @@ class Gain(AskedPolicy):
 
     def is_decided(self, example: dspy.Example, sample: Sample) -> bool:
         """Wrong answers are dropped without asking."""
-        own = self._score(example, sample)
-        return own.is_unscored or own.value < self.min_score
+        return self._right.judge(example, sample, lambda: self._score(example, sample))[0] is not None
 
     def judge(self, example: dspy.Example, sample: Sample, score: Callable[[], Score]) -> tuple[str | None, float | None]:
         """See `Policy.judge`."""
-        own = score()
-        if own.is_unscored:
-            return UNSCORED, None
-        if own.value < self.min_score:
-            return WRONG_ANSWER, own.value
+        reason, own = self._right.judge(example, sample, score)
+        if reason is not None:
+            return reason, own
         alone = next(iter(self.replies(example, sample)), None)
         if alone is None or alone.error:
-            return NOT_ASKED, own.value
+            return NOT_ASKED, own
         if not answer_of(alone.prediction):
-            return VOTES_UNREADABLE, own.value
+            return VOTES_UNREADABLE, own
         without = self._score(example, alone)
         if without.is_unscored:
-            return UNSCORED, own.value
-        return (RIGHT_WITHOUT if without.value >= self.min_score else None), own.value
+            return UNSCORED, own
+        return (RIGHT_WITHOUT if without.value >= self.min_score else None), own
 
     def _score(self, example: dspy.Example, sample: Sample) -> Score:
         if self.score is None:

@@ -189,6 +189,16 @@ def two_stage_teacher(policy: str, teacher: dspy.Module) -> TwoStage:
     )
 
 
+def asked_solver(policy: str, teacher: dspy.Module) -> Asked:
+    """The solve stage of a teacher that decomposes, to be asked once more.
+
+    Raises:
+        ValueError: The teacher is no such one; names what to use.
+    """
+    two_stage = two_stage_teacher(policy, teacher)
+    return Asked(two_stage.solve, two_stage.adapter_of("solve"))
+
+
 def check_asking(policy: Any, teacher: dspy.Module, limits: Limits | None) -> None:
     """Refuse what cannot be screened before the teacher is paid; nothing to do for policies that do not ask.
 

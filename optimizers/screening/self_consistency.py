@@ -8,7 +8,7 @@ from typing import Any
 import dspy
 
 from optimizers.labelling.samples import Sample
-from optimizers.screening.lm_policy import ABSTAINS, NOT_ASKED, VOTES_UNREADABLE, Asked, AskedPolicy, question_inputs, two_stage_teacher
+from optimizers.screening.lm_policy import ABSTAINS, NOT_ASKED, VOTES_UNREADABLE, AskedPolicy, asked_solver, question_inputs
 from optimizers.screening.policy import PlannedCalls, PolicyModels
 from optimizers.screening.votes import answer_of
 from programs.tasks.base import ABSTENTIONS
@@ -57,8 +57,7 @@ class SelfConsistency(AskedPolicy):
 
     def program(self, teacher: dspy.Module) -> dspy.Module:
         """The teacher's solve stage."""
-        two_stage = two_stage_teacher(self.name, teacher)
-        return Asked(two_stage.solve, two_stage.adapter_of("solve"))
+        return asked_solver(self.name, teacher)
 
     def inputs(self, example: dspy.Example, sample: Sample) -> dict[str, Any]:
         """As the teacher's solver was asked, so that its own call counts as a vote if it was made at this temperature."""

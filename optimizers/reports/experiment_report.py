@@ -43,6 +43,7 @@ from optimizers.reports.cells import (
     gap,
     label,
     named,
+    points,
     score_of,
     task_of,
     tests_of,
@@ -138,7 +139,7 @@ def sections(run: RunFiles) -> list[Section]:
         Section("Table 9: examples in the prompt", tables.table_9(run)),
         Section("Table 10: limit on subquestions", tables.table_10(run)),
         Section("Transfer between tasks", studies.transfer(run)),
-        Section("Learning curves", studies.learning_curves(run)),
+        Section("Learning curves", studies.learning_curves(run, drawn_above=bool(_behind(run)))),
         Section("Other ablations", studies.ablations(run)),
         Section("Comparisons", controls.comparisons(run)),
         Section("Controls", controls.controls(run)),
@@ -169,7 +170,7 @@ def _headlines(run: RunFiles) -> list[Block]:
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This experiment is incomplete: {plain_value(run.metrics['incomplete'])}", "warning"))
     blocks += overlap_blocks(run.metrics)
-    trained = list(dict.fromkeys(str(cell["train"]) for cell in cells_of(run) if cell.get("train")))
+    trained = _trained(run)
     tasks = trained or tests_of(run)
     blocks += [block for task in tasks for block in _harm(run, task)]
     blocks += cut_off_warning(_endings(run))
@@ -181,10 +182,27 @@ def _headlines(run: RunFiles) -> list[Block]:
         ]
     if not trained:
         blocks.append(missing_text("No student was trained and tested, so which part distils cannot be said."))
+    behind = _behind(run)
+    blocks += [*(Text(text, "warning") for text in behind), *(studies.learning_picture(run) if behind else [])]
     for task in tasks:
         blocks += [Text(f"{task}: {_verdict(run, task)}"), Bullets(_task_lines(run, task))]
     note = "The best student of each kind is picked by the score shown, which flatters it a little where several were trained."
     return [*blocks, Text(note, "note")]
+
+
+def _trained(run: RunFiles) -> list[str]:
+    return list(dict.fromkeys(str(cell["train"]) for cell in cells_of(run) if cell.get("train")))
+
+
+def _behind(run: RunFiles) -> list[str]:
+    """Where no distilled decomposer scores as high as the teacher; the learning curve beside it says whether more rows would do."""
+    found = [(task, best_student(run, task, 0), named(run, task, REFERENCE)) for task in _trained(run)]
+    return [
+        f"{task}: no distilled decomposer scores as high as the teacher; against {REFERENCE}, the best ({label(run, own)}): "
+        f"{gap(run, own, teacher)}."
+        for task, own, teacher in found
+        if own and teacher and (points(own, teacher) or 0.0) < 0
+    ]
 
 
 def _place(run: RunFiles, cell: Cell) -> str:

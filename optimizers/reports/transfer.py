@@ -110,14 +110,14 @@ def _sentence(parts: Sequence[str]) -> str:
 
 
 # Learning curves and other ablations
-def learning_curves(run: RunFiles) -> list[Block]:
-    """Score against the number of training rows."""
-    curves: dict[str, dict[str, dict[float, Cell]]] = {}
-    for cell in cells_of(run):
-        rows = _rows_of(run, cell)
-        if rows is not None and cell.get("train") == cell.get("test"):
-            curves.setdefault(str(cell["train"]), {}).setdefault(label(run, cell), {})[rows] = cell
-    curves = {task: kept for task, found in curves.items() if (kept := {name: curve for name, curve in found.items() if len(curve) > 1})}
+def learning_curves(run: RunFiles, *, drawn_above: bool = False) -> list[Block]:
+    """Score against the number of training rows.
+
+    Args:
+        run: The experiment.
+        drawn_above: Whether `learning_picture` stands elsewhere in the report already.
+    """
+    curves = _curves(run)
     if not curves:
         return [missing_text("No student was trained on several numbers of rows.")]
     lines = [
@@ -126,12 +126,32 @@ def learning_curves(run: RunFiles) -> list[Block]:
         for name, curve in found.items()
         for rows, cell in sorted(curve.items())
     ]
+    columns = ["Trained and tested on", "Condition", "Rows", "Score", "95% interval", "Questions"]
+    picture = [Text("The figure stands at the top of this report.")] if drawn_above else learning_picture(run)
+    return [Text(_learning_words(curves)), *picture, Table(columns, lines, frozenset({0, 1}))]
+
+
+def learning_picture(run: RunFiles) -> list[Block]:
+    """The curves as a figure; nothing where no student was trained on several numbers of rows."""
+    curves = _curves(run)
+    if not curves:
+        return []
     shown = {task: {name: _points_of(curve) for name, curve in found.items()} for task, found in curves.items()}
     references = {task: 100 * score for task in curves if (score := score_of(named(run, task, REFERENCE))) is not None}
-    alt = "Score against training rows, one plot a training task; the numbers are in the table below."
-    picture = picture_or_text("learning.png", drawn.learning_figure(_drawable(shown), references), alt, "No such cell has a score to draw.")
-    columns = ["Trained and tested on", "Condition", "Rows", "Score", "95% interval", "Questions"]
-    return [Text(_learning_words(curves)), picture, Table(columns, lines, frozenset({0, 1}))]
+    alt = "Score against training rows, one plot a training task; the numbers are in the section on learning curves."
+    figure = drawn.learning_figure(_drawable(shown), references)
+    return [picture_or_text("learning.png", figure, alt, "No such cell has a score to draw.")]
+
+
+def _curves(run: RunFiles) -> dict[str, dict[str, dict[float, Cell]]]:
+    """By task and condition, the cell of each number of training rows, where there are several."""
+    curves: dict[str, dict[str, dict[float, Cell]]] = {}
+    for cell in cells_of(run):
+        rows = _rows_of(run, cell)
+        if rows is not None and cell.get("train") == cell.get("test"):
+            curves.setdefault(str(cell["train"]), {}).setdefault(label(run, cell), {})[rows] = cell
+    several = {task: {name: curve for name, curve in found.items() if len(curve) > 1} for task, found in curves.items()}
+    return {task: found for task, found in several.items() if found}
 
 
 def _rows_of(run: RunFiles, cell: Cell) -> float | None:

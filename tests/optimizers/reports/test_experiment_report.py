@@ -219,7 +219,7 @@ def changed(**keys):
 def test_writes_both_reports_and_real_images(folder, drawn):
     drawn()
     written = write_experiment_report(folder)
-    names = ["transfer.png", "learning.png", "costs-1.png", "costs-2.png", "errors-1.png"]
+    names = ["learning.png", "transfer.png", "costs-1.png", "costs-2.png", "errors-1.png"]
     assert written == [folder / "report.md", folder / "report.html", *(folder / "figures" / name for name in names)]
     for path in written[2:]:
         data = path.read_bytes()
@@ -361,6 +361,15 @@ def test_learning_curves_end_with_all_rows(folder):
     assert "s_d-r+teacher goes by +40.9 points from 25 to 187 rows" in page.text.lower()
 
 
+def test_students_behind_the_teacher_are_said_at_the_top_with_the_curve(folder):
+    first, later = report_of(folder).text.rsplit("Labels and students", 1)
+    assert "people: no distilled decomposer scores as high as the teacher; against teacher+teacher, the best (S_D-R+teacher): -1.0" in first
+    assert "The figure stands at the top" in later
+    level = [{**c, "score": 0.95} if c["condition"] == "S_D-R+teacher" else c for c in cells()]
+    first, later = report_of(folder, cells=level).text.rsplit("Labels and students", 1)
+    assert "no distilled decomposer scores" not in first and "The figure stands at the top" not in later
+
+
 def test_other_ablations_are_held_against_the_same_condition_as_configured(folder):
     page = report_of(folder)
     assert page.row("method=full")[1:] == ["S_D-R+teacher", "people", "people", "91.7%", "87.4% to 94.8%", "92.1%", "-0.4", "200"]
@@ -482,7 +491,7 @@ def test_html_loads_nothing_and_escapes_everything(folder):
     text = (folder / "report.md").read_text()
     outside = re.sub(r"```.*?```", "", text, flags=re.S)
     assert "<script" not in outside and "<b>" not in outside
-    assert re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)[0] == "figures/transfer.png"
+    assert re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)[:2] == ["figures/learning.png", "figures/transfer.png"]
 
 
 def test_a_folder_with_nothing_but_a_config_says_what_is_missing(tmp_path):

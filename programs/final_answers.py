@@ -57,6 +57,14 @@ _HEADED = re.compile(
     r"|#{1,6}[^\w\n]*(?:conclusion|result|final result|(?:step \d: )?final answer)[*_: ]*\n+)(?P<value>\S[^\n]*)\s*\Z",
     re.IGNORECASE | re.MULTILINE,
 )
+_LAST_SENTENCE = re.compile(r"(?<=[.!?。])\s+(?=[^\W\d_])")
+_EQUALS = re.compile(r"(?:[^\W\d_]|\().*=\s*\**[$€£¥]?-?\d[\d,.]*\**(?:\s?%|\s[^\W\d]+){0,2}[.!。]\**$")
+_EXPLAINED_BELOW = re.compile(
+    r"\s*(?P<answer>[^\n?:]{2,150}?[^\s.!])[.!]\s+"
+    r"(?:here['’]?s how|here is how|here is why|let me explain|explanation|reasoning|because)\b[^\n]{0,40}[:.]",
+    re.IGNORECASE,
+)
+_NEXT_EXAMPLE = re.compile(r"\s*(?P<own>[^\n]{1,80})\n\s*")
 _ALONE = re.compile(r"^\*\*(?P<value>[^*\n]*[^*\s:])\*\*[.]?$")
 
 
@@ -129,7 +137,8 @@ def _value(match: re.Match[str], text: str) -> str:
 
 def _broke_off(before: re.Match[str], match: re.Match[str], text: str) -> bool:
     value, earlier = _value(match, text), _value(before, text)
-    return value != earlier and earlier.startswith(value) and text[match.end() :].strip(" *_\n") == value
+    is_piece = value != earlier and earlier.startswith(value) and text[match.end() :].strip(" *_\n") == value
+    return is_piece and not _TAKES_BACK.search(text, before.end(), match.start())
 
 
 def _count_answers(headings: Sequence[re.Match[str]], answers: Sequence[re.Match[str]]) -> bool:
@@ -172,6 +181,26 @@ def concluded(text: str) -> tuple[int, str] | None:
     if found["value"] and _SUBJECT.match(last, last.index(f"**{value}**") + len(value) + 4):
         value = last.strip(" -")
     return len(text.rstrip()) - len(last), value.rstrip(".")
+
+
+def concluded_in_prose(text: str) -> tuple[int, str] | None:
+    """What a paragraph comes to in its last sentence, by a word that concludes or an equation; or says first and then explains."""
+    explained = _EXPLAINED_BELOW.match(text)
+    if explained:
+        return explained.start("answer"), explained["answer"]
+    last = text.rstrip().rsplit("\n", 1)[-1]
+    *before, sentence = _LAST_SENTENCE.split(last.strip())
+    if _LISTED.match(last) or not before or not (_CONCLUDES.match(sentence) or _EQUALS.match(sentence)):
+        return None
+    return len(text.rstrip()) - len(sentence), sentence.rstrip(".")
+
+
+def before_next_example(text: str) -> str:
+    """A reply that is an answer alone, without the further examples that an LM invents behind it."""
+    own = _NEXT_EXAMPLE.match(text)
+    following = own and _HEADING.match(text, own.end())
+    short = own and len(own["own"].split()) <= _SHORT and not own["own"].rstrip("*_ ").endswith((":", "：", "?"))
+    return own["own"].strip() if own and following and following["main"] and short else text
 
 
 def read_sub_answers(text: str) -> list[str] | None:

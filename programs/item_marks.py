@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 
@@ -13,6 +14,7 @@ _RULE = re.compile(r"^[\s|:+–-]*-[\s|:+–-]*$")
 _OPENING_TAG = re.compile(r"^\s*<(?:li|(?:sub[-_ ]?)?questions?|q|sq|step|item)[-_ ]?\d{0,2}(?:\s[^<>]{0,40})?>", re.IGNORECASE)
 _CLOSING_TAG = re.compile(r"</[\w -]{1,20}>\s*$")
 _KEYCAP = re.compile("^(\\s*)(\\d)\ufe0f?\u20e3\ufe0f?\\s*")
+_ESCAPED = re.compile(r"^(\s*(?:\d{1,2})?)\\(?=[-+*.)#])")
 _CHECKBOX = re.compile(r"^(\s*)[-*+•]\s+\[[ xX]?\]\s+")
 _HAN = "一二三四五六七八九十"
 _WORDS = {word: n for n, word in enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight"), 1)}
@@ -23,7 +25,7 @@ _COUNT = rf"\d{{1,2}}|[ivx]{{2,4}}|[a-h]|{'|'.join(_WORDS)}|[{_HAN}]"
 _NOUN = (
     r"sub[-_ ]?(?:question|problem|task|query|step|q)|sq|question|problem|part|step|query|q|sub|teil(?:frage|aufgabe)|frage|schritt"
     r"|sous[- ]question|étape|sub[- ]?pregunta|pregunta|paso|sotto[- ]?domanda|domanda|подвопрос|вопрос|шаг"
-    r"|サブ質問|質問|ステップ|子?[问問][题題]|步[骤驟]"
+    r"|サブ質問|質問|ステップ|子?[问問](?:[题題])?|步[骤驟]|(?:ال)?سؤال(?: (?:ال)?فرعي)?|(?:ال)?خطوة"
 )
 _LABEL = re.compile(
     rf"^(?P<before>\s*[>#\s]{{0,20}}(?:[-*+•]\s+|\d{{1,2}}[.)]\s+)?[*_]{{0,3}})(?:{_NOUN})(?:[ #_-]{{0,3}}|[ ]?no\. ?)"
@@ -41,6 +43,9 @@ _PLAIN_NUMBERS = (
 )
 _BULLETS = "→⇒⟶・‣◦\ufe0f"
 _UNNUMBERED = re.compile(r"^(\s*[*_]*)(?:sub[-_ ]?question|question|s?q)[*_ ]*[:：][*_ ]*(?=\S)", re.IGNORECASE)
+_ORDER = re.compile(
+    r"^(\s*[*_]*)(?:first|second|third|fourth|then|next|after that|finally|lastly|and finally)[*_ ]*[:：][*_ ]*(?=\S)", re.IGNORECASE
+)
 _DIGITS = re.compile(r"^\s*\d{1,2}(?=\s*[.)、-])")
 
 
@@ -49,9 +54,19 @@ def with_plain_marks(text: str) -> list[str]:
 
     Of a row of a table the longest cell is the item. Blocks in which a model thinks aloud are left out.
     """
-    lines = [plain for line in _THOUGHT_ALOUD.sub("", text).splitlines() if (plain := _plain(line)) is not None]
-    labelled = [line for line in lines if _UNNUMBERED.match(line)]
-    return [_UNNUMBERED.sub(r"- \1", line) for line in lines] if len(labelled) > 1 else lines
+    lines = [plain for line in _without_headings(_THOUGHT_ALOUD.sub("", text).splitlines()) if (plain := _plain(line)) is not None]
+    for label in (_UNNUMBERED, _ORDER):
+        lines = [label.sub(r"- \1", line) for line in lines] if len([*filter(label.match, lines)]) > 1 else lines
+    return lines
+
+
+def _without_headings(lines: list[str]) -> list[str]:
+    """The lines without the names of a table's columns; the first question of a table without names may stand in their place."""
+    return [
+        line
+        for line, below in itertools.zip_longest(lines, lines[1:], fillvalue="")
+        if not (_ROW.match(line) and "|" in below and _RULE.match(below) and "?" not in line)
+    ]
 
 
 def _plain(line: str) -> str | None:
@@ -59,6 +74,7 @@ def _plain(line: str) -> str | None:
         return None
     row = _ROW.match(line)
     line = _without_tags("- " + max(row["cells"].split("|"), key=len).strip() if row else line)
+    line = _ESCAPED.sub(r"\1", line)
     line = _DIGITS.sub(lambda found: "".join(str(unicodedata.decimal(sign, sign)) for sign in found[0]), line)
     line = _CHECKBOX.sub(r"\1- ", _KEYCAP.sub(r"\1\2. ", line))
     for pattern, plain in _PLAIN_NUMBERS:

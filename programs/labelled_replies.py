@@ -9,7 +9,16 @@ from typing import Any, get_origin
 import dspy
 from dspy.adapters.utils import parse_value
 
-from programs.final_answers import OTHER_LABELS, concluded, main_answer, read_sub_answers, told_behind, without_rest
+from programs.final_answers import (
+    OTHER_LABELS,
+    before_next_example,
+    concluded,
+    concluded_in_prose,
+    main_answer,
+    read_sub_answers,
+    told_behind,
+    without_rest,
+)
 from programs.question_lists import asks_itself_another, is_question, is_task, read_items, read_questions
 from programs.replies import answer_text, item_text, json_fields, last_marked, read_lines, said, texts_of, unmarked
 from programs.turns import own_turn
@@ -32,6 +41,7 @@ def read_fields(signature: type[dspy.Signature], completion: str) -> dict[str, A
         ValueError: The reply is empty, lacks a field that needs a label, or a value does not fit its type.
     """
     text = _with_labels(signature, own_turn(completion))
+    text = before_next_example(text) if list(signature.output_fields) == ["answer"] else text
     labelled = list(signature.output_fields)[-1] == "answer" and is_labelled_behind_json(text)
     values = (None if labelled else json_fields(signature.output_fields, text)) or _sections(signature, text)
     for name, field in list(signature.output_fields.items())[:-1]:
@@ -101,7 +111,7 @@ def _sections(signature: type[dspy.Signature], completion: str) -> dict[str, str
         told = told_behind(completion[found[-1][0].end() :], sure)
         sections["answer"] = sections["answer"] if told is None else _FULL_STOP.sub("", told)
     if names[-1] not in sections and not is_list(signature.output_fields[names[-1]].annotation):
-        starts[0] = min(starts[0], _unlabelled(names[-1], completion, sections))
+        starts[0] = min(starts[0], _unlabelled(names[-1], completion, sections, named=len(names) > 1))
     first = bare_field(signature) or (names[0] if names[0] in REASONING else None)
     if first is not None and first not in sections:
         sections[first] = completion[: starts[0]].strip()
@@ -138,8 +148,15 @@ def _under(match: re.Match[str], text: str) -> str:
     return text.replace(opened, "", 1).strip()
 
 
-def _unlabelled(name: str, completion: str, sections: dict[str, str]) -> int:
-    """Read a value that has no label, but stands in a sentence or is marked; gives where it begins, or else the end."""
+def _unlabelled(name: str, completion: str, sections: dict[str, str], named: bool) -> int:
+    """Read a value that has no label, but stands in a sentence or is marked; gives where it begins, or else the end.
+
+    Args:
+        name: The field's name.
+        completion: The whole reply.
+        sections: The texts of the fields, to which this one is added.
+        named: Whether a label was asked for, as the reply holds more than this.
+    """
     sentence = said(re.escape(label_of(name)), completion)
     if sentence:
         sections[name] = _FULL_STOP.sub("", sentence[1])
@@ -148,7 +165,8 @@ def _unlabelled(name: str, completion: str, sections: dict[str, str]) -> int:
     if marked:
         sections[name] = marked[0] if marked[0].startswith("\\") else marked[1]
         return marked.start()
-    conclusion = concluded(completion)
+    # Of an answer alone the first words count, whatever is explained behind them.
+    conclusion = concluded(completion) or (concluded_in_prose(completion) if named else None)
     if conclusion:
         sections[name] = conclusion[1]
         return conclusion[0]

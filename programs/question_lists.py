@@ -16,8 +16,8 @@ _LABEL = (
 )
 _ITEM = re.compile(
     rf"^(?P<indent>\s*)(?:[>#]\s*)*[*_]{{0,3}}(?:"
-    rf"(?:[-*+•–·▪●]\s+|\(?\d{{1,2}}[.)]\s*)?[*_]*(?:{_LABEL})"
-    r"|[-*+•–·▪●]+\s+(?:\d{1,2}[.)]\s+)?"
+    rf"(?:[-*+•–—·▪●]\s+|\(?\d{{1,2}}[.)]\s*)?[*_]*(?:{_LABEL})"
+    r"|[-*+•–—·▪●]+\s+(?:\d{1,2}[.)]\s+)?"
     rf"|[(\[]\s*{_NUMBER}\s*[)\]]\s*"
     r"|\d{1,2}[):、．]\s*(?!\d)|\d{1,2}\.(?:\s+|(?=[^\W\d])|(?=[*_]))|\d{1,2}\s+[-–—]\s+(?=[^\W\d])"
     r"|\(?[a-h]\)\s+|[①-⑩]\s*"
@@ -93,6 +93,11 @@ _SOLVES = re.compile(
     r"^[#*\s]*(?:to solve|(?:the )?(?:solutions?|explanations?|steps?|answers?|calculations?|reasoning))\b[^?？:：]{0,40}[:：]?[*_ ]*$",
     re.IGNORECASE,
 )
+_REVISED = re.compile(
+    r"\b(?:correct(?:ed)?|revised|updated|improved|refined|better)\b.{0,20}\b(?:list|(?:sub[- ]?)?questions|decomposition|version|set)\b"
+    r"[^?？]{0,40}[:：][*_ ]*$",
+    re.IGNORECASE,
+)
 _RESTATED = re.compile(r"^[*_#>\s]*(?:the )?(?:original |main |given |initial )?question[*_ ]*[:：][*_ ]*", re.IGNORECASE)
 _ANSWER = re.compile(
     r"^[*_#>\s-]*(?:(?:sub[- ]?|final |short )?answers?|a|reasoning|explanation|solution)\s*\d{0,2}[*_ ]*[:：=]", re.IGNORECASE
@@ -113,7 +118,17 @@ _OPT_OUT = re.compile(
     r"|\bsingle[- ]step question\b|decomposition (?:is )?(?:not|un)[- ]?(?:needed|necessary|required)|(?:does not|doesn't) (?:need"
     r"|require) (?:any )?(?:decomposition|sub)"
     r"|^\W*(?:n/a|none|none (?:is |are )?(?:needed|necessary|required)|not applicable|not (?:needed|necessary))\W*$"
-    r"|(?:无需|不需要?|無需)(?:进行|進行)?分解",
+    r"|\b(?:does not|doesn't|need not|needn't) (?:need |have |require )?(?:to )?be (?:decomposed|broken|split|divided)\b"
+    r"|\bkeine? (?:weitere )?(?:zerlegung|aufteilung|aufgliederung|teilfragen?|unterfragen?)\b"
+    r"|\bnicht (?:weiter )?(?:zerlegt|aufgeteilt|unterteilt)\b"
+    r"|\baucune (?:décomposition|sous-question)|\bpas (?:besoin|nécessaire|nécessité)\b.{0,20}\bdécompos"
+    r"|\bdécomposition (?:n'est pas|inutile)"
+    r"|\b(?:ninguna|sin|no (?:hay |es |hace |requiere |necesita )?(?:necesari[oa] |falta )?)[^.]{0,12}\b(?:descomp|subpreguntas)"
+    r"|\bnessuna (?:scomposizione|sottodomanda)|\bnon (?:è necessari[oa]|serve|occorre|richiede)[^.]{0,12}\bscompo"
+    r"|(?:декомпози|разбиени|разбивать|подвопрос)[^.]{0,12}не (?:требу|нуж)"
+    r"|не (?:требу|нуж)[^.]{0,20}(?:декомпози|разбиени|разбивать|подвопрос)"
+    r"|(?:لا|غير) (?:حاجة|يحتاج|داعي|ضروري|يلزم).{0,16}(?:تقسيم|تجزئة|تفكيك|تحليل)"
+    r"|(?:无需|不需要?|無需|不必)(?:进行|進行|再)?(?:分解|拆分)|分解(?:は|する必要は|の必要は)?(?:不要|必要(?:ありません|ない)|ありません|ない)",
     re.IGNORECASE,
 )
 
@@ -172,7 +187,7 @@ def read_questions(text: str) -> list[str]:
         listed = _whole_texts(text)
     if listed is not None:
         return read_items(listed)
-    lines = _until_others(_lines(text))
+    lines = _until_others(_last_version(_lines(text)))
     items = _marked(lines)
     unmarked = [line for line in lines if not _ITEM.match(line) and is_question(line.strip())]
     if len(items) >= len(unmarked) and any(is_question(item) or is_task(item) for item in items):
@@ -215,6 +230,14 @@ def _broken_list(text: str) -> list[str] | None:
     parts = re.split(r"[\"'”’]\s*,\s*[\"'“‘]", inner[1:-1]) if quoted else _NEXT_ASKED.split(inner)
     whole = quoted and len(parts) == 1 and "\n" in inner
     return [part.strip() for part in parts] if any(map(is_question, parts)) and not whole else None
+
+
+def _last_version(lines: list[str]) -> list[str]:
+    """The lines behind the announcement of a corrected list, where there is one."""
+    for at in range(len(lines) - 1, 0, -1):
+        if _REVISED.search(lines[at]) and all(any(map(is_question, part)) for part in (lines[:at], lines[at + 1 :])):
+            return lines[at + 1 :]
+    return lines
 
 
 def _until_others(lines: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ _UNSEEN = re.compile("[\ufeff\u200b\u2060\u200e\u200f\u00ad]")
 _BREAK = re.compile("\r\n?|[\u2028\u2029\x85\x0b\x0c]")
 _BLANK = re.compile("[\u00a0\u2007\u3000]")
 _OPENS_TURN = re.compile(
-    r"\A\s*(?:<s>|\[/INST\]|<\|(?:im_start|start_header_id)\|>|<start_of_turn>|<\|end_header_id\|>"
+    r"\A\s*(?:<s>|\[/INST\]|<\|(?:im_start|start_header_id|assistant)\|>|<start_of_turn>|<\|end_header_id\|>"
     r"|(?:assistant|model)(?=\s*(?:\n|<\|end_header_id\|>|<\|message\|>))|###? ?(?:response|assistant)\s*:?\s*\n|assistant\s*:\s)+\s*",
     re.IGNORECASE,
 )

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import dspy
 
 from programs.tasks._answers import answer_text, reply_text
-from programs.tasks._numbers import asked_scale, final_number, number
+from programs.tasks._asked_numbers import asked_number
+from programs.tasks._numbers import number
 from programs.tasks._published import PublishedTask
 from programs.tasks._rows import SHIPPED, Hub, Row
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score
@@ -30,7 +31,7 @@ class GSM8K(PublishedTask):
     unscored) and `solution` (the steps, without the calculator's `<<...>>`); of the socratic rows, `subquestions` too.
 
     Scoring:
-        strict: The final number of the answer equals the reference, exactly; see `programs.tasks._numbers.final_number`.
+        strict: The final number of the answer equals the reference, exactly; see `programs.tasks._asked_numbers.asked_number`.
         lenient: The rule of the paper's authors; see `lenient`.
 
     Args:
@@ -97,7 +98,7 @@ class GSM8K(PublishedTask):
             return Score.unscored(f"the reference answer {gold[:80]!r} is no number" if gold.strip() else EMPTY_REFERENCE)
         if self.scoring == "lenient":
             return Score(float(lenient(reply_text(prediction), gold)))
-        found = final_number(answer_text(prediction), asked_scale(str(example.get("question") or "")))
+        found = asked_number(answer_text(prediction), str(example.get("question") or ""))
         return Score(0.0, NO_FINAL_ANSWER) if found is None else Score(float(found == wanted))
 
 

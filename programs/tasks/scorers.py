@@ -12,10 +12,11 @@ from typing import Any
 import dspy
 
 from programs.tasks._answers import answer_text, as_text, unwrapped
+from programs.tasks._asked_numbers import asked_number
 from programs.tasks._choices import chosen_label, options_in
 from programs.tasks._entities import is_question, is_taken_back_or_doubted
 from programs.tasks._equality import canonical, equal_answers
-from programs.tasks._numbers import asked_scale, final_number, number
+from programs.tasks._numbers import number
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, judged, usable_golds
 
 Scorer = Callable[[dspy.Example, Any], Score]
@@ -27,12 +28,12 @@ def exact(example: dspy.Example, prediction: Any) -> Score:
 
 
 def numeric(example: dspy.Example, prediction: Any) -> Score:
-    """Whether the final number of the answer is an accepted one, exactly; see `programs.tasks._numbers.final_number`."""
+    """Whether the final number of the answer is an accepted one, exactly; see `programs.tasks._asked_numbers.asked_number`."""
     golds = usable_golds(golds_of(example))
     wanted = {value for gold in golds if (value := number(gold)) is not None}
     if not wanted:
         return Score.unscored(f"the reference answer {golds[0][:80]!r} is no number" if golds else EMPTY_REFERENCE)
-    found = final_number(answer_text(prediction), asked_scale(as_text(example.get("question"))))
+    found = asked_number(answer_text(prediction), as_text(example.get("question")))
     return Score(0.0, NO_FINAL_ANSWER) if found is None else Score(float(found in wanted))
 
 

@@ -9,7 +9,8 @@ from scripted import scripted_lm
 
 from programs import SingleStage, TwoStage
 from programs.tasks._answers import unwrapped
-from programs.tasks._numbers import final_number, number
+from programs.tasks._asked_numbers import asked_number
+from programs.tasks._numbers import number
 from programs.tasks.base import exact_match
 
 ADAPTERS = ("line", "chat", "json")
@@ -35,22 +36,22 @@ def program_of(adapter, reply):
 @pytest.mark.parametrize("case", cases("decompositions.jsonl"))
 def test_decompositions(case):
     for adapter in ADAPTERS:
-        found, _ = program_of(adapter, case["reply"]).run_decompose(QUESTION)
+        found, _ = program_of(adapter, case["reply"]).run_decompose(case.get("question", QUESTION))
         assert found.subquestions == case["subquestions"] and found.state in case["states"], adapter
 
 
-def answered(stage, adapter, reply):
+def answered(stage, adapter, reply, question):
     made = dspy.JSONAdapter() if adapter == "json" else adapter
     if stage == "solve":
-        return program_of(adapter, reply).run_solve(QUESTION, "", ["How many in May?", "How many in both?"])[0]
+        return program_of(adapter, reply).run_solve(question, "", ["How many in May?", "How many in both?"])[0]
     program = SingleStage(chain_of_thought=stage == "reason", short=stage == "short", adapters={"answer": made})
     program.set_lm(scripted_lm(lambda prompt: reply))
-    return program(question=QUESTION)
+    return program(question=question)
 
 
 def is_right(found, case):
     if case["is_number"]:
-        return final_number(unwrapped(found.answer)) == number(case["answer"])
+        return asked_number(unwrapped(found.answer), case.get("question", QUESTION)) == number(case["answer"])
     return exact_match(found.answer, [case["answer"]]).value == 1.0
 
 
@@ -59,6 +60,6 @@ def test_answers(case):
     """Read alike by one stage and by two, or a difference between them would be one of the format."""
     for stage in case["stages"]:
         for adapter in ADAPTERS:
-            found = answered(stage, adapter, case["reply"])
+            found = answered(stage, adapter, case["reply"], case.get("question", QUESTION))
             read = not found.unparsed
             assert (read and is_right(found, case)) if case["answer"] is not None else not read, (stage, adapter, found.answer)

@@ -1,0 +1,67 @@
+"""The final number of an answer, read with the question in view: its scale, its decimal sign, and the numbers that it gives itself."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from programs.tasks._numbers import SHORT, asked_scale, final_number, quantity
+
+_ENGLISH = re.compile(r"\b(?:the|are|and|how|what|which|does|did)\b", re.IGNORECASE)
+_WORDS = re.compile(r"[^\W\d_]{2,}\W+[^\W\d_]{2,}\W|[^\W\d_a-zA-Z]{4}")
+_COMMA_DECIMAL = re.compile(r"(?<![\d.,])(\d{1,3}(?:[. ]\d{3})+|\d+),(\d{1,2})(?![\d,]|\.\d)")
+_DOT_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3})+(?![\d.]|,\d{3})")
+_SEVERAL_DOT_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3}){2,}(?![\d.,])")
+_COMMA_GROUPS = re.compile(r"\d,\d{3}(?!\d)")
+_ANY = re.compile(r"(?<![\w.,/:])[$€£¥]?\s?\d[\d,]*(?:\.\d+)?(?![\w/:]|[.,]\d)")
+_OF_WHICH = re.compile(r"(?<=\d)\s+(?:out )?of (?:the|all|his|her|their|its|these|those)\s+\d[\d,]*\b(?![.,]\d)", re.IGNORECASE)
+_SERIES = re.compile(
+    r"\d\s*(?:[-–—/,~]|\b(?:or|and|to|plus|minus|times)\b)\s*[$€£¥]?\s?\d|[=+<>≤≥≈]|[?!:;\n]"
+    r"|\d[^\d,]{0,20},\s+(?:and\s+)?[$€£¥]?\s?\d",
+    re.IGNORECASE,
+)
+_MONEY_ASKED = re.compile(
+    r"\bhow much (?:money|(?:more |less )?(?:do|does|did|will|would|is|was|are|were|has|have|can|must|should))\b", re.IGNORECASE
+)
+_PLAIN_AMOUNT = re.compile(r"(?<![\w.,$€£¥])(?<![$€£¥] )\d[\d,]*(?:\.\d+)?(?!\s*(?:dollars?|euros?|cents?|pounds?)\b)\b")
+
+
+def asked_number(answer: str, question: str) -> Fraction | None:
+    """The final number of an answer to `question`, or None; see `final_number` for what counts as that.
+
+    Args:
+        answer: The answer, or a whole reply.
+        question: Asked for in dozens, "7 dozen" is 7. Where it is no English, "13,20" is 13.2, and where it writes "2.500" too, "75.000" is
+            75,000. Of several numbers in a short sentence the only one that the question does not give is meant: "He fills 16 boxes
+            of 12 eggs."
+    """
+    text = _with_points(answer, question)
+    scale = asked_scale(question)
+    found = final_number(text, scale)
+    return final_number(_new_alone(text, question), scale) if found is None else found
+
+
+def _with_points(text: str, question: str) -> str:
+    """`text` with decimal points and without points between thousands, where it is written the other way round."""
+    text = _SEVERAL_DOT_GROUPS.sub(lambda found: found[0].replace(".", ""), text)
+    if _ENGLISH.search(question) or not _WORDS.search(question):
+        return text
+    text = _COMMA_DECIMAL.sub(lambda found: re.sub("[. ]", "", found[1]) + "." + found[2], text)
+    grouped = _DOT_GROUPS.search(question) and not _COMMA_GROUPS.search(question)
+    return _DOT_GROUPS.sub(lambda found: found[0].replace(".", ""), text) if grouped else text
+
+
+def _new_alone(text: str, question: str) -> str:
+    """A sentence without the numbers that the question gives, and without plain ones beside an amount of money that is asked for."""
+    sentence = text.strip().rpartition("\n")[2].removeprefix("Answer:")
+    if len(sentence.split()) > SHORT or _SERIES.search(sentence):
+        return ""
+    given = {_value(found) for found in _ANY.findall(question)}
+    sentence = _OF_WHICH.sub("", sentence)
+    left = _ANY.sub(lambda found: " " if _value(found[0]) in given else found[0], sentence)
+    return _PLAIN_AMOUNT.sub(" ", left) if _MONEY_ASKED.search(question) and re.search(r"[$€£¥]\s?\d", left) else left
+
+
+def _value(text: str) -> Fraction | None:
+    found = quantity(text)
+    return found[0] if found else None

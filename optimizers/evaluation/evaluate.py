@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from optimizers.jobs.jsonlines import Lines, as_json, read_lines
 from programs.adapter import adapter_name
 from programs.decomposition import CUT_OFF, STATES
 from programs.lms.api_models import said_by
+from programs.lms.engine import unload
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 from programs.module_settings import public_settings
 from programs.tasks.base import Task, score_of
@@ -64,28 +65,119 @@ def evaluate(
         failed has score None and is asked again next time; one that a server answered by nothing is asked again at once,
         three times in all.
     """
-    last: dict[Any, dict[str, Any]] = {}
-    known: dict[tuple[Key, str | None], dict[str, Any]] = {}
+    ask_all([Asking(program, task, examples, out, progress)], threads)
+    return answers(out, examples)
 
-    def visit(line: dict[str, Any], offset: int) -> None:
-        last[line["id"]] = line
-        if not _is_to_retry(line):
-            known[_key(line), line.get("program")] = line
 
-    shaped_by = program_hash(program)
-    made_by = {example.id: _made_by(shaped_by, example) for example in examples}
-    with contextlib.closing(Lines(out, visit)) as lines:
-        found = {example.id: _rescored(task, example, _known(known, example, made_by[example.id])) for example in examples}
-        missing = [example for example in examples if found[example.id] is None]
+@dataclass(eq=False)
+class Asking:
+    """A program's questions, of which those are asked that its file has no answer to yet; see `evaluate`.
+
+    Attributes:
+        program: As of `evaluate`, like `task`, `examples`, `out` and `progress`.
+        frees: Models in this process whose memory is given back when all is answered, unless others that are under way ask them.
+        missing: Questions without an answer on file, once it is open.
+    """
+
+    program: dspy.Module
+    task: Task
+    examples: Sequence[dspy.Example]
+    out: Path
+    progress: Progress | None = None
+    frees: Collection[str] = ()
+    missing: list[dspy.Example] = field(default_factory=list, init=False)
+    _made_by: dict[Any, str] = field(default_factory=dict, init=False)
+    _lines: Lines | None = field(default=None, init=False)
+    _done: int = field(default=0, init=False)
+
+    def open(self) -> None:
+        """Read the file, which belongs to this process until `close`, and write today's scores of the answers in it."""
+        last: dict[Any, dict[str, Any]] = {}
+        known: dict[tuple[Key, str | None], dict[str, Any]] = {}
+
+        def visit(line: dict[str, Any], offset: int) -> None:
+            last[line["id"]] = line
+            if not _is_to_retry(line):
+                known[_key(line), line.get("program")] = line
+
+        shaped_by = program_hash(self.program)
+        self._made_by = {example.id: _made_by(shaped_by, example) for example in self.examples}
+        self._lines = lines = Lines(self.out, visit)
+        found = {e.id: _rescored(self.task, e, _known(known, e, self._made_by[e.id])) for e in self.examples}
+        self.missing = [example for example in self.examples if found[example.id] is None]
         # After an edit that was taken back, or a change of the task's rule; see `answers`.
         for line in [line for line in found.values() if line is not None and last[line["id"]] is not line]:
             lines.append(line)
-        done = len(examples) - len(missing)
-        _report(progress, done, len(examples))
-        for count, line in enumerate(_answers(program, task, missing, threads), done + 1):
-            lines.append({**line, "program": made_by[line["id"]]})
-            _report(progress, count, len(examples))
-    return answers(out, examples)
+        self._done = len(self.examples) - len(self.missing)
+        self._report()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all questions are answered."""
+        return self._done >= len(self.examples)
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Write the answer to one of the missing questions."""
+        assert self._lines is not None, "opened before anything is asked"
+        self._lines.append({**line, "program": self._made_by[line["id"]]})
+        self._done += 1
+        self._report()
+
+    def close(self) -> None:
+        """Give the file back; more than once is no harm."""
+        if self._lines is not None:
+            self._lines.close()
+
+    def _report(self) -> None:
+        if self.progress:
+            self.progress(self._done, len(self.examples), "")
+
+
+def ask_all(askings: Iterable[Asking], threads: int) -> None:
+    """Ask the questions of several programs in their order, by threads that they share.
+
+    One program's slowest answers are waited for while the next one's questions are asked: a local model that answers a few is hardly
+    faster than with many.
+
+    Args:
+        askings: Each is taken when those before it have no question left to hand out.
+        threads: Questions at a time.
+    """
+    pool = ThreadPoolExecutor(max_workers=threads)
+    under_way: dict[Future[dict[str, Any]], Asking] = {}
+    opened: list[Asking] = []
+    try:
+        for asking in askings:
+            opened.append(asking)
+            asking.open()
+            for example in asking.missing:
+                # Never more than a few times `threads` questions in the air.
+                while len(under_way) >= 2 * threads:
+                    _take(under_way, opened)
+                under_way[pool.submit(contextvars.copy_context().run, answer_one, asking.program, asking.task, example)] = asking
+            _close_done(opened)
+        while under_way:
+            _take(under_way, opened)
+    finally:
+        for asking in opened:
+            asking.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _take(under_way: dict[Future[dict[str, Any]], Asking], opened: list[Asking]) -> None:
+    """Write the answers that have come, or else wait for the next one."""
+    finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
+    for future in finished:
+        under_way.pop(future).take(future.result())
+    _close_done(opened)
+
+
+def _close_done(opened: list[Asking]) -> None:
+    for asking in [asking for asking in opened if asking.is_done]:
+        opened.remove(asking)
+        asking.close()
+        for model in {*asking.frees} - {model for other in opened for model in other.frees}:
+            unload(model)
 
 
 def answers(path: Path, examples: Sequence[dspy.Example]) -> list[dict[str, Any]]:
@@ -127,11 +219,6 @@ def _with_failed(usage: dict[str, Any], before: dict[str, Any]) -> dict[str, Any
     """Usage by stage, with the failed calls of the try before."""
     failed = {stage: Usage(calls=used["failed"], failed=used["failed"]) for stage, used in before.items() if used.get("failed")}
     return {**usage, **{stage: (Usage.from_dict(usage.get(stage, {})) + more).to_dict() for stage, more in failed.items()}}
-
-
-def _report(progress: Progress | None, done: int, total: int) -> None:
-    if progress:
-        progress(done, total, "")
 
 
 def _is_to_retry(line: dict[str, Any]) -> bool:
@@ -205,23 +292,6 @@ def _options(lm: dspy.LM) -> dict[str, Any]:
 def _digest(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _answers(program: dspy.Module, task: Task, examples: Sequence[dspy.Example], threads: int) -> Iterator[dict[str, Any]]:
-    """Lines as they finish; never more than a few times `threads` questions in the air."""
-    pool = ThreadPoolExecutor(max_workers=threads)
-    waiting: set[Future[dict[str, Any]]] = set()
-    try:
-        for example in examples:
-            waiting.add(pool.submit(contextvars.copy_context().run, answer_one, program, task, example))
-            if len(waiting) >= 2 * threads:
-                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in finished)
-        while waiting:
-            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in finished)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[str, Any]:

@@ -6,16 +6,15 @@ conditions that need it; a killed experiment goes on where it was.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 import dspy
 
-from optimizers.conditions import STUDENTS, Condition
+from optimizers.conditions import STUDENTS
 from optimizers.distill import TooFewRowsError
-from optimizers.evaluation.evaluate import evaluate
+from optimizers.evaluation.evaluate import Asking, ask_all
 from optimizers.experiments.answers import answering, check_students
 from optimizers.experiments.experiment_metrics import build_grid_metrics
 from optimizers.experiments.grid import Cell, Grid
@@ -32,7 +31,6 @@ from optimizers.jobs.work import do_stages
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.reports.experiment_report import write_experiment_report
 from optimizers.settings.run import RunConfig
-from programs.lms.engine import unload
 from programs.lms.ledger import Ledger
 
 _log = logging.getLogger("divide_or_conquer")
@@ -74,30 +72,29 @@ class ExperimentJob(Grid):
 
     def evaluate(self) -> None:
         """Ask every cell the test questions: `predictions/<test>/[<train>/[<variant>/]]<condition>.jsonl`."""
-        predictions = self.folder / "predictions"
-        with answering(self.config, predictions) as (journal, limits):
-            cells = list(self.cells())
-            for number, cell in enumerate(cells):
-                roles = self.roles(cell.train or self.train[0], cell.variant)
-                if all((roles.folder_of(student) / "manifest.json").exists() for student in cell.condition.students):
-                    check_students(cell.condition, roles, predictions / cell.path, predictions)
-                    self._evaluate(cell, roles, functools.partial(journaled, journal=journal, limits=limits), f"{number + 1}/{len(cells)}")
-                following = cells[number + 1] if number + 1 < len(cells) else None
-                if following is None or (following.condition, following.train) != (cell.condition, cell.train):
-                    _unload(roles, cell.condition)
+        with answering(self.config, self.folder / "predictions") as (journal, limits):
+            ask_all(self._askings(functools.partial(journaled, journal=journal, limits=limits)), self.config.evaluation.threads)
 
-    def _evaluate(self, cell: Cell, roles: Roles, journal: Journaled, place: str) -> None:
-        named = self.tasks[cell.test]
+    def _askings(self, journal: Journaled) -> Iterator[Asking]:
+        cells = list(self.cells())
+        for number, cell in enumerate(cells, 1):
+            roles = self.roles(cell.train or self.train[0], cell.variant)
+            if all((roles.folder_of(student) / "manifest.json").exists() for student in cell.condition.students):
+                yield self._asking(cell, roles, journal, f"{number}/{len(cells)}")
+
+    def _asking(self, cell: Cell, roles: Roles, journal: Journaled, place: str) -> Asking:
+        named, predictions = self.tasks[cell.test], self.folder / "predictions"
+        check_students(cell.condition, roles, predictions / cell.path, predictions)
         splits = self.tasks[cell.train].splits if cell.train else {}
         refuse_trained_on(roles, cell.condition.students, learned_from(splits, ()), named.splits["test"])
         task = self.configured(cell.train or self.train[0], cell.variant)[1] if cell.variant.settings.get("task") else named.task
-        evaluate(
+        return Asking(
             roles.program(cell.condition, task, named.splits["test"], self._wrap(cell.variant, journal)),
             task,
             named.splits["test"],
-            out=self.folder / "predictions" / cell.path,
-            threads=self.config.evaluation.threads,
-            progress=functools.partial(self.progress, f"evaluate {place} {cell.path.with_suffix('')}"),
+            predictions / cell.path,
+            functools.partial(self.progress, f"evaluate {place} {cell.path.with_suffix('')}"),
+            [roles.model(role).model for role in ("student0", *STUDENTS) if role in (cell.condition.decomposer, cell.condition.solver)],
         )
 
     def _wrap(self, variant: Variant, journal: Journaled) -> Journaled:
@@ -105,14 +102,6 @@ class ExperimentJob(Grid):
             return journal
         sample, temperature = variant.seeds[2], self.config.experiment.sampling_temperature
         return lambda lm: journal(lm.copy(temperature=temperature), sample=sample)
-
-
-def _unload(roles: Roles, condition: Condition) -> None:
-    for role in ("student0", *STUDENTS):
-        if role in (condition.decomposer, condition.solver):
-            # A student that could not be trained has no model to unload.
-            with contextlib.suppress(ValueError, OSError):
-                unload(roles.model(role).model)
 
 
 def run_experiment(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from optimizers.conditions import TRAINED, parse_condition, students_of
-from optimizers.evaluation.evaluate import evaluate
+import dspy
+
+from optimizers.conditions import TRAINED, Condition, parse_condition, students_of
+from optimizers.evaluation.evaluate import Asking, ask_all
 from optimizers.experiments.answers import answering, check_students, refuse_untrained
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
@@ -17,7 +19,6 @@ from optimizers.experiments.setup import check_before_payment, check_rows_to_com
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.run import RunConfig
-from programs.lms.engine import unload
 from programs.lms.ledger import Prices
 
 
@@ -80,17 +81,17 @@ class MainJob:
         refuse_untrained(students_of(self.conditions), self.roles.folder_of)
         refuse_trained_on(self.roles, self.distillation.students, learned_from(self.splits, ()), self.splits["test"])
         with answering(self.config, predictions) as (journal, limits):
-            for condition in self.conditions:
-                out = predictions / f"{condition.name}.jsonl"
-                check_students(condition, self.roles, out, predictions)
-                wrap = functools.partial(journaled, journal=journal, limits=limits)
-                evaluate(
-                    self.roles.program(condition, self.task, self.splits["test"], wrap),
-                    self.task,
-                    self.splits["test"],
-                    out=out,
-                    threads=self.config.evaluation.threads,
-                    progress=functools.partial(self.progress, f"evaluate {condition.name}"),
-                )
-                for role in [role for role in ("student0", *TRAINED) if role in (condition.decomposer, condition.solver)]:
-                    unload(self.roles.model(role).model)
+            wrap = functools.partial(journaled, journal=journal, limits=limits)
+            ask_all((self._asking(condition, predictions, wrap) for condition in self.conditions), self.config.evaluation.threads)
+
+    def _asking(self, condition: Condition, predictions: Path, wrap: Callable[[dspy.LM], dspy.LM]) -> Asking:
+        out = predictions / f"{condition.name}.jsonl"
+        check_students(condition, self.roles, out, predictions)
+        return Asking(
+            self.roles.program(condition, self.task, self.splits["test"], wrap),
+            self.task,
+            self.splits["test"],
+            out,
+            functools.partial(self.progress, f"evaluate {condition.name}"),
+            [self.roles.model(role).model for role in ("student0", *TRAINED) if role in (condition.decomposer, condition.solver)],
+        )

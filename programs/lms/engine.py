@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 MAX_BATCH = 64
 _QUIET_SECONDS = 0.01
 _LONGEST_WAIT = 0.1
+_TURN_SECONDS = 3.0
+"""How long a model runs while another waits. A batch that takes no new requests until it ends is slow at its end, with few rows."""
 _EXIT_SECONDS = 120.0
 _MAX_TOKENS = 256
 _COUNTED_PROMPTS = 2**16
@@ -142,24 +144,33 @@ class _Turns:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._tickets: deque[object] = deque()
+        self._since = 0.0
 
     @contextmanager
     def hold(self) -> Iterator[None]:
+        self._take()
+        try:
+            yield
+        finally:
+            self._give_up()
+
+    def share(self) -> None:
+        """For the holder, at any time: those who wait go first, once it has had `_TURN_SECONDS`."""
+        if len(self._tickets) > 1 and time.monotonic() - self._since >= _TURN_SECONDS:
+            self._give_up()
+            self._take()
+
+    def _take(self) -> None:
         ticket = object()
         with self._condition:
             self._tickets.append(ticket)
             self._condition.wait_for(lambda: self._tickets[0] is ticket)
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._tickets.popleft()
-                self._condition.notify_all()
+        self._since = time.monotonic()
 
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody waits behind the holder."""
-        return len(self._tickets) > 1
+    def _give_up(self) -> None:
+        with self._condition:
+            self._tickets.popleft()
+            self._condition.notify_all()
 
 
 class _Registry:
@@ -323,11 +334,12 @@ class _Worker:
                 self._run(backend, [job])
 
     def _joining(self, backend: Backend, batch: _Batch) -> list[_Job]:
-        """The requests that have come since and may join; none where the process ends or another model waits."""
+        """The requests that have come since and may join, after the turns of other models that wait; none where the process ends."""
+        self._turns.share()
         if self._abandoned:
             raise Interrupted
         room = MAX_BATCH - len(batch.open_jobs())
-        return [] if self._turns.wanted or self._stopping or room <= 0 else self._prepared(backend, self._take(limit=room))
+        return [] if self._stopping or room <= 0 else self._prepared(backend, self._take(limit=room))
 
     def _prepared(self, backend: Backend, jobs: Sequence[_Job]) -> list[_Job]:
         """The jobs that can be asked; the others are told why not."""

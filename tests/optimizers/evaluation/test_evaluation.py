@@ -1,12 +1,13 @@
 """Evaluation line by line, with scripted LMs: failures are counted, and a killed evaluation goes on."""
 
 import json
+import threading
 
 import dspy
 import pytest
 from scripted import scripted_lm, two_stage_rule
 
-from optimizers.evaluation.evaluate import answers, evaluate, latest, program_hash, summarise
+from optimizers.evaluation.evaluate import Asking, answers, ask_all, evaluate, latest, program_hash, summarise
 from optimizers.jobs.jsonlines import read_lines
 from optimizers.labelling.collect import collect
 from optimizers.labelling.journal import Journal
@@ -71,6 +72,37 @@ def test_finished_questions_are_not_asked_again_and_failed_ones_are(tmp_path):
     lines = evaluate(second, Capitals(), examples, out=out)
     assert [line["score"] for line in lines] == [1.0] * 4
     assert {prompt.split("?")[0] for prompt in second.solve.lm.script.prompts} == {"Question: q2"}
+
+
+def test_the_next_program_is_asked_while_the_slowest_answer_is_waited_for(tmp_path):
+    task, second_asked = Capitals(), threading.Event()
+
+    def slow(prompt):
+        if "q2?" in prompt:
+            assert second_asked.wait(30)
+        return two_stage_rule(prompt)
+
+    def second(prompt):
+        second_asked.set()
+        return two_stage_rule(prompt)
+
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    askings = [Asking(program(rule), task, task.load("test", 3), out) for rule, out in zip((slow, second), files, strict=True)]
+    ask_all(iter(askings), threads=2)
+    assert [[line["score"] for line in answers(out, task.load("test", 3))] for out in files] == [[1.0] * 3] * 2
+    assert all(asking.is_done for asking in askings)
+
+
+def test_a_program_that_cannot_be_asked_gives_all_files_back(tmp_path):
+    task = Capitals()
+
+    def askings():
+        yield Asking(program(), task, task.load("test", 3), tmp_path / "a.jsonl")
+        raise ValueError("no such student")
+
+    with pytest.raises(ValueError, match="no such student"):
+        ask_all(askings(), threads=2)
+    assert [line["score"] for line in evaluate(program(), task, task.load("test", 3), out=tmp_path / "a.jsonl")] == [1.0] * 3
 
 
 def test_a_torn_last_line_is_asked_again(tmp_path):

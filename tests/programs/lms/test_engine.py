@@ -381,7 +381,28 @@ def test_two_models_take_turns():
             threads[-1].start()
             while len(turns._tickets) < len(threads) + 1:
                 time.sleep(0.001)
-        assert turns.wanted
     for thread in threads:
         thread.join()
     assert order == ["a", "b", "c"]
+
+
+def test_a_long_batch_lets_other_models_in_between(monkeypatch):
+    turns, order = engine._Turns(), []
+
+    def work() -> None:
+        with turns.hold():
+            order.append("short")
+
+    with turns.hold():
+        other = threading.Thread(target=work)
+        other.start()
+        while len(turns._tickets) < 2:
+            time.sleep(0.001)
+        turns.share()
+        order.append("its time is not up")
+        monkeypatch.setattr(engine, "_TURN_SECONDS", 0.0)
+        turns.share()
+        order.append("long")
+        turns.share()
+    other.join()
+    assert order == ["its time is not up", "short", "long"]

@@ -233,10 +233,10 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _names(model: str) -> dict[str, str]:
-    """What clients may call a model -> the model string; the short name first."""
+    """What clients may call a model -> the model string; first the short name of what was asked for, which may itself be one of another."""
     exact = _pinned(model)
-    short = exact.partition("@")[0].rpartition("/")[2]
-    return dict.fromkeys((short, model, exact), model)
+    own, full = (name.partition("@")[0].rstrip("/").rpartition("/")[2] for name in (model, exact))
+    return dict.fromkeys((own, full, model, exact), model)
 
 
 def _entry(name: str, model: str) -> dict[str, Any]:

@@ -246,6 +246,11 @@ def test_a_model_has_a_short_name(tiny, tiny_model):
     assert list(server._names(tiny_model)) == ["tiny", tiny_model]
 
 
+def test_a_file_is_known_by_the_name_that_it_was_asked_for_and_by_its_own(monkeypatch):
+    monkeypatch.setattr(server, "_pinned", lambda model: "gguf/qwen2.5-coder-1.5b-instruct-q4_k_m@cc324af070c2")
+    assert list(server._names("gguf/qwen2.5-coder-1.5b"))[:2] == ["qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b-instruct-q4_k_m"]
+
+
 def test_only_models_of_this_process_are_served():
     with pytest.raises(ValueError, match="does not run in this process"):
         server.create_app({"gpt": "openai/gpt-4o"})

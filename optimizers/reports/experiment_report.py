@@ -201,8 +201,14 @@ def _behind(run: RunFiles) -> list[str]:
         f"{task}: no distilled decomposer scores as high as the teacher; against {REFERENCE}, the best ({label(run, own)}): "
         f"{gap(run, own, teacher)}."
         for task, own, teacher in found
-        if own and teacher and (points(own, teacher) or 0.0) < 0
+        if own and teacher and _difference(run, own, teacher) < 0
     ]
+
+
+def _difference(run: RunFiles, a: Cell, b: Cell) -> float:
+    """On the questions scored in both, where that is known; 0 without scores."""
+    delta = (comparison(run, a, b) or {}).get("delta")
+    return number(delta) if is_number(delta) else points(a, b) or 0.0
 
 
 def _place(run: RunFiles, cell: Cell) -> str:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from optimizers.conditions import Condition
+from optimizers.conditions import TRAINED, Condition
 from optimizers.experiments.earlier import move_answers_of_others
 from optimizers.experiments.roles import Roles
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
@@ -48,6 +48,11 @@ def check_students(condition: Condition, roles: Roles, answers: Path, prediction
     """Move answers of a condition aside that its students did not give; see `move_answers_of_others`."""
     models = [open_artifact(roles.folder_of(student), verify=False).model_string for student in condition.students]
     move_answers_of_others(answers, models, predictions)
+
+
+def students_in_memory(condition: Condition, roles: Roles) -> list[str]:
+    """The students' models, trained or not, that a condition asks: their memory can be given back when it is answered."""
+    return [roles.model(role).model for role in ("student0", *TRAINED) if role in (condition.decomposer, condition.solver)]
 
 
 def refuse_untrained(students: Collection[str], folder_of: Callable[[str], Path]) -> None:

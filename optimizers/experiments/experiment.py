@@ -12,10 +12,9 @@ from collections.abc import Callable, Collection, Iterator
 
 import dspy
 
-from optimizers.conditions import STUDENTS
 from optimizers.distill import TooFewRowsError
 from optimizers.evaluation.evaluate import Asking, ask_all
-from optimizers.experiments.answers import answering, check_students
+from optimizers.experiments.answers import answering, check_students, students_in_memory
 from optimizers.experiments.experiment_metrics import build_grid_metrics
 from optimizers.experiments.grid import Cell, Grid
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
@@ -94,7 +93,7 @@ class ExperimentJob(Grid):
             named.splits["test"],
             predictions / cell.path,
             functools.partial(self.progress, f"evaluate {place} {cell.path.with_suffix('')}"),
-            [roles.model(role).model for role in ("student0", *STUDENTS) if role in (cell.condition.decomposer, cell.condition.solver)],
+            students_in_memory(cell.condition, roles),
         )
 
     def _wrap(self, variant: Variant, journal: Journaled) -> Journaled:

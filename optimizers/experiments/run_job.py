@@ -8,9 +8,9 @@ from pathlib import Path
 
 import dspy
 
-from optimizers.conditions import TRAINED, Condition, parse_condition, students_of
+from optimizers.conditions import Condition, parse_condition, students_of
 from optimizers.evaluation.evaluate import Asking, ask_all
-from optimizers.experiments.answers import answering, check_students, refuse_untrained
+from optimizers.experiments.answers import answering, check_students, refuse_untrained, students_in_memory
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
@@ -93,5 +93,5 @@ class MainJob:
             self.splits["test"],
             out,
             functools.partial(self.progress, f"evaluate {condition.name}"),
-            [self.roles.model(role).model for role in ("student0", *TRAINED) if role in (condition.decomposer, condition.solver)],
+            students_in_memory(condition, self.roles),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optimizers.conditions import Condition, expand_conditions
-from optimizers.screening.policy import answer_free
+from optimizers.screening.policy import POLICIES
 from optimizers.settings.experiment import ABLATIONS
 from optimizers.settings.run import RunConfig
 
@@ -97,8 +97,9 @@ def _limits(config: RunConfig) -> Iterator[Settings]:
 def _screening(config: RunConfig) -> Iterator[Settings]:
     labelling = {"samples": _SAMPLES, "temperature": config.labelling.temperature or _TEMPERATURE}
     found: dict[str, Settings] = {keep: (f"{keep} of {_SAMPLES}", {"labelling": labelling, "screening": {"keep": keep}}) for keep in _KEEPS}
-    for policy in ("oracle", *answer_free()):
-        if policy != config.screening.policy:
+    # Unscreened rows are S_D-T's, which is a condition of its own.
+    for policy in POLICIES.names():
+        if policy not in ("none", config.screening.policy):
             found[policy] = (policy, {"screening": {"policy": policy}})
     for name in config.experiment.screenings or found:
         if name not in found:

@@ -229,9 +229,9 @@ def test_the_ablation_of_screening_has_the_policies_and_plans_them_once(tmp_path
 
 
 def test_the_ablation_of_screening_tries_what_it_is_told_to():
-    asked = {"experiment.ablations": "screening", "experiment.train": "people", "experiment.screenings": "self_consistency,first"}
+    asked = {"experiment.ablations": "screening", "experiment.train": "people", "experiment.screenings": "self_consistency,first,gain"}
     found = [variant.name for variant in variants(load_config("embedded", asked)) if variant.ablation]
-    assert found == ["screening=self_consistency", "screening=first of 4"]
+    assert found == ["screening=self_consistency", "screening=first of 4", "screening=gain"]
     with pytest.raises(ValueError, match=r"'best' is none of .*'first', 'all', 'fewest', 'self_consistency'"):
         variants(load_config("embedded", {**asked, "experiment.screenings": "best"}))
 

@@ -1,7 +1,7 @@
 """What makes a student carry over to another domain and to longer chains: one change at a time, paired, over seeds.
 
-    python benchmarks/carry_over.py @ embedded --out runs/carry_over
-    python benchmarks/carry_over.py @ embedded --out runs/carry_over --arms-only plain,compose,neftune --seeds 0,1,2
+    python benchmarks/carry_over.py @ forgiving --out runs/carry_over
+    python benchmarks/carry_over.py @ forgiving --out runs/carry_over --arms-only plain,compose,neftune --seeds 0,1,2
     python benchmarks/carry_over.py --list
 
 Every arm trains the recipe's decomposer on the same number of teacher questions, `--rows`, of the first task of
@@ -70,7 +70,7 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
 
 def configured(options: argparse.Namespace, words: list[str]) -> RunConfig:
     """The recipe with the sizes of the study."""
-    recipe, settings = frame.recipe_and_settings(words, "embedded")
+    recipe, settings = frame.recipe_and_settings(words, "forgiving")
     config = load_config(recipe, {"out": "runs/carry_over", **settings})
     experiment = config.experiment
     sizes: Mapping[str, int | None] = {"train": options.rows or config.data.train, "test": options.test}

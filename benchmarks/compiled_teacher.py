@@ -62,7 +62,7 @@ def _both(arguments: argparse.Namespace, seed: int, show: Progress) -> dict[str,
     sizes = {f"compile.{part}": arguments.compile for part in ("train", "validation")}
     own = {"compile.optimizer": arguments.optimizer, "compile.dev": 0, **sizes}
     folder = arguments.out / f"{arguments.optimizer}-{seed}"
-    compile_prompts(load_config("embedded", {**given, **own, "out": str(folder)}), show)
+    compile_prompts(load_config("forgiving", {**given, **own, "out": str(folder)}), show)
     sides = {"plain": arguments.out / f"plain-{seed}", "compiled": folder / "run"}
     prompts = {"plain": {}, "compiled": {"teacher.program": str(folder / "program.json")}}
     return {side: _run({**given, **prompts[side], "out": str(out)}, f"{side} {seed}", show) for side, out in sides.items()}
@@ -71,7 +71,7 @@ def _both(arguments: argparse.Namespace, seed: int, show: Progress) -> dict[str,
 def _run(given: dict[str, Any], name: str, show: Progress) -> Run:
     """A run with its student; where there are too few rows for one, the teacher alone is asked."""
     show = part_of(show, name)
-    config = load_config("embedded", {**given, "evaluation.conditions": f"{TEACHER},{STUDENT}"})
+    config = load_config("forgiving", {**given, "evaluation.conditions": f"{TEACHER},{STUDENT}"})
     try:
         return run(config, show)
     except (TooFewRowsError, LabellingStoppedError) as error:

@@ -48,7 +48,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = Arguments(__doc__)
-    parser.add_argument("--recipe", default="embedded", help="settings to start from; sizes and rounds not given here are its own")
+    parser.add_argument("--recipe", default="forgiving", help="settings to start from; sizes and rounds not given here are its own")
     parser.add_seeds()
     parser.add_argument("--methods", type=lambda text: text.split(","), default=["expert", "dpo"], help="of expert, dpo, grpo")
     parser.add_argument("--target", choices=sorted(TARGETS), default="same", help="questions to improve on")

@@ -21,7 +21,7 @@ from programs.tasks import load_task  # noqa: E402
 
 def config(tmp_path, **settings):
     sizes = {name: {"train": 6, "test": 3} for name in ("people", "books", "longer")}
-    return load_config("embedded", {"out": str(tmp_path / "study"), "experiment.data": sizes, "data.train": 6, **settings})
+    return load_config("forgiving", {"out": str(tmp_path / "study"), "experiment.data": sizes, "data.train": 6, **settings})
 
 
 def test_every_built_in_arm_changes_one_thing(tmp_path):
@@ -80,7 +80,7 @@ def test_an_arm_of_a_file_and_one_that_changed_its_settings(tmp_path):
 
 def command(out, tiny, *words):
     sizes = ["--rows", "6", "--test", "3", "--screening.min_rows", "2", "--training.max_steps", "2", "--teacher.max_tokens", "48"]
-    words = ["@", "embedded", "--out", str(out), "--student", f"local/{tiny.folder}", "--student.max_tokens", "8", *sizes, *words]
+    words = ["@", "forgiving", "--out", str(out), "--student", f"local/{tiny.folder}", "--student.max_tokens", "8", *sizes, *words]
     found = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "carry_over.py", *words], capture_output=True, text=True, env=dict(os.environ)
     )

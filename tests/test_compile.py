@@ -11,7 +11,7 @@ from command_line import command, finish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SIZES = ["--compile.train", "4", "--compile.validation", "4", "--compile.dev", "4", "--teacher.max_tokens", "64"]
-WORDS = ["compile", "@", "embedded", *SIZES, "--compile.optimizer", "BootstrapFewShot"]
+WORDS = ["compile", "@", "forgiving", *SIZES, "--compile.optimizer", "BootstrapFewShot"]
 
 
 def test_a_killed_compilation_continues_and_its_program_labels(tmp_path):
@@ -30,7 +30,7 @@ def test_a_killed_compilation_continues_and_its_program_labels(tmp_path):
     finish(command(*WORDS, "--out", str(out)))
     assert traces.stat().st_size == size
     run = tmp_path / "run"
-    label = ["label", "@", "embedded", "--data.train", "2", "--teacher.program", str(out / "program.json"), "--out", str(run)]
+    label = ["label", "@", "forgiving", "--data.train", "2", "--teacher.program", str(out / "program.json"), "--out", str(run)]
     assert "divide-or-conquer screen" in finish(command(*label))
     assert len((run / "samples.jsonl").read_text().splitlines()) == 2
     assert json.loads((run / "teacher_program.json").read_text()) == json.loads((out / "program.json").read_text())

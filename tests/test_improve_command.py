@@ -34,7 +34,7 @@ def lines_in(path, count):
 
 def test_killed_in_the_tries_and_in_the_training_it_repeats_nothing(tmp_path):
     folder = tmp_path / "run"
-    words = ["improve", "@", "embedded", *SMALL, "--out", str(folder)]
+    words = ["improve", "@", "forgiving", *SMALL, "--out", str(folder)]
     kill_when(lambda: lines_in(folder / "rounds" / "traces.jsonl", 12), words)
     first = Counter(line["key"] for line in read_lines(folder / "rounds" / "traces.jsonl"))
     student = (folder / "student" / "S_D-R" / "manifest.json").read_text()

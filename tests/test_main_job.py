@@ -60,7 +60,7 @@ def timed(process):
 def test_whole_job_and_killed_ten_times(tmp_path, tiny):
     """SIGKILL at ten random moments, then the same command: the same metrics, and no call paid for twice."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    words = ["run", "@", "embedded", *SMALL, "--student", f"local/{tiny.folder}"]
+    words = ["run", "@", "forgiving", *SMALL, "--student", f"local/{tiny.folder}"]
     seconds = timed(command(*words, "--out", str(whole)))
     assert list(metrics(whole)["conditions"]) == CONDITIONS
     start_up = timed(command(*words, "--out", str(whole)))
@@ -79,7 +79,7 @@ def test_whole_job_and_killed_ten_times(tmp_path, tiny):
 
 
 def test_interrupt_leaves_a_hint_and_the_work(tmp_path, tiny):
-    words = ["run", "@", "embedded", *SMALL, "--student", f"local/{tiny.folder}", "--out", str(tmp_path / "run")]
+    words = ["run", "@", "forgiving", *SMALL, "--student", f"local/{tiny.folder}", "--out", str(tmp_path / "run")]
     process = command(*words)
     while not (tmp_path / "run" / "samples.jsonl").exists():
         time.sleep(0.2)
@@ -111,7 +111,7 @@ def test_teacher_over_http_through_litellm(tmp_path, tiny):
             command(
                 "run",
                 "@",
-                "embedded",
+                "forgiving",
                 *SMALL,
                 "--student",
                 f"local/{tiny.folder}",
@@ -151,7 +151,7 @@ def test_what_cannot_work_is_said_before_any_work(words, message, tmp_path):
 
 def test_the_report_stands_alone(tmp_path, tiny):
     folder = tmp_path / "run"
-    finish(command("run", "@", "embedded", *SMALL, "--student", f"local/{tiny.folder}", "--out", str(folder)))
+    finish(command("run", "@", "forgiving", *SMALL, "--student", f"local/{tiny.folder}", "--out", str(folder)))
     html = (folder / "report.html").read_text()
     assert "S_D-R+teacher" in html and 'src="http' not in html
     assert (folder / "report.md").read_text().count("|") > 20

@@ -17,7 +17,7 @@ DAMAGES = [b"{", b"\xff\xfe\x00", b"[1]", b"[" * 100_000]
 
 
 def settings(tmp_path, **given):
-    return load_config("embedded", {"out": str(tmp_path / "run"), "data.train": 6, "data.test": 3, **given})
+    return load_config("forgiving", {"out": str(tmp_path / "run"), "data.train": 6, "data.test": 3, **given})
 
 
 @pytest.mark.parametrize("content", DAMAGES)

@@ -31,7 +31,7 @@ class ScriptedRoles(Roles):
 
 
 def distillation(folder):
-    config = load_config("embedded", {"evaluation.conditions": CONDITIONS, "labelling.threads": "2", "labelling.failure_share": "1"})
+    config = load_config("forgiving", {"evaluation.conditions": CONDITIONS, "labelling.threads": "2", "labelling.failure_share": "1"})
     conditions = [parse_condition(name) for name in config.conditions()]
     roles, task = ScriptedRoles(config, folder / "student"), load_task("multihop")
     splits = {"train": task.load("train", 3)}
@@ -64,9 +64,9 @@ def test_rows_are_the_prompt_of_inference_with_the_attempt_in_it(tmp_path):
 
 
 def test_plans_count_the_attempts():
-    steps = {step.name: step.calls for step in plan_steps(load_config("embedded", {"evaluation.conditions": CONDITIONS}))}
+    steps = {step.name: step.calls for step in plan_steps(load_config("forgiving", {"evaluation.conditions": CONDITIONS}))}
     assert steps["test: teacher(feedback)+teacher, solve"] == 200 and "train S_D-R(feedback)" in steps
     given = {"improve.form": "feedback", "improve.reward": "gain", "improve.rounds": "2", "improve.samples": "3"}
-    steps = {step.name: step.calls for step in improve_steps(load_config("embedded", given))}
+    steps = {step.name: step.calls for step in improve_steps(load_config("forgiving", given))}
     assert steps["tries: decompose"] == steps["tries: solve"] == 200 * 3 * 2 and steps["tries: solver alone"] == 200
     assert {"train S_D-R(feedback)", "train round 1", "train round 2"} <= steps.keys()

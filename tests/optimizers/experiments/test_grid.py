@@ -14,7 +14,7 @@ from optimizers.settings.load import load_config
 def config(tmp_path, **settings):
     small = {"out": str(tmp_path / "grid"), "experiment.data": {"people": {"train": 6, "test": 4}, "books": {"train": 6, "test": 4}}}
     small |= {"experiment.test": "people,books", **settings}
-    return load_config("embedded", small)
+    return load_config("forgiving", small)
 
 
 def test_all_conditions_have_a_meaning_and_a_file_of_their_own(tmp_path):
@@ -148,8 +148,8 @@ def test_an_experiment_grows_in_its_folder_and_a_run_is_kept_apart(tmp_path):
 
 
 def test_a_plan_asks_a_decomposer_once_whatever_the_number_of_solvers():
-    plain = load_config("embedded", {"experiment.conditions": "S_D-T+teacher"})
-    more = load_config("embedded", {"experiment.conditions": "S_D-T+teacher,S_D-T+student0"})
+    plain = load_config("forgiving", {"experiment.conditions": "S_D-T+teacher"})
+    more = load_config("forgiving", {"experiment.conditions": "S_D-T+teacher,S_D-T+student0"})
     asked = [
         sum(step.calls for step in grid_steps(one) if step.name.endswith("decompose") and "test" in step.name) for one in (plain, more)
     ]

@@ -113,7 +113,7 @@ def data(tmp_path):
 
 def settings(tmp_path, data, **given):
     common = {"out": str(tmp_path / "run"), "task": "jsonl", "task.path": str(data), "data.train": 12, "data.test": 4}
-    return load_config("embedded", {**common, **given})
+    return load_config("forgiving", {**common, **given})
 
 
 def test_a_program_compiled_with_another_seed_is_refused_with_the_question_and_the_next_step(tmp_path, data):

@@ -184,7 +184,7 @@ def test_composition_takes_steps_that_fit_and_nothing_else():
 )
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
-        load_config("embedded", settings)
+        load_config("forgiving", settings)
 
 
 def test_composition_is_refused_where_the_decomposer_sees_a_passage(tmp_path):

@@ -100,6 +100,6 @@ def test_a_divergence_penalty_keeps_the_prompts_distribution_nearer_to_the_base(
 )
 def test_what_cannot_be_is_said_before_any_work(settings, message):
     with pytest.raises(ValueError, match=message):
-        load_config("embedded", settings)
+        load_config("forgiving", settings)
     with pytest.raises(ValidationError):
         TrainingSpec(**{key.removeprefix("training."): value for key, value in settings.items()})

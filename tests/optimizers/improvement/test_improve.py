@@ -438,7 +438,7 @@ def test_the_limits_reach_into_the_process_of_grpo(tiny_model, tmp_path):
 
 def config(tmp_path, **overrides):
     given = {"out": str(tmp_path / "run"), "data.train": 8, "data.test": 3, "improve.data.dev": 3, **overrides}
-    return load_config("embedded", given)
+    return load_config("forgiving", given)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_rounds_of_an_earlier_version_stand(tmp_path):
 
 def test_test_questions_that_further_rows_repeat_are_kept_out_and_counted(tmp_path):
     given = {"out": str(tmp_path / "run"), "data.train": 8, "data.test": 3, "improve.data.dev": 3}
-    job = ImproveJob(load_config("embedded", given))
+    job = ImproveJob(load_config("forgiving", given))
     made = [{"id": "1~mask1", "question": job.splits["test"][0].question.upper(), "origin": "mask_entities"}]
     assert job.overlap(made)["overlap"] == 1
     job.keep_out(made)
@@ -68,7 +68,7 @@ def test_a_study_of_edited_questions_is_refused(tmp_path):
     given = {"out": str(tmp_path / "study"), "task": "jsonl", "task.path": str(data), "data.train": 4, "data.dev": 2, "data.test": 1}
 
     def job():
-        made = StudyJob(load_config("embedded", {**given, "study.space.training.learning_rate": "{ low = 1e-4, high = 1e-3 }"}))
+        made = StudyJob(load_config("forgiving", {**given, "study.space.training.learning_rate": "{ low = 1e-4, high = 1e-3 }"}))
         made.folder.mkdir(exist_ok=True)
         made._check_questions()
 

@@ -200,7 +200,7 @@ def test_an_unknown_judge_is_refused_before_any_work(settings, scripted_teacher,
 def test_a_plan_counts_the_calls_of_the_policies():
     asked = {"screening.policy": "self_consistency", "screening.measure": "judge,agreement", "screening.judge": "openai/gpt-4.1-mini",
              "labelling.samples": 2, "labelling.temperature": 0.7, "data.train": 10, "data.dev": 5, "screening.min_rows": 2}  # fmt: skip
-    steps = {step.name: step for step in plan_steps(load_config("embedded", asked)) if step.name.startswith("screen")}
+    steps = {step.name: step for step in plan_steps(load_config("forgiving", asked)) if step.name.startswith("screen")}
     assert {name: step.calls for name, step in steps.items()} == {
         "screen: self_consistency": 15 * 2 * 5,
         "screen: judge": 15 * 2,
@@ -208,13 +208,13 @@ def test_a_plan_counts_the_calls_of_the_policies():
     }
     assert steps["screen: judge"].model == "openai/gpt-4.1-mini" and steps["screen: judge"].usd > 0
     console = Console(width=200, file=io.StringIO())
-    console.print(plan(load_config("embedded", asked)))
+    console.print(plan(load_config("forgiving", asked)))
     assert "screen: judge" in console.file.getvalue()
-    assert not [step for step in plan_steps(load_config("embedded")) if step.name.startswith("screen")]
+    assert not [step for step in plan_steps(load_config("forgiving")) if step.name.startswith("screen")]
 
 
 def test_the_ablation_of_screening_has_the_policies_and_plans_them_once(tmp_path):
-    config = load_config("embedded", {"out": str(tmp_path / "grid"), "experiment.ablations": "screening", "experiment.train": "people",
+    config = load_config("forgiving", {"out": str(tmp_path / "grid"), "experiment.ablations": "screening", "experiment.train": "people",
                                       "experiment.test": "people", "experiment.data": {"people": {"train": 6, "test": 4}}})  # fmt: skip
     found = {variant.name: variant for variant in variants(config)}
     assert {"screening=fewest of 4", "screening=self_consistency", "screening=agreement", "screening=judge"} <= set(found)
@@ -230,10 +230,10 @@ def test_the_ablation_of_screening_has_the_policies_and_plans_them_once(tmp_path
 
 def test_the_ablation_of_screening_tries_what_it_is_told_to():
     asked = {"experiment.ablations": "screening", "experiment.train": "people", "experiment.screenings": "self_consistency,first,gain"}
-    found = [variant.name for variant in variants(load_config("embedded", asked)) if variant.ablation]
+    found = [variant.name for variant in variants(load_config("forgiving", asked)) if variant.ablation]
     assert found == ["screening=self_consistency", "screening=first of 4", "screening=gain"]
     with pytest.raises(ValueError, match=r"'best' is none of .*'first', 'all', 'fewest', 'self_consistency'"):
-        variants(load_config("embedded", {**asked, "experiment.screenings": "best"}))
+        variants(load_config("forgiving", {**asked, "experiment.screenings": "best"}))
 
 
 def test_an_experiments_report_tells_variants_apart(tmp_path):

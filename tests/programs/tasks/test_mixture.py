@@ -102,11 +102,11 @@ BOTH = {"experiment.tasks.both": {"name": "mixture", "parts": ["people", "books"
 def test_parts_may_be_tasks_of_the_experiment(tmp_path):
     settings = {"out": str(tmp_path / "grid"), "experiment.train": "people,books,both", "experiment.test": "people,both", **BOTH}
     settings |= {f"experiment.data.{name}": {"train": 8, "test": 4} for name in ("people", "books", "both")}
-    grid = Grid(load_config("embedded", settings))
+    grid = Grid(load_config("forgiving", settings))
     trained = grid.tasks["both"].splits["train"]
     assert Counter(example.part for example in trained) == {"people": 2, "books": 6}
     assert {example.schema for example in trained} == {"people", "books"}
-    assert {step.name.split(",")[0] for step in grid_steps(load_config("embedded", settings))} == {"people", "books", "both"}
+    assert {step.name.split(",")[0] for step in grid_steps(load_config("forgiving", settings))} == {"people", "books", "both"}
     assert configured_for(grid.config, "both").task.options()["parts"]["people"]["hops"] == "2,3"
 
 
@@ -126,5 +126,5 @@ def test_unknown_names_of_parts_are_named_before_any_work(tmp_path):
         "experiment.tasks.both": {"name": "mixture", "parts": "people,poems"},
     }
     with pytest.raises(ValueError, match=r"Unknown task 'poems'"):
-        Grid(load_config("embedded", settings))
+        Grid(load_config("forgiving", settings))
     assert not (tmp_path / "grid").exists()

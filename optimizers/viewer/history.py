@@ -1,7 +1,8 @@
-"""How far a job is, read from its log and from who holds its files."""
+"""How far a job is, read from its log and from who writes it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -16,7 +17,7 @@ _TAIL = 2**16
 """Bytes of a log that are read, from its end."""
 
 _STILL = 120.0
-"""Seconds without a change after which a job that holds no lock counts as stopped."""
+"""Seconds without a change after which a job whose log nobody has open counts as stopped."""
 
 _LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ (\w+) (\S+): (.*)$")
 _STAGE = re.compile(r"^(.+): (start|ended after .*)$")
@@ -42,7 +43,7 @@ class History:
 
 def history_of(place: Place) -> History:
     """Read `log.txt`; a folder without one has only a date."""
-    folder, lines = place.folder, log_tail(place)
+    lines = log_tail(place)
     opened, failed, said, stages = "", "", "", dict[str, None]()
     for found in filter(None, map(_LINE.match, lines)):
         said, level, logger, text = found.groups()
@@ -56,12 +57,12 @@ def history_of(place: Place) -> History:
         elif stage:
             opened = ""
             stages[stage[1]] = None
-    changed = said[:16] or _date_of(folder)
+    changed = said[:16] or _date_of(place.folder)
     if not opened:
         return History(changed, stopped=failed, stages=tuple(stages))
-    if is_alive(folder):
+    if is_alive(place):
         return History(changed, running=opened, stages=tuple(stages))
-    return History(changed, stopped=f"left in the stage {opened}, and no process holds its files", stages=tuple(stages))
+    return History(changed, stopped=f"left in the stage {opened}, and no process is at work there", stages=tuple(stages))
 
 
 def log_tail(place: Place) -> list[str]:
@@ -80,36 +81,38 @@ def log_tail(place: Place) -> list[str]:
 
 
 def _date_of(folder: Path) -> str:
-    times = [seconds for seconds, _ in _files(folder, deep=False)]
-    return datetime.fromtimestamp(max(times)).strftime("%Y-%m-%d %H:%M") if times else ""
+    latest = max(_changes(folder, deep=False), default=None)
+    return "" if latest is None else datetime.fromtimestamp(latest).strftime("%Y-%m-%d %H:%M")
 
 
-def is_alive(folder: Path) -> bool:
-    """Whether somebody works in a folder: holds a lock on one of its files, or changed one just now.
+def is_alive(place: Place) -> bool:
+    """Whether somebody works in a folder: a process writes its log, or a file changed just now.
 
-    Locks are looked up, never tried: to try one would keep out the job that wants it.
+    Locks are not tried: to try one would keep out the job that wants it.
     """
-    locked, now = _locked(), time.time()
-    return any(now - changed < _STILL or inode in locked for changed, inode in _files(folder))
+    log, now = inside(place, "log.txt"), time.time()
+    return (log is not None and _is_written(log.resolve())) or any(now - changed < _STILL for changed in _changes(place.folder))
 
 
-def _locked() -> frozenset[int]:
-    """The inodes with a lock, where the system tells (Linux)."""
-    try:
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(int(inode) for inode in re.findall(r" [0-9a-f]+:[0-9a-f]+:(\d+) ", "\n".join(lines)))
+def _is_written(path: Path) -> bool:
+    """Whether a process of this machine has a file open to write it, where the system tells (Linux)."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.readlink(link) == str(path):
+                flags = (link.parents[1] / "fdinfo" / link.name).read_text()
+                if any(int(found, 8) & os.O_ACCMODE for found in re.findall(r"flags:\s*(\d+)", flags)):
+                    return True
+        except OSError:
+            # Of another user, or gone meanwhile.
+            continue
+    return False
 
 
-def _files(folder: Path, deep: bool = True) -> Iterator[tuple[float, int]]:
-    """Time of the last change, and inode, of the files of a folder."""
+def _changes(folder: Path, deep: bool = True) -> Iterator[float]:
+    """When the files of a folder changed last."""
     for root, folders, names in os.walk(folder):
         for name in names:
-            try:
-                stat = os.lstat(os.path.join(root, name))
-            except OSError:
-                continue
-            yield stat.st_mtime, stat.st_ino
+            with contextlib.suppress(OSError):
+                yield os.lstat(os.path.join(root, name)).st_mtime
         if not deep:
             folders.clear()

@@ -253,6 +253,29 @@ def test_compiled_prompts_are_found(runs):
     assert any(len(messages) > 2 and state["decompose"]["demos"][0]["question"] in messages[1].text for messages in prompts)
 
 
+def test_the_labels_of_a_program_of_ones_own_are_read(tmp_path):
+    """Its prompts are in no form of ours; what its predictors were given and said is on file."""
+    call = ["lookup.predict", {"place": "Oslo", "year": 3}, {"people": ["Ann"]}]
+    sample = {"example": "a", "sample": 0, "calls": [call], "prediction": {"people": ["Ann"]}, "usage": {}, "error": None}
+    said = {
+        "key": "00",
+        "example": "a",
+        "sample": 0,
+        "stage": "program",
+        "model": "m",
+        "prompt": "0" * 16,
+        "text": "It was Ann.",
+        "finish": "stop",
+    }
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "samples.jsonl").write_text(json.dumps(sample) + "\n")
+    (folder / "traces.jsonl").write_text(json.dumps(said, separators=(",", ":")) + "\n")
+    found = question(tmp_path, "own", "labels")
+    assert found["question"].question == "place: Oslo; year: 3" and found["cards"][0].reply.answer == "people: Ann"
+    assert [(one.stage, one.messages, one.record["text"]) for one in found["cards"][0].exchanges] == [("lookup.predict", (), "It was Ann.")]
+
+
 def test_a_label_says_what_screening_made_of_it(recorded):
     said = [remark for at in range(12) for remark in question(recorded, "run", "labels", at)["cards"][0].remarks]
     assert "S_D-R, policy oracle: kept" in said and "S_D-R, policy oracle: left out, wrong answer" in said

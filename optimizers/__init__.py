@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from optimizers.settings.run import RunConfig
     from optimizers.studies.results import StudyResult
     from optimizers.studies.study import study
+    from optimizers.viewer.server import Viewer
 
 __all__ = [
     "BootstrapDistill",
@@ -38,6 +39,7 @@ __all__ = [
     "StudyResult",
     "TRLProvider",
     "TrainingSpec",
+    "Viewer",
     "compile_prompts",
     "improve",
     "load_config",
@@ -57,6 +59,7 @@ _HOMES = {
     "StudyResult": "optimizers.studies.results",
     "TRLProvider": "optimizers.finetune.provider",
     "TrainingSpec": "optimizers.finetune.spec",
+    "Viewer": "optimizers.viewer.server",
     "compile_prompts": "optimizers.prompts.compile",
     "improve": "optimizers.improvement.improve",
     "load_config": "optimizers.settings.load",

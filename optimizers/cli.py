@@ -447,6 +447,23 @@ def _check_address(host: str, port: int) -> None:
 
 
 @app.command()
+def view(
+    folder: Annotated[Path, typer.Argument(help="A folder with runs in it or below it, or one run.")] = Path("runs"),
+    host: str = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="By default 8010, or a free one where that is taken.")] = None,
+    open_browser: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="Show it in the browser; by default where this machine has a screen.")
+    ] = None,
+) -> None:
+    """Look at runs in a browser: list them, compare two, read any question with its prompts and answers."""
+    from optimizers.viewer.server import Viewer, has_browser
+
+    if port is not None:
+        _check_address(host, port)
+    Viewer(folder, host=host, port=port).serve(has_browser() if open_browser is None else open_browser)
+
+
+@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="Folder of a student artifact.")],
     target: Annotated[Path, typer.Argument(help="The GGUF file to write.")],

@@ -36,10 +36,10 @@ class FewShot(dspy.Predict):
         return state if self.nearest is None else {**state, "nearest": self.nearest}
 
     def forward(self, **kwargs: Any) -> dspy.Prediction:
-        return super().forward(**self._with_demos(kwargs))
+        return super().forward(**self.with_demos(kwargs))
 
     async def aforward(self, **kwargs: Any) -> dspy.Prediction:
-        return await super().aforward(**self._with_demos(kwargs))
+        return await super().aforward(**self.with_demos(kwargs))
 
     def usable_demos(self) -> list[dict[str, Any]]:
         """The demos that have every output, with the signature's fields alone."""
@@ -47,7 +47,8 @@ class FewShot(dspy.Predict):
         demos = [{name: demo[name] for name in fields if name in demo} for demo in map(dict, self.demos)]
         return [demo for demo in demos if all(demo.get(name) is not None for name in outputs)]
 
-    def _with_demos(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def with_demos(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs of a call with the demos chosen for it, under `demos`."""
         question = str(kwargs.get("question", ""))
         asked = normalize_answer(question)
         given = kwargs.pop("demos", None)

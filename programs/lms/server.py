@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import time
 import uuid
 from collections.abc import Coroutine, Iterator, Mapping
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from programs.lms import http_errors
 from programs.lms.engine import AsyncLocalEngine
+from programs.lms.listening import address, listening
 from programs.lms.model_strings import LOCAL_PREFIXES, is_local, pinned
 from programs.lms.trained_prompts import plain_prompt, prompts_of_model
 
@@ -219,17 +219,9 @@ def serve(model: str, host: str = "127.0.0.1", port: int = 8000) -> None:
         import uvicorn
     except ImportError as error:
         raise ImportError("The server is an extra: pip install 'divide-or-conquer[serve]'.") from error
-    with _listening(host, port) as listener:
-        shown = f"[{host}]" if ":" in host else host
-        print(f"Serving {model} at http://{shown}:{listener.getsockname()[1]}/v1 as model {next(iter(names))!r}", flush=True)
+    with listening(host, port) as listener:
+        print(f"Serving {model} at {address(host, listener)}/v1 as model {next(iter(names))!r}", flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        raise ValueError(f"Cannot listen at {host}, port {port} ({error}); choose another host, or a port from 0 to 65535.") from error
 
 
 def _names(model: str) -> dict[str, str]:

@@ -93,7 +93,7 @@ def values_of(setting: str) -> Values:
     Args:
         setting: Dotted name, `teacher` and `task` alone included.
     """
-    section, key = _section_of(setting.split("."))
+    section, key = section_of(setting)
     if section is None or key not in section.model_fields:
         return Values([])
     annotation = section.model_fields[key].annotation
@@ -109,13 +109,14 @@ def listed_in(annotation: Any) -> list[str]:
     return list(dict.fromkeys(_listed(annotation)))
 
 
-def _section_of(path: Sequence[str]) -> tuple[type[BaseModel] | None, str]:
+def section_of(setting: str) -> tuple[type[BaseModel] | None, str]:
     """The section that a dotted name leads to, through names of the user's own too, and the setting in it."""
     around: Any = RunConfig
-    for key in path[:-1]:
+    *sections, last = setting.split(".")
+    for key in sections:
         inside = _inside(around, key)
         around = next((one for one in _parts(inside) if _is_section(one) or get_origin(one) is dict), None)
-    return (around if _is_section(around) else None), path[-1]
+    return (around if _is_section(around) else None), last
 
 
 def _inside(around: Any, key: str) -> Any:

@@ -43,7 +43,7 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/python tests/links.py
 
-# The site, for reading from the disk: build/site/index.html. Warnings, such as links that lead nowhere, are errors.
+# The site, in build/site; `python -m http.server --directory build/site` shows it. Warnings, such as links that lead nowhere, are errors.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 

@@ -13,12 +13,14 @@ from typer.main import get_command
 
 from optimizers.cli import app, parse_settings
 from optimizers.completion import SettingsCommand
+from optimizers.experiments.plan import plan
 from optimizers.settings.load import load_config
 from optimizers.settings.task import TaskConfig
 from optimizers.settings.valid_values import section_of
 
 PAGES = [page for page in pages() if page.name != "log.md"]
-FILES = {"mine.toml": "seed = 1", "questions.jsonl": '{"question": "Is it?", "answer": "Yes"}', "examples.jsonl": "{}"}
+QUESTIONS = "".join(f'{{"question": "How many are {number} and 1?", "answer": {number + 1}}}\n' for number in range(1000))
+FILES = {"mine.toml": "seed = 1", "questions.jsonl": QUESTIONS, "examples.jsonl": "{}"}
 """Files of a reader's that commands name."""
 
 INLINE = re.compile(r"(?<!`)`((?:divide-or-conquer|make) [^`]+)`(?!`)")
@@ -59,10 +61,11 @@ def folder(tmp_path, monkeypatch):
     best.parent.mkdir(parents=True)
     best.write_text((resources.files("optimizers.recipes") / "embedded.toml").read_text())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
 
 
-def check(words):
-    """Parse a command as it would be parsed, without doing it."""
+def check(words, planned=True):
+    """Parse a command as it would be parsed, without doing it; `planned`: look at questions and prices too, as before any payment."""
     group = get_command(app)
     if words[0].startswith("--"):
         assert words[0] in {flag for option in group.params for flag in option.opts}, words
@@ -73,7 +76,9 @@ def check(words):
         return
     context = command.make_context(words[0], words[1:])
     if isinstance(command, SettingsCommand):
-        load_config(*parse_settings(context.args))
+        config = load_config(*parse_settings(context.args))
+        if planned and config.task.name == "jsonl" and words[0] in ("run", "experiment", "evaluate", "report"):
+            plan(config, grid=words[0] == "experiment")
     else:
         assert not context.args, context.args
 
@@ -87,7 +92,7 @@ def test_commands_of_a_page_exist_and_their_settings_load(page, folder):
             assert {word for word in words if "=" not in word} <= targets, command
         elif words and not any(mark in command for mark in TEMPLATES):
             try:
-                check(words)
+                check(words, planned=page.name != "README.md")
             except Exception as error:
                 raise AssertionError(f"{page.name}: {command}\n{error}") from error
 
@@ -96,6 +101,9 @@ def test_a_command_that_does_not_exist_is_found(folder):
     for wrong in ("distil @ embedded", "run @ embeded", "run --training.epoch 2", "run --training.epochs 0", "serve a b", "ask", "--vers"):
         with pytest.raises(Exception, match=r"no command|No recipe|Unknown setting|greater than 0|unexpected extra|Missing|assert"):
             check(shlex.split(wrong))
+    for wrong in ("--data.train 701", "--max_usd 1"):
+        with pytest.raises(ValueError, match=r"701 were asked for|needs a price"):
+            check(shlex.split(f"run @ embedded --task jsonl --task.path questions.jsonl {wrong}"))
     check(shlex.split("run @ embedded --task jsonl --task.path questions.jsonl --dry-run"))
 
 

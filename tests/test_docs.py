@@ -1,26 +1,20 @@
-"""What the documentation names is there: modules, what is imported from them, and files of this repository."""
+"""What the documentation names is there: modules, what is imported from them, files of this repository, and links."""
 
 import ast
 import importlib
 import json
 import re
 from importlib.util import find_spec
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-SOURCES = ("programs", "optimizers", "benchmarks", "tests")
-ELSEWHERE = {"evaluation_gsm8k.py"}
-"""Files of other repositories that are named: the paper's authors' scorer."""
+from links import ROOT, anchors_in, broken_links, exists, faults, pages, paths_in
 
 NAME = re.compile(r"(?<![\w./@-])(?:optimizers|programs)(?:\.[A-Za-z_]\w*)+")
 IMPORT = re.compile(r"\bfrom ((?:optimizers|programs)(?:\.\w+)*) import (\([^)]*\)|[^\n;#`']+)")
-QUOTED = re.compile(r"(?<!`)`([\w.*/-]+)`(?!`)")
 
 
 def documents():
     """Texts by the file that they are in; the log is history, and names what was there on its day."""
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "programs").rglob("*.md")]
-    texts = {path: path.read_text() for path in pages if path.is_file() and path.name != "log.md"}
+    texts = {path: path.read_text() for path in pages() if path.name != "log.md"}
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         texts[path] = "\n\n".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
     for path in (path for folder in ("programs", "optimizers", "benchmarks") for path in (ROOT / folder).rglob("*.py")):
@@ -66,18 +60,8 @@ def names_in(text):
         for part in parts.strip("()").split(",")
         if re.fullmatch(r"\w+(?: as \w+)?", part.strip())
     ]
-    return sorted({*NAME.findall(text), *imported})
-
-
-def paths_in(text):
-    """Quoted texts that begin with a folder of this repository, or name a module by its file."""
-    tops = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "runs"}
-    quoted = set(QUOTED.findall(text)) - ELSEWHERE
-    return sorted(path for path in quoted if ("/" in path and path.split("/")[0] in tops) or re.fullmatch(r"\w+\.py", path))
-
-
-def exists(path):
-    return any(ROOT.glob(path)) if "/" in path else any(file for folder in SOURCES for file in (ROOT / folder).rglob(path))
+    # `optimizers.md` is a page.
+    return sorted({*(name for name in NAME.findall(text) if not name.endswith(".md")), *imported})
 
 
 def test_every_name_resolves():
@@ -106,3 +90,30 @@ def test_names_and_paths_are_found_where_they_stand():
     assert [name for name in names if not resolves(name)] == ["optimizers.nowhere.Thing", "optimizers.screening.Nothing"]
     assert resolves("optimizers.settings.run.RunConfig.training")
     assert [path for path in paths_in(text) if not exists(path)] == ["docs/nothing.md", "nobody.py"]
+
+
+def test_every_link_leads_somewhere():
+    assert not list(faults())
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path):
+    text = (
+        "# One: the `first`, and more\n[a](#one-the-first-and-more) [b](#two) [c](https://example.org/x) [d](docs/log.md)\n\n"
+        '| t |\n|---|\n| [e](docs/nothing.md) |\n\n<img src="docs/nothing.png"> ![f](docs/transfer.png)\n\n'
+        "[g](docs/improve.md#methods) [h](docs/improve.md#nothing) [i](../outside.md) <mailto:a@b.c>\n\n    [j](in/code.md)\n"
+    )
+    assert anchors_in(text) == {"one-the-first-and-more"}
+    expected = ["#two", "docs/nothing.md", "docs/nothing.png", "docs/improve.md#nothing", "../outside.md"]
+    assert broken_links(ROOT / "README.md", text) == expected
+
+
+def test_the_site_has_every_page_and_links_to_none_outside_of_it():
+    (hook,) = re.findall(r"^  - (docs/\w+\.py)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    namespace: dict[str, object] = {}
+    exec((ROOT / hook).read_text(), namespace)
+    turned = namespace["on_page_markdown"](
+        "See [its card](../programs/embedded/strict/README.md#use), [paper](paper.md) and [up](../screening.md)."
+    )
+    assert turned == "See its card (`programs/embedded/strict/README.md`), [paper](paper.md) and [up](../screening.md)."
+    named = re.findall(r"([\w/]+\.md)", (ROOT / "mkdocs.yml").read_text())
+    assert sorted(named) == sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))

@@ -25,15 +25,15 @@ class AugmentSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    mask_entities: int = Field(0, ge=0)
+    mask_entities: int = Field(0, ge=0, json_schema_extra={"unit": "copies a row"})
     """Copies of each row with other names in place of those that its question and subquestions share; 0 makes none."""
     names: Literal["training", "synthetic"] = "training"
     """Where the other names come from: `training` takes names that stand in the same place in other training questions, `synthetic` makes
     them up of syllables."""
-    compose: float = Field(0.0, ge=0)
+    compose: float = Field(0.0, ge=0, json_schema_extra={"unit": "share of the rows"})
     """Rows with longer chains, as a share of the teacher's rows: a name in one question gives way to a step of another question; 0 makes
     none."""
-    compose_hops: int = Field(1, ge=1)
+    compose_hops: int = Field(1, ge=1, json_schema_extra={"unit": "steps"})
     """How many steps a composed chain is longer than the one it is made from, at most."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the draw of names and pairs."""

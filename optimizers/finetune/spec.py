@@ -20,19 +20,19 @@ class TrainingSpec(BaseModel):
     """Folder or Hugging Face id of the model to start from; a run fills it in from `student`."""
     method: Literal["lora", "full"] = "lora"
     """`lora` trains LoRA adapters (Hu et al. 2021), which are merged at the end; `full` trains all weights."""
-    epochs: float = Field(4.0, gt=0)
+    epochs: float = Field(4.0, gt=0, json_schema_extra={"unit": "passes"})
     """Passes over the rows."""
-    max_steps: int = Field(-1, ge=-1)
+    max_steps: int = Field(-1, ge=-1, json_schema_extra={"unit": "optimizer steps"})
     """Optimizer steps in all, in place of `epochs`; -1 leaves it to `epochs`."""
-    min_steps: int = Field(0, ge=0)
+    min_steps: int = Field(0, ge=0, json_schema_extra={"unit": "optimizer steps"})
     """Optimizer steps at least: few rows are repeated beyond `epochs` to reach it. `max_steps` overrides it; 0 sets no least number."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate. 1e-3 suits LoRA on a 135M model; the paper's 2e-5 is for all weights of a 13B one."""
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(8, ge=1, json_schema_extra={"unit": "rows"})
     """Rows in each batch on each device."""
-    gradient_accumulation: int = Field(1, ge=1)
+    gradient_accumulation: int = Field(1, ge=1, json_schema_extra={"unit": "batches"})
     """Batches that together make one optimizer step; with 1 each batch is a step."""
-    warmup_steps: int = Field(10, ge=0)
+    warmup_steps: int = Field(10, ge=0, json_schema_extra={"unit": "optimizer steps"})
     """Optimizer steps in which the learning rate rises from 0 to its peak; at most half of all steps, as a short training would not
     come to its peak, and one of a single step would change nothing."""
     scheduler: Scheduler = "linear"
@@ -43,11 +43,11 @@ class TrainingSpec(BaseModel):
     """Rank of the LoRA matrices: the higher it is, the more weights are trained."""
     lora_alpha: int = Field(32, ge=1)
     """LoRA's alpha: an adapter's output is multiplied by `lora_alpha` / `lora_rank`, which is 2 by default."""
-    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1, json_schema_extra={"unit": "share of the inputs"})
     """Share of an adapter's inputs that is set to 0 at random while training; 0 is no dropout."""
     lora_targets: str = "all-linear"
     """Which modules get an adapter: `all-linear`, or names of modules joined by commas."""
-    adapter_scale: float = Field(1.0, gt=0, le=1)
+    adapter_scale: float = Field(1.0, gt=0, le=1, json_schema_extra={"unit": "share of the change"})
     """The share of what was learned that is kept at the end: base + scale * (trained - base). Dev losses are measured without it; 1 keeps
     all."""
     neftune_noise: float = Field(0.0, ge=0)
@@ -55,15 +55,15 @@ class TrainingSpec(BaseModel):
     kl_weight: float = Field(0.0, ge=0)
     """Weight of the KL divergence from the base on the rows' prompts, which takes a second forward pass; with LoRA only, and 0 is none.
 """
-    max_length: int = Field(1024, ge=16)
+    max_length: int = Field(1024, ge=16, json_schema_extra={"unit": "tokens"})
     """Length of a row in tokens, at most; longer rows are left out and counted."""
     seed: int | None = Field(None, ge=0, lt=2**32)
     """Seed of the order of the rows, of new adapters and of dropout; by default the run's own, 0 outside of a run."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train: `auto` takes a CUDA GPU if there is one, else Apple's MPS, else the CPU."""
-    threads: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0, json_schema_extra={"unit": "CPU threads"})
     """CPU threads of the training; 0 takes all usable cores."""
-    save_steps: int = Field(25, ge=1)
+    save_steps: int = Field(25, ge=1, json_schema_extra={"unit": "optimizer steps"})
     """Optimizer steps between two checkpoints, each with a dev loss: as many can be lost when a training is killed."""
     save_dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of the merged model on disk."""

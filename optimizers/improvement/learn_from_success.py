@@ -56,7 +56,8 @@ class LearnFromSuccess(FinetuneTeleprompter):
         training: Settings of the fine-tuning; its `base` is ignored.
         base: Model string that `start = "base"` trains anew; by default the student's own.
         rows: Further training rows (`messages`) for `expert`, such as the teacher's.
-        task_config, solver: How GRPO's process finds the task and the solver; other methods have no use for them.
+        task_config: How GRPO's process finds the task; other methods have no use for it.
+        solver: How GRPO's process finds the solver, likewise.
         threads: Questions at a time.
         seed: Of the samples.
         progress: Called with (stage, done, total, note).

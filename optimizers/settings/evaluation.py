@@ -19,21 +19,21 @@ class EvaluationConfig(Section):
     conditions: Names = Field(list(DEFAULT_CONDITIONS), min_length=1)
     """Names of the conditions to compare; see docs/paper.md. If `solver` is set and none are given here, the students work for that
     solver."""
-    threads: int = Field(16, ge=1)
+    threads: int = Field(16, ge=1, json_schema_extra={"unit": "questions at a time"})
     """Questions that are asked at a time."""
 
 
 class CostConfig(Section):
     """What calls cost, and a local model's time."""
 
-    local_usd_per_hour: float | None = Field(None, ge=0)
+    local_usd_per_hour: float | None = Field(None, ge=0, json_schema_extra={"unit": "US dollars an hour"})
     """Dollars that an hour of this machine costs; without it, calls of local models have no price."""
-    prices: dict[str, PricePair] = Field(default_factory=dict)
+    prices: dict[str, PricePair] = Field(default_factory=dict, json_schema_extra={"unit": "US dollars a million tokens"})
     """Dollars per million input tokens and per million output tokens of API models, by model string, for those that LiteLLM does not list
     or lists wrongly: `--cost.prices.openai/my-model 0.4,1.6`."""
-    local_calls_per_second: float = Field(4.0, gt=0)
+    local_calls_per_second: float = Field(4.0, gt=0, json_schema_extra={"unit": "calls a second"})
     """Calls a second of a local model of 135M parameters, for the minutes that plans show; larger ones are as much slower as they are
     larger. The default suits two cores."""
-    trained_tokens_per_second: float = Field(150.0, gt=0)
+    trained_tokens_per_second: float = Field(150.0, gt=0, json_schema_extra={"unit": "tokens a second"})
     """Tokens a second of the training of a model of 135M parameters, for the minutes that plans show, likewise. The default suits two
     cores."""

@@ -24,7 +24,7 @@ class ExperimentConfig(Section):
     """Tasks to test on, named in the same way; by default those trained on."""
     tasks: dict[str, TaskConfig] = {}
     """Tasks under names of your own: `[experiment.tasks.books] name = "multihop", schema = "books"`."""
-    data: dict[str, dict[Literal["train", "dev", "test"], int]] = {}
+    data: dict[str, dict[Literal["train", "dev", "test"], int]] = Field({}, json_schema_extra={"unit": "questions"})
     """Numbers of questions of a task where they are other than in `data`: `[experiment.data.bamboogle] test = 125`."""
     training: dict[str, Any] = {}
     """Settings of `training` that are other than the run's: `[experiment.training] batch_size = 2`."""
@@ -36,7 +36,7 @@ class ExperimentConfig(Section):
     """Further models to distil into, under names of your own. `--experiment.students ''` drops those of a recipe, as with `solvers`."""
     ablations: Names = []
     """Which settings to vary one at a time: any of `rows`, `limit`, `screening`, `method`, `format` and `few-shot`; see docs/paper.md."""
-    rows: Counts = Field([25, 50, 100], min_length=1)
+    rows: Counts = Field([25, 50, 100], min_length=1, json_schema_extra={"unit": "rows"})
     """Numbers of training rows on the learning curve (ablation `rows`)."""
     limits: Names = Field(["none", "4", "3", "2"], min_length=1)
     """Limits on subquestions (ablation `limit`, the paper's Table 10); `none` sets no limit."""
@@ -50,7 +50,7 @@ class ExperimentConfig(Section):
     """Seeds of the students' decoding at `sampling_temperature`. Without any, decoding is greedy and adds no variance."""
     sampling_temperature: float = Field(0.7, gt=0)
     """Temperature of the decoding by `sampling_seeds`."""
-    seed_rows: int | None = Field(None, ge=2)
+    seed_rows: int | None = Field(None, ge=2, json_schema_extra={"unit": "rows"})
     """Rows of each draw by `data_seeds`; by default half as many as the smallest training task has questions."""
     variant_conditions: Names = Field(["S_D-R+teacher"], min_length=1)
     """Conditions by which further students, seeds and ablations of the training are measured."""
@@ -60,7 +60,7 @@ class ExperimentConfig(Section):
     """Those for the learning curve (ablation `rows`) alone; by default `variant_conditions`."""
     transfer_conditions: Names = []
     """Which of all these are also measured on tasks of `test` that no student is trained on; by default all."""
-    near_duplicates: float = Field(0.5, gt=0, le=1)
+    near_duplicates: float = Field(0.5, gt=0, le=1, json_schema_extra={"unit": "share of the sequences"})
     """A test question is left out if one training question has at least this share of its sequences of 8 words."""
 
     _may_be_dropped = field_validator("tasks", "data", "training", "solvers", "students", mode="before")(no_entries)

@@ -10,13 +10,13 @@ from optimizers.settings.section import LimitedSection
 class LabellingConfig(LimitedSection):
     """How the teacher is asked, and where it stops."""
 
-    samples: int = Field(1, ge=1)
+    samples: int = Field(1, ge=1, json_schema_extra={"unit": "decompositions a question"})
     """Decompositions that the teacher writes for each question; more than one needs a temperature."""
     temperature: float | None = Field(None, ge=0)
     """Sampling temperature of the teacher while labelling; the teacher's own, if not given."""
-    threads: int = Field(16, ge=1)
+    threads: int = Field(16, ge=1, json_schema_extra={"unit": "questions at a time"})
     """Questions that are asked at a time."""
-    failure_share: float = Field(0.2, gt=0, le=1)
+    failure_share: float = Field(0.2, gt=0, le=1, json_schema_extra={"unit": "share of the answers"})
     """Labelling stops when more than this share of the teacher's answers failed, and at least 5 did; 1 never stops."""
     partial: bool = False
     """Whether to go on with the labels that there are when a limit or too many failures stopped labelling."""

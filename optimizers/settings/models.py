@@ -26,13 +26,13 @@ class ModelConfig(Section):
     `hf/<organisation>/<name>` or `openai/gpt-4.1-mini`."""
     temperature: float | None = Field(None, ge=0)
     """Sampling temperature; by default 0 for models of this package, the provider's default for others."""
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, json_schema_extra={"unit": "tokens"})
     """Length of a reply in tokens, at most. By default 256 for embedded models and those trained here, 512 for others of this process, 1024
     behind an API (none for a model of which `options` say how it thinks, and for OpenAI's reasoning models). A reply that reaches it is cut
     off; a model that thinks aloud in its replies needs some thousands."""
     api_base: str | None = None
     """Address of an OpenAI-compatible server; by default the provider's. Keys come from the environment alone."""
-    timeout: float | None = Field(None, gt=0)
+    timeout: float | None = Field(None, gt=0, json_schema_extra={"unit": "seconds"})
     """Seconds that an API call may take; LiteLLM's default, if not given."""
     adapter: Literal["line", "line-terse", "chat", "json"] | None = None
     """Prompt format; by default the one that a model of this package was trained on, and `line` for others. `chat` and `json`

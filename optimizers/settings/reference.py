@@ -6,7 +6,7 @@ import ast
 import inspect
 import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
 from optimizers.settings.task import TaskConfig
+from optimizers.settings.valid_values import names_of
 
 SHARED: dict[type[BaseModel], tuple[str, str]] = {ModelConfig: ("student", "model"), TaskConfig: ("task", "task")}
 """Sections that other settings are made of too: the section that shows their settings, and what one is called."""
@@ -31,7 +32,8 @@ Every setting of a run, with its default in the package. A recipe or a TOML file
 
 In TOML the part before the last dot is the table: `epochs = 2` under `[training]`. A setting that does not exist is refused, with the
 nearest ones that do. A model or a task can also be given by its name alone: `--teacher openai/gpt-4.1-mini`, `--task gsm8k`. Where a
-default is "not set", the last column says what happens then.
+default is "not set", the last column says what happens then. An editor completes and checks all of them: see
+[Editors and shells](editors.md).
 
 This page is written by `python -m optimizers.settings.reference`, from the code.
 """
@@ -43,6 +45,8 @@ class Setting(NamedTuple):
     name: str
     kind: str
     default: str
+    unit: str
+    valid: str
     text: str
 
 
@@ -51,8 +55,8 @@ def reference() -> str:
     parts = [_INTRODUCTION]
     for name, section in sections():
         title, told = (name, _section_text(name)) if name else ("The run", "")
-        rows = [f"| `{row.name}` | {row.kind} | {row.default} | {row.text} |" for row in settings_of(section, name)]
-        head = ["| setting | type | default | what it does |", "|---|---|---|---|"]
+        rows = [f"| {' | '.join([f'`{row.name}`', *row[1:]])} |" for row in settings_of(section, name)]
+        head = ["| setting | type | default | unit | valid values | what it does |", "|---|---|---|---|---|---|"]
         parts.append("\n".join([f"## {title}", "", *([told, ""] if told else []), *head, *rows, ""]))
     return "\n".join(parts)
 
@@ -77,8 +81,16 @@ def settings_of(section: type[BaseModel], name: str) -> list[Setting]:
         raise ValueError(f"Settings of {section.__name__} without a docstring: {missing}.")
     prefix, defaults = f"{name}." if name else "", _defaults(name)
     return [
-        Setting(prefix + key, _kind(field, prefix + key), _in_code(getattr(defaults, key)), texts[key].replace("|", "\\|"))
+        Setting(
+            name=prefix + key,
+            kind=_kind(field, prefix + key),
+            default=_in_code(getattr(defaults, key)),
+            unit=unit_of(field),
+            valid=_valid(section, key, field),
+            text=texts[key].replace("|", "\\|"),
+        )
         for key, field in section.model_fields.items()
+        if prefix + key != "training.base"  # it is `student`
     ]
 
 
@@ -110,8 +122,7 @@ def _defaults(name: str) -> BaseModel:
 
 def _section_in(kind: Any) -> type[BaseModel] | None:
     """The section that an annotation is, or may be; none of those in a dict, whose names are the user's own."""
-    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else [kind]
-    return next((one for one in options if inspect.isclass(one) and issubclass(one, BaseModel)), None)
+    return next((one for one in _options(kind) if inspect.isclass(one) and issubclass(one, BaseModel)), None)
 
 
 def _kind(field: FieldInfo, name: str) -> str:
@@ -119,7 +130,33 @@ def _kind(field: FieldInfo, name: str) -> str:
     if inner:
         shown, called = SHARED.get(inner, (name, "model" if issubclass(inner, ModelConfig) else "section"))
         return f"[{called}](#{shown.replace('.', '')})"
-    return ", ".join(filter(None, [_in_words(field.annotation), _bounds(field)]))
+    return _in_words(field.annotation)
+
+
+def unit_of(field: FieldInfo) -> str:
+    """What a number counts; empty where it has no unit."""
+    extra = field.json_schema_extra
+    return str(extra["unit"]) if isinstance(extra, dict) and "unit" in extra else ""
+
+
+def _valid(section: type[BaseModel], key: str, field: FieldInfo) -> str:
+    """The values that a setting takes: bounds, or names."""
+    if _section_in(field.annotation):
+        return ""
+    names = names_of(section, key)
+    if names:
+        return names.told or _listed(names.known())
+    literal = next((one for one in _options(field.annotation) if get_origin(one) is Literal), None)
+    return _listed(get_args(literal)) if literal else _bounds(field)
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+def _options(kind: Any) -> Sequence[Any]:
+    """What an annotation may be, without nothing."""
+    return [one for one in get_args(kind) if one is not NoneType] if get_origin(kind) in (Union, UnionType) else [kind]
 
 
 def _plain(kind: Any) -> Any:
@@ -132,12 +169,11 @@ def _in_words(kind: Any) -> str:
     if origin is Annotated:
         return _in_words(parts[0])
     if origin in (Union, UnionType):
-        return " or ".join(_in_words(part) for part in parts if part is not NoneType)
+        return " or ".join(map(_in_words, _options(kind)))
     if origin is Literal:
-        *most, last = (f"`{part}`" for part in parts)
-        return f"{', '.join(most)} or {last}" if most else last
+        return "word"
     if origin is list:
-        return {str: "words, joined by commas", int: "whole numbers, joined by commas", float: "numbers, joined by commas"}[
+        return {str: "words, joined by commas", int: "whole numbers, joined by commas", float: "two numbers, joined by a comma"}[
             _plain(parts[0])
         ]
     if origin is dict:
@@ -153,8 +189,8 @@ def _by_name(kind: Any) -> str:
         return f"[{called}s](#{shown}) by name"
     if get_origin(kind) is dict:
         keys, value = get_args(kind)
-        return f"by name, a {_in_words(value)} for each of {_in_words(keys)}"
-    return f"{_in_words(kind)}s by name"
+        return f"by name, a {_in_words(value)} for each of {_listed(get_args(keys))}"
+    return "values by name" if _plain(kind) is Any else f"by name, {_in_words(kind)}"
 
 
 def _bounds(field: FieldInfo) -> str:

@@ -31,13 +31,13 @@ class RunConfig(Section):
     """Seed of the questions, the training and everything else that is drawn at random."""
     out: str = "runs/default"
     """Folder of the run."""
-    max_usd: float | None = Field(None, gt=0, allow_inf_nan=False)
+    max_usd: float | None = Field(None, gt=0, allow_inf_nan=False, json_schema_extra={"unit": "US dollars"})
     """Dollars at most for all LM calls of the job, by the models' prices: labels, screening, test questions, `compile`, `improve` and
     `study`; exceeded by no more than the calls under way. A training's time is no call. The sections' own limits hold beside it. No
     limit, if not given."""
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, json_schema_extra={"unit": "tokens"})
     """Input and output tokens of all LM calls of the job together, at most. No limit, if not given."""
-    max_calls: int | None = Field(None, ge=1)
+    max_calls: int | None = Field(None, ge=1, json_schema_extra={"unit": "calls"})
     """LM calls of the job at most, failed ones included. No limit, if not given."""
     task: TaskConfig = Field(default_factory=TaskConfig)
     """Which questions. Further keys are the options of the task itself: `--task.hops 4`, `--task.path questions.jsonl`."""

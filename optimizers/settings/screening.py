@@ -18,9 +18,9 @@ class ScreeningConfig(Section):
     policy: str = "oracle"
     """The policy that screens for the students S_D-R and S_E-R: `oracle` and `gain` go by reference answers, others need
     none; see docs/screening.md."""
-    votes: int = Field(5, ge=1)
+    votes: int = Field(5, ge=1, json_schema_extra={"unit": "replies"})
     """Solutions that `self_consistency` samples for a decomposition; single-stage answers that `agreement` samples for a question."""
-    share: float = Field(0.6, gt=0, le=1)
+    share: float = Field(0.6, gt=0, le=1, json_schema_extra={"unit": "share of the votes"})
     """For `self_consistency`: the share of the votes that has to agree."""
     temperature: float = Field(0.7, gt=0)
     """Sampling temperature of the votes."""
@@ -34,14 +34,14 @@ class ScreeningConfig(Section):
     measure: Names = []
     """Further policies whose precision and recall are measured by the reference answers. It costs their calls; no student is trained on
     what they keep."""
-    min_score: float = Field(1.0, gt=0, le=1)
+    min_score: float = Field(1.0, gt=0, le=1, json_schema_extra={"unit": "score, 0 to 1"})
     """Score from which on an answer counts as right; below 1 for tasks that give part marks."""
     keep: Literal["first", "all", "fewest"] = "first"
     """Which of several samples of a question to keep: the `first` right one, `all` distinct right ones, or the right one with the `fewest`
     subquestions."""
-    min_rows: int = Field(20, ge=1)
+    min_rows: int = Field(20, ge=1, json_schema_extra={"unit": "rows"})
     """Fewer rows than this are not trained on."""
-    max_rows: int | None = Field(None, ge=1)
+    max_rows: int | None = Field(None, ge=1, json_schema_extra={"unit": "rows"})
     """How many of the kept rows to train on, drawn at random; all, if not given."""
     row_seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the draw by `max_rows`."""

@@ -22,11 +22,11 @@ class Section(BaseModel):
 class LimitedSection(Section):
     """Limits at which a part of a job stops making calls, and goes on with what it has; None is no limit."""
 
-    max_calls: int | None = Field(None, ge=1)
+    max_calls: int | None = Field(None, ge=1, json_schema_extra={"unit": "calls"})
     """LM calls at most, failed ones included; never exceeded. No limit, if not given."""
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, json_schema_extra={"unit": "tokens"})
     """Input and output tokens together, at most; exceeded by no more than the calls under way. No limit, if not given."""
-    max_usd: float | None = Field(None, gt=0)
+    max_usd: float | None = Field(None, gt=0, json_schema_extra={"unit": "US dollars"})
     """Dollars at most, by the models' prices; exceeded by no more than the calls under way. No limit, if not given."""
 
     def limits(self, failure_share: float = 1.0, job: Limits | None = None) -> Limits:

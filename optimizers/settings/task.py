@@ -41,9 +41,9 @@ class TaskConfig(BaseModel):
 class DataConfig(Section):
     """How many questions of each split."""
 
-    train: int = Field(200, ge=1, le=MOST_QUESTIONS)
+    train: int = Field(200, ge=1, le=MOST_QUESTIONS, json_schema_extra={"unit": "questions"})
     """Number of questions that the teacher labels."""
-    dev: int = Field(0, ge=0, le=MOST_QUESTIONS)
+    dev: int = Field(0, ge=0, le=MOST_QUESTIONS, json_schema_extra={"unit": "questions"})
     """Number of questions whose loss picks the best checkpoint; 0 keeps the last one."""
-    test: int = Field(100, ge=1, le=MOST_QUESTIONS)
+    test: int = Field(100, ge=1, le=MOST_QUESTIONS, json_schema_extra={"unit": "questions"})
     """Number of questions that every condition is asked."""

@@ -53,7 +53,7 @@ class Drop(PublishedTask):
     give DROP's own files, or the source that keeps the annotators apart.
 
     Args:
-        path, fractions, seed, scoring, max_subquestions: See `PublishedTask`.
+        path: As of `PublishedTask`, like `fractions`, `seed`, `scoring` and `max_subquestions`.
         source: Data set of the hub where there is no `path`: `ucinlp/drop`, or `EleutherAI/drop`, whose rows have `answer`
             and `validated_answers`.
 

@@ -33,7 +33,11 @@ def test_another_task_than_the_recipes_takes_none_of_its_options(tmp_path):
     assert load_config("embedded").task.options() == {"schema": "people", "hops": "2,3", "branches": 1}
     for words in ({"task.path": "a.jsonl", "task": "jsonl"}, {"task.path": "a.jsonl", "task.name": "jsonl"}):
         assert load_config("embedded", words).task.options() == {"path": "a.jsonl"}
-    assert load_config("embedded", {"task": "multihop", "task.hops": "4"}).task.options() == {"schema": "people", "hops": "4", "branches": 1}
+    assert load_config("embedded", {"task": "multihop", "task.hops": "4"}).task.options() == {
+        "schema": "people",
+        "hops": "4",
+        "branches": 1,
+    }
     assert load_config("study", {"task": "gsm8k"}).task.options() == {}
 
 

@@ -493,17 +493,24 @@ def _check_address(host: str, port: int) -> None:
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="Folder of a student artifact.")],
+    folder: Annotated[str, typer.Argument(help="Folder of a student, or a model string such as embedded/teacher.")],
     target: Annotated[Path, typer.Argument(help="The GGUF file to write.")],
 ) -> None:
-    """Write a student as a GGUF file for llama.cpp and Ollama."""
+    """Write a student as a GGUF file for llama.cpp and Ollama, and say how these and vLLM serve it."""
     from programs.lms.artifacts import open_artifact
     from programs.lms.gguf import export as export_model
+    from programs.lms.model_strings import resolve
+    from programs.lms.other_servers import commands
 
     if not target.parent.is_dir():
         raise ValueError(f"There is no folder {target.parent} for {target.name}; make it, or choose another.")
-    written = export_model(open_artifact(folder), target)
+    artifact = (None if Path(folder).is_dir() else _continuable(lambda _: resolve(folder))) or open_artifact(folder)
+    written = export_model(artifact, target)
     out.print(f"Wrote {' and '.join(map(str, written))}", soft_wrap=True)
+    for server, lines in commands(artifact, written).items():
+        out.print(f"\n{server}:", soft_wrap=True)
+        for line in lines:
+            out.print(f"  {line}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -193,3 +193,11 @@ def test_a_job_without_a_word_asks_for_a_recipe_or_a_task_and_lists_them(job, mo
 def test_an_empty_question_is_refused():
     result = CliRunner().invoke(app, ["ask", "  "])
     assert "question is empty" in str(result.exception)
+
+
+def test_export_says_how_others_serve_what_it_wrote(tiny, tiny_model, tmp_path):
+    said = invoke("export", str(tiny.folder), str(tmp_path / "x.gguf"))
+    assert f"Wrote {tmp_path / 'x.gguf'} and {tmp_path / 'x.Modelfile'}" in said
+    assert f"ollama create x -f {tmp_path / 'x.Modelfile'}" in said and f"vllm serve {tiny.folder} --served-model-name tiny" in said
+    assert f"llama-server -m {tmp_path / 'x.gguf'}" in said
+    assert f"Wrote {tmp_path / 'y.gguf'}" in invoke("export", tiny_model, str(tmp_path / "y.gguf"))

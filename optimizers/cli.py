@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from optimizers.completion import SettingsCommand, models, redone, stages_of_experiment, weights
@@ -38,8 +38,39 @@ _SETTINGS_HELP = (
 )
 
 _START = "A first run: 'divide-or-conquer run @ embedded --out runs/first'; with '--dry-run' behind it the plan alone. "
-# Without a word it would be a job of hours that nobody asked for.
-_JOB: dict[str, Any] = {"cls": SettingsCommand, "context_settings": _OPEN, "epilog": _START + _SETTINGS_HELP, "no_args_is_help": True}
+_OWN_RECIPES = {"study": "study", "improve": "success"}
+"""The recipes of jobs that 'embedded' is not made for."""
+
+
+class _JobCommand(SettingsCommand):
+    """A job; without a word it would be one of hours that nobody asked for, so that it says what to ask for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            _ask_for_a_recipe(str(ctx.info_name))
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+
+_JOB: dict[str, Any] = {"cls": _JobCommand, "context_settings": _OPEN, "epilog": _START + _SETTINGS_HELP}
+
+
+def _ask_for_a_recipe(job: str) -> None:
+    from optimizers.settings.load import recipe_summaries
+
+    command, recipe = f"divide-or-conquer {job}", _OWN_RECIPES.get(job, "embedded")
+    console.print(
+        f"'{job}' needs to be told what to work on: a recipe, by '@' and its name, or a task and its questions.\n\n"
+        f"  {command} @ {recipe} --out runs/first\n"
+        f"  {command} --task jsonl --task.path questions.jsonl --teacher openai/gpt-4.1-mini --out runs/mine\n\n"
+        "The recipes that come with the package; a TOML file of your own goes there too:\n",
+        soft_wrap=True,
+    )
+    grid = Table.grid(Column(no_wrap=True), Column(), padding=(0, 2))
+    for name, summary in recipe_summaries().items():
+        grid.add_row(f"  @ {name}", summary)
+    console.print(grid)
+    console.print(f"\nThe tasks: 'divide-or-conquer tasks'. All that can be said: '{command} --help'.", soft_wrap=True)
 
 
 def main() -> None:
@@ -164,13 +195,18 @@ def _refuse_settings(settings: bool, dry_run: bool) -> None:
 def _continuable(job: Callable[[Callable[[str, int, int, str], None]], T]) -> T:
     """Do a long job with its progress on the screen; Ctrl-C leaves a hint."""
     from optimizers.jobs.progress import ProgressDisplay
+    from programs.lms.weights import shown_by
 
     try:
-        with ProgressDisplay(console) as display:
+        with ProgressDisplay(console) as display, shown_by(display.update, _tell):
             return job(display.update)
     except KeyboardInterrupt:
         console.print("\nStopped. What is finished is kept: the same command continues.", style="yellow")
         raise typer.Exit(130) from None
+
+
+def _tell(sentence: str) -> None:
+    console.print(sentence, soft_wrap=True)
 
 
 def _show(result: Any) -> None:
@@ -351,7 +387,7 @@ def ask(
     """Answer one question in two stages, showing the subquestions."""
     from optimizers.ask import ask_once
 
-    prediction = ask_once(question, context, decomposer, solver, max_subquestions)
+    prediction = _continuable(lambda _: ask_once(question, context, decomposer, solver, max_subquestions))
     for number, subquestion in enumerate(prediction.subquestions, 1):
         answer = prediction.sub_answers[number - 1] if number <= len(prediction.sub_answers) else ""
         out.print(Text.assemble(f"{number}. {subquestion}  ", (answer, "dim")))
@@ -377,10 +413,12 @@ def tasks() -> None:
 @app.command()
 def recipes() -> None:
     """The recipes that '@ NAME' takes."""
-    from optimizers.settings.load import recipe_names
+    from optimizers.settings.load import recipe_summaries
 
-    for name in recipe_names():
-        out.print(name)
+    table = Table("recipe", "what it is")
+    for name, summary in recipe_summaries().items():
+        table.add_row(name, summary)
+    out.print(table)
 
 
 @app.command()
@@ -402,11 +440,17 @@ def doctor() -> None:
     """What is installed, which models and devices are usable, what is missing and how to get it."""
     from optimizers.doctor import examine
 
-    table = Table("", "part", "found", "what to do")
+    table = Table("", Column("part", no_wrap=True), Column("found", overflow="fold"))
     findings = examine()
     for finding in findings:
-        table.add_row(Text("ok", "green") if finding.ok else Text("--", "yellow"), finding.part, finding.found, finding.remedy)
+        table.add_row(Text("ok", "green") if finding.ok else Text("--", "yellow"), finding.part, finding.found)
     out.print(table)
+    remedies = [finding for finding in findings if finding.remedy]
+    if remedies:
+        out.print("What to do:")
+    for finding in remedies:
+        # Below the table and unbroken, so that a command can be copied.
+        out.print(f"  {finding.part}: {finding.remedy}", soft_wrap=True)
     raise typer.Exit(1 if any(not finding.ok and finding.required for finding in findings) else 0)
 
 
@@ -423,17 +467,14 @@ def fetch(
     if not name:
         _show_weights()
         return
-
-    def tell(sentence: str) -> None:
-        console.print(sentence, soft_wrap=True)
-
-    _continuable(lambda show: weights.fetch(name, source, show, tell))
+    _continuable(lambda _: weights.fetch(name, source))
     console.print("Its model string:")
     out.print(f"gguf/{name}", soft_wrap=True)
 
 
 def _show_weights() -> None:
-    from programs.lms.weights import WEIGHTS, is_fetched
+    from programs.lms.known_weights import WEIGHTS
+    from programs.lms.weights import is_fetched
 
     table = Table("weights", "MB", "licence", "here")
     for name, known in WEIGHTS.items():
@@ -450,9 +491,12 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
 ) -> None:
     """Serve a local model over an OpenAI-compatible HTTP API."""
+    from programs.lms.model_strings import is_local, pinned
     from programs.lms.server import serve as serve_model
 
     _check_address(host, port)
+    if is_local(model):
+        _continuable(lambda _: pinned(model))
     serve_model(model, host, port)
 
 
@@ -489,17 +533,24 @@ def view(
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="Folder of a student artifact.")],
+    folder: Annotated[str, typer.Argument(help="Folder of a student, or a model string such as embedded/teacher.")],
     target: Annotated[Path, typer.Argument(help="The GGUF file to write.")],
 ) -> None:
-    """Write a student as a GGUF file for llama.cpp and Ollama."""
+    """Write a student as a GGUF file for llama.cpp and Ollama, and say how these and vLLM serve it."""
     from programs.lms.artifacts import open_artifact
     from programs.lms.gguf import export as export_model
+    from programs.lms.model_strings import resolve
+    from programs.lms.other_servers import commands
 
     if not target.parent.is_dir():
         raise ValueError(f"There is no folder {target.parent} for {target.name}; make it, or choose another.")
-    written = export_model(open_artifact(folder), target)
+    artifact = (None if Path(folder).is_dir() else _continuable(lambda _: resolve(folder))) or open_artifact(folder)
+    written = export_model(artifact, target)
     out.print(f"Wrote {' and '.join(map(str, written))}", soft_wrap=True)
+    for server, lines in commands(artifact, written).items():
+        out.print(f"\n{server}:", soft_wrap=True)
+        for line in lines:
+            out.print(f"  {line}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -56,22 +56,43 @@ def _devices() -> Iterator[Finding]:
 
 
 def _embedded() -> Iterator[Finding]:
-    from programs.lms.embedded import MODELS, adapter_folder, base_gguf
+    from programs.lms.embedded import MODELS, adapter_folder
 
-    try:
-        yield Finding("embedded/base", True, str(base_gguf()))
-    except ValueError as error:
-        yield Finding("embedded/base", False, "weights not found", str(error))
+    found, remedy = _base()
+    yield Finding("embedded/base", not remedy, found, remedy)
     for name in [name for name in MODELS if name != "base"]:
         shipped = (adapter_folder(name) / "adapter_model.safetensors").exists()
-        found, remedy = ("adapter shipped", "") if shipped else ("adapter missing", "reinstall the package")
-        yield Finding(f"embedded/{name}", shipped, found, remedy)
+        if not shipped:
+            yield Finding(f"embedded/{name}", False, "adapter missing", "reinstall the package")
+        else:
+            told = f"adapter shipped, {'but embedded/base is missing' if remedy else 'made from embedded/base'}"
+            yield Finding(f"embedded/{name}", not remedy, told, "as for embedded/base" if remedy else "")
+
+
+def _base() -> tuple[str, str]:
+    """What is there of the embedded models' weights, and the remedy."""
+    from programs.lms.embedded import found_gguf, is_prepared
+    from programs.lms.known_weights import EMBEDDED, WEIGHTS
+
+    if is_prepared():
+        return "prepared", ""
+    try:
+        path = found_gguf()
+    except ValueError as error:
+        return "another file in its place", str(error)
+    size = WEIGHTS[EMBEDDED].bytes / 10**6
+    return (
+        ("weights found", "")
+        if path
+        else ("not here yet", f"fetched at first use ({size:.0f} MB), or now: divide-or-conquer fetch {EMBEDDED}")
+    )
 
 
 def _fetched() -> Iterator[Finding]:
-    from programs.lms.weights import WEIGHTS, is_fetched
+    from programs.lms.known_weights import EMBEDDED, WEIGHTS
+    from programs.lms.weights import is_fetched
 
-    for name in WEIGHTS:
+    for name in [name for name in WEIGHTS if name != EMBEDDED]:
         there = is_fetched(name)
         remedy = "" if there else f"optional: divide-or-conquer fetch {name}"
         yield Finding(f"gguf/{name}", there, "fetched" if there else "not fetched", remedy)

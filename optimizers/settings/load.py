@@ -25,6 +25,12 @@ def recipe_names() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in resources.files("optimizers.recipes").iterdir() if p.name.endswith(".toml"))
 
 
+def recipe_summaries() -> dict[str, str]:
+    """Name of each recipe that comes with the package -> what it is: the first sentence of its file."""
+    texts = {name: (resources.files("optimizers.recipes") / f"{name}.toml").read_text(encoding="utf-8") for name in recipe_names()}
+    return {name: text.partition("\n")[0].lstrip("# ").partition(". ")[0].rstrip(".:") + "." for name, text in texts.items()}
+
+
 def read_recipe(name: str) -> dict[str, Any]:
     """Settings of a recipe of the package, or of a TOML file.
 

@@ -203,13 +203,26 @@ def find_by(model_string: str, opened: Callable[[Path], _Found]) -> _Found:
 
 
 @contextmanager
-def folder_lock(path: Path) -> Iterator[None]:
-    """Hold the lock that belongs to `path` against other processes and threads."""
-    from filelock import FileLock
+def folder_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock that belongs to `path` against other processes and threads.
+
+    Args:
+        path: A file or folder.
+        waiting: Called before a wait for another process that has the lock.
+    """
+    from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager

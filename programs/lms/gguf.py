@@ -16,6 +16,9 @@ from programs.lms.gguf_weights import CannotWrite, Reader, architecture, read_co
 from programs.lms.modelfile import modelfile as write_modelfile
 from programs.lms.trained_prompts import PLACE, TrainedPrompt, plain_prompt, prompts_of
 
+MODELFILE, TEMPLATE = ".Modelfile", ".jinja"
+"""The ends of the names of what lies beside an exported GGUF."""
+
 
 class ModelFolder(Protocol):
     """A model folder whose content is known by a hash."""
@@ -51,31 +54,36 @@ def _partial(target: Path, process: int | str) -> Path:
 
 
 def export(artifact: Artifact, target: Path) -> list[Path]:
-    """Write a model for llama.cpp and Ollama, so that both take a bare question where the model was trained on one.
+    """Write a model for llama.cpp, Ollama and vLLM, so that all take a plain question where the model was trained on one.
 
-    llama.cpp reads how from the GGUF's chat template; Ollama from the Modelfile beside it
-    (`ollama create NAME -f NAME.Modelfile`), as it does not run templates in Jinja.
+    llama.cpp reads how from the GGUF's chat template; Ollama from the Modelfile beside it, as it does not run templates in Jinja;
+    vLLM, which serves the artifact's own folder, from a file with the chat template. `programs.lms.other_servers` has the commands.
 
     Args:
         artifact: The model.
         target: The GGUF file to write.
 
     Returns:
-        The files written: the GGUF, and `<target>.Modelfile` where the model takes a bare question.
+        The files written: the GGUF, `<target>.Modelfile` where the chat template can be said in Ollama's syntax, and
+        `<target>.jinja` where the model takes a plain question.
 
     Raises:
         ValueError: One of the files exists, or see `write_gguf`.
     """
     target = Path(target)
-    modelfile = target.with_suffix(".Modelfile")
-    if there := next((path for path in (target, modelfile) if path.exists()), None):
+    modelfile, template = (target.with_suffix(suffix) for suffix in (MODELFILE, TEMPLATE))
+    if there := next((path for path in (target, modelfile, template) if path.exists()), None):
         raise ValueError(f"{there} exists already; choose another name.")
     prompt = plain_prompt(prompts_of(artifact))
-    if prompt is None:
-        return [write_gguf(artifact.folder, target)]
-    write_gguf(artifact.folder, target, bare_template(_template(artifact.folder), prompt))
-    modelfile.write_text(write_modelfile(artifact.folder, target.name, prompt))
-    return [target, modelfile]
+    text = bare_template(_template(artifact.folder), prompt) if prompt else None
+    written = [write_gguf(artifact.folder, target, text)]
+    with suppress(ValueError):
+        modelfile.write_text(write_modelfile(artifact.folder, target.name, prompt), encoding="utf-8")
+        written.append(modelfile)
+    if text:
+        template.write_text(text, encoding="utf-8")
+        written.append(template)
+    return written
 
 
 def _template(folder: Path) -> str:
@@ -85,15 +93,18 @@ def _template(folder: Path) -> str:
 
 
 def bare_template(template: str, prompt: TrainedPrompt) -> str:
-    """A chat template that puts a lone user turn into the form of `prompt`, and leaves other chats alone."""
+    """A chat template that puts the last question of a plain chat into the form of `prompt`, and leaves other chats alone.
+
+    Which ones are plain says `programs.lms.trained_prompts.is_plain`.
+    """
     turns = ", ".join(f"{{'role': {json.dumps(m['role'])}, 'content': {_with_question(m['content'])}}}" for m in prompt.messages)
-    lone = "messages | length == 1 and messages[0]['role'] == 'user'"
-    return f"{{%- if {lone} -%}}{{%- set messages = [{turns}] -%}}{{%- endif -%}}{template}"
+    plain = "messages[0]['role'] == 'user' and messages[-1]['role'] == 'user'"
+    return f"{{%- if {plain} -%}}{{%- set messages = [{turns}] -%}}{{%- endif -%}}{template}"
 
 
 def _with_question(content: str) -> str:
     parts = [json.dumps(part, ensure_ascii=False) for part in content.split(PLACE)]
-    return " + messages[0]['content'] + ".join(parts)
+    return " + messages[-1]['content'] + ".join(parts)
 
 
 def write_gguf(model_folder: Path, target: Path, template: str | None = None, reader: Reader = "llama.cpp") -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import tempfile
@@ -86,7 +87,7 @@ def save_dequantized(source: Path, target: Path) -> None:
     transformers_logging.disable_progress_bar()
     header = read_header(source)
     # Beside the target, as the weights may not fit into the machine's folder for temporary files.
-    with _without_vocabulary(header, target.parent, with_data=True) as place:
+    with _without_vocabulary(header, target.parent, with_data=True) as place, _without_bar():
         quantized = AutoModelForCausalLM.from_pretrained(**place, **_dequantized(), dtype=torch.bfloat16)
     config = quantized.config
     for name in _DROPPED_SETTINGS:
@@ -170,6 +171,21 @@ def _without_vocabulary(header: Header, folder: Path, with_data: bool) -> Iterat
             with_data=with_data,
         )
         yield {"pretrained_model_name_or_path": place, "gguf_file": "model.gguf"}
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Keep the reader's bar off the screen, which is the job's; transformers' own switch does not reach it."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    bar = getattr(reader, "tqdm", None)
+    if bar is not None:
+        reader.tqdm = functools.partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        if bar is not None:
+            reader.tqdm = bar
 
 
 def _dequantized() -> dict[str, Any]:

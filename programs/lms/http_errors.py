@@ -36,7 +36,8 @@ def install(app: Any) -> None:
 
     async def refused(request: Any, error: Any) -> Any:
         code = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}.get(error.status_code, "invalid_value")
-        return JSONResponse(body(f"{error.detail}: {request.method} {request.url.path}", code), error.status_code, error.headers)
+        hint = _hint(request.url.path) if error.status_code == 404 else ""
+        return JSONResponse(body(f"{error.detail}: {request.method} {request.url.path}{hint}", code), error.status_code, error.headers)
 
     async def failed(request: Any, error: Exception) -> Any:
         return JSONResponse(body(f"The server failed: {error!r}", "server_error"), 500)
@@ -45,6 +46,14 @@ def install(app: Any) -> None:
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(Exception, failed)
     app.add_middleware(BodyLimit)
+
+
+def _hint(path: str) -> str:
+    """What a client of another API, or of a wrong address, may have meant."""
+    if path.rstrip("/").endswith("/completions") and "chat" not in path:
+        return ". Models here are asked by chats: send the text as the content of a message to POST /v1/chat/completions."
+    known = "GET /v1/models and POST /v1/chat/completions"
+    return f". There are {known}{'' if path.startswith('/v1/') else '; the base URL of a client ends in /v1'}."
 
 
 def _place(location: tuple[Any, ...]) -> list[str]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import socket
 
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+"""Hosts that stand for all addresses of a machine -> the one by which it reaches itself."""
+
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens.
@@ -22,5 +25,6 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def address(host: str, listener: socket.socket) -> str:
-    """The start of the URL at which a listening socket is reached."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    """The start of the URL at which a listening socket is reached from this machine."""
+    reached = _ANYWHERE.get(host, host)
+    return f"http://{f'[{reached}]' if ':' in reached else reached}:{listener.getsockname()[1]}"

@@ -12,7 +12,8 @@ from programs.lms import artifacts, embedded
 from programs.lms.artifacts import Artifact
 from programs.lms.checkpoints import open_model
 from programs.lms.gguf_models import GGUFModel, open_gguf
-from programs.lms.weights import WEIGHTS, fetched
+from programs.lms.known_weights import WEIGHTS
+from programs.lms.weights import fetched
 
 LOCAL_PREFIXES = ("embedded", "local", "gguf", "hf")
 

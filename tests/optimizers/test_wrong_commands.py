@@ -200,10 +200,10 @@ def test_a_wrong_command_says_what_would_do(files, monkeypatch, line):
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_bare_job_shows_its_help_and_starts_nothing(files, monkeypatch, job):
+def test_a_bare_job_asks_for_a_recipe_and_starts_nothing(files, monkeypatch, job):
     before = sorted(files.rglob("*"))
     code, said = invoke([job], monkeypatch)
-    assert code == 2 and "divide-or-conquer run @ embedded" in " ".join(said.split())
+    assert code == 2 and f"divide-or-conquer {job} @ " in " ".join(said.split()) and "@ embedded" in said
     assert sorted(files.rglob("*")) == before
 
 

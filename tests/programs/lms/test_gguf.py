@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 
-from programs.lms import artifacts, backends
-from programs.lms.gguf import gguf_of, write_gguf
+from programs.lms import artifacts, backends, embedded, engine, lm
+from programs.lms.gguf import export, gguf_of, write_gguf
+from programs.lms.trained_prompts import plain_prompt, prompts_of
+from programs.tasks.registry import load_task
 
 
 def test_round_trip_gives_the_same_weights(tiny, tmp_path):
@@ -59,3 +61,25 @@ def test_on_a_full_disk_transformers_takes_over(tiny, home, monkeypatch, caplog)
     assert not list((home / "gguf").glob("*.gguf")) and not list((home / "gguf").glob(".*.partial"))
     with pytest.raises(OSError, match="No space left on device"):
         backends.choose_backend(tiny, "openvino", "cpu")
+
+
+@pytest.mark.slow
+def test_a_real_student_says_the_same_through_transformers_reading_the_exported_file(tmp_path, monkeypatch):
+    """Weights, tokenizer, chat template and end tokens all come from the GGUF alone, as for whoever is given it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
+    questions = [example.question for example in load_task("multihop", schema="people", hops="2,3").load("test", 4)]
+    artifact = embedded.teacher_artifact()
+    prompt = plain_prompt(prompts_of(artifact))
+    ours = lm("embedded/teacher", backend="transformers", device="cpu", max_tokens=64)
+    expected = [ours(messages=prompt.chat(question))[0] for question in questions]
+    engine.unload_all()
+    target = export(artifact, tmp_path / "student.gguf")[0]
+    place = {"pretrained_model_name_or_path": target.parent, "gguf_file": target.name}
+    tokenizer, model = AutoTokenizer.from_pretrained(**place), AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+    for question, text in zip(questions, expected, strict=True):
+        asked = tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt")
+        written = model.generate(**asked, max_new_tokens=64, do_sample=False)[0, asked["input_ids"].shape[1] :]
+        assert tokenizer.decode(written, skip_special_tokens=True).strip() == text.strip() and "?" in text

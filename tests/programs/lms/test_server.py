@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
+import signal
 import socket
+import subprocess
 import threading
 import time
 
 import dspy
 import pytest
+from command_line import command
 
 from programs.lms import http_errors, lm, server
 from programs.lms.backends.transformers import TransformersBackend
@@ -92,7 +97,7 @@ def test_mistakes_get_the_right_status(address):
 
     assert httpx.get(f"{address}/models").json()["data"][0]["id"] == "tiny"
     assert post(model="other").status_code == 404
-    assert post(n=2).status_code == 400
+    assert post(n=0).status_code == post(n=129).status_code == 400
     too_long = post(messages=[{"role": "user", "content": "word " * 400}])
     assert too_long.status_code == 400
     assert too_long.json()["error"]["code"] == "context_length_exceeded"
@@ -139,7 +144,11 @@ def test_what_openai_takes_is_taken(address, body):
 @pytest.mark.parametrize(
     ("body", "param", "message"),
     [
-        ({"n": 2}, "n", "not supported"),
+        ({"n": 0}, "n", "greater than or equal to 1"),
+        ({"n": 1000}, "n", "less than or equal to 128"),
+        ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
+        ({"max_completion_tokens": -5}, "max_completion_tokens", "greater than or equal to 1"),
+        ({"stop": 5}, "stop", "string"),
         ({"tools": [{"type": "function"}]}, "tools", "not supported"),
         ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
         ({"logprobs": True}, "logprobs", "not supported"),
@@ -226,19 +235,82 @@ def test_the_openai_client_can_use_it(address, tiny_model):
         client.models.retrieve("other")
 
 
+def test_several_answers_are_drawn_each_for_itself(address):
+    import openai
+
+    client = openai.OpenAI(base_url=address, api_key="none", max_retries=0)
+    told = {"model": "tiny", "max_completion_tokens": 8, "messages": [{"role": "user", "content": "hello"}]}
+    drawn = client.chat.completions.create(n=3, temperature=2.0, seed=7, **told)
+    texts = [choice.message.content for choice in drawn.choices]
+    assert [choice.index for choice in drawn.choices] == [0, 1, 2] and len(set(texts)) > 1
+    one = client.chat.completions.create(temperature=2.0, seed=7, **told)
+    assert one.choices[0].message.content == texts[0]
+    assert drawn.usage.prompt_tokens == one.usage.prompt_tokens and drawn.usage.completion_tokens == 24
+    streamed = list(client.chat.completions.create(n=3, temperature=2.0, seed=7, stream=True, **told))
+    by_index = ["".join(c.delta.content or "" for chunk in streamed for c in chunk.choices if c.index == index) for index in range(3)]
+    assert by_index == texts
+    likeliest = client.chat.completions.create(n=2, temperature=0, **told)
+    assert likeliest.choices[0].message.content == likeliest.choices[1].message.content
+
+
+def test_a_stop_text_and_the_longer_name_of_the_limit_are_kept(address):
+    whole = ask(address, max_tokens=12).json()["choices"][0]["message"]["content"]
+    short = ask(address, max_tokens=12, max_completion_tokens=2).json()["usage"]
+    stop = whole[len(whole) // 2 :][:3]
+    stopped = ask(address, max_tokens=12, stop=[stop, "never"]).json()["choices"][0]
+    assert short["completion_tokens"] == 2
+    assert (stopped["message"]["content"], stopped["finish_reason"]) == (whole.partition(stop)[0], "stop")
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/v1/completions", "as the content of a message to POST /v1/chat/completions"),
+        ("/completions", "as the content of a message to POST /v1/chat/completions"),
+        ("/v1/responses", "There are GET /v1/models and POST /v1/chat/completions."),
+        ("/chat/completions", "the base URL of a client ends in /v1"),
+    ],
+)
+def test_other_interfaces_are_answered_with_the_one_there_is(address, path, hint):
+    import httpx
+
+    answer = httpx.post(address.removesuffix("/v1") + path, json={"model": "tiny", "prompt": "hi"}, timeout=60)
+    assert answer.status_code == 404
+    assert hint in answer.json()["error"]["message"]
+
+
 def test_a_client_of_vllm_can_use_it(address, tiny_model):
     options = {"top_k": 5, "min_p": 0.0, "repetition_penalty": 1.0}
     remote = dspy.LM("hosted_vllm/tiny", api_base=address, max_tokens=8, cache=False, temperature=0.0, extra_body=options)
     assert remote("hello") == lm(tiny_model, max_tokens=8)("hello")
 
 
-def test_serve_says_where_and_what(tiny_model, monkeypatch, capsys):
+@pytest.mark.parametrize(("host", "reached"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("::", "[::1]")])
+def test_serve_says_where_and_what_and_how_to_ask(tiny_model, monkeypatch, capsys, host, reached):
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
-    server.serve(tiny_model, port=0)
+    server.serve(tiny_model, host, port=0)
     said = capsys.readouterr().out
-    assert re.fullmatch(rf"Serving {tiny_model} at http://127\.0\.0\.1:[1-9]\d*/v1 as model 'tiny'\n", said)
+    address = re.match(rf"Serving {tiny_model} at (http://{re.escape(reached)}:[1-9]\d*/v1) as model 'tiny'\. ", said)[1]
+    words = shlex.split(said.splitlines()[1])
+    assert words[:2] == ["curl", f"{address}/chat/completions"] and json.loads(words[-1])["model"] == "tiny"
     with pytest.raises(ValueError, match="port from 0 to 65535"):
         server.serve(tiny_model, port=99999)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
+def test_the_line_that_serve_prints_can_be_pasted(tiny, tiny_model, tmp_path):
+    """A process as users have it, a name that a shell would take apart, and what the server's log says at its end: nothing."""
+    folder = tmp_path / "it's a student"
+    shutil.copytree(tiny.folder, folder)
+    process = command("serve", f"local/{folder}", "--port", "0", DIVIDE_OR_CONQUER_BACKEND="transformers")
+    try:
+        first, line = process.stdout.readline(), process.stdout.readline()
+        answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
+        assert "it's a student" in first and json.loads(answer.stdout)["choices"][0]["message"]["content"], answer
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[0] == ""
+    finally:
+        process.kill()
 
 
 def test_a_model_has_a_short_name(tiny, tiny_model):

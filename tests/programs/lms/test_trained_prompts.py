@@ -124,6 +124,8 @@ def test_the_server_takes_a_bare_question_in_the_trained_form(tiny, tiny_model, 
 
     bare = [{"role": "user", "content": QUESTION}]
     assert result(ask(bare)) == result(ask(prompt.chat(QUESTION)))
+    before = [{"role": "user", "content": "Who is Ben?"}, {"role": "assistant", "content": "Who?"}]
+    assert result(ask([*before, *bare])) == result(ask(bare))
     told = [{"role": "system", "content": "Say yes."}, *bare]
     assert result(ask(told))[1] != result(ask(bare))[1]
 
@@ -134,14 +136,18 @@ def test_an_exported_student_takes_a_bare_question(tiny, home, tmp_path):
     prompt = decompose_rows(context="", limit=3)
     artifact = student(tiny, tmp_path, **manifest_entry({"decompose": prompt}))
     (tmp_path / "out").mkdir()
-    target, modelfile = gguf.export(artifact, tmp_path / "out" / "S_D-R.gguf")
+    target, modelfile, template = gguf.export(artifact, tmp_path / "out" / "S_D-R.gguf")
     tokenizer = AutoTokenizer.from_pretrained(target.parent, gguf_file=target.name)
     bare, whole = [{"role": "user", "content": QUESTION}], prompt.chat(QUESTION)
     assert chat.render(tokenizer, bare) == chat.render(tokenizer, whole)
     assert f"Question: {QUESTION}\nMax subquestions: 3" in chat.render(tokenizer, bare)
-    text = modelfile.read_text()
-    assert text.startswith("FROM ./S_D-R.gguf\n")
-    assert text.split('"""')[1].replace("{{ .Prompt }}", QUESTION).removesuffix("{{ .Response }}") == chat.render(tokenizer, bare)
+    # What an earlier question was answered is no part of what the student was trained to read.
+    again = [{"role": "user", "content": "Who is Ben?"}, {"role": "assistant", "content": "Who?"}, *bare]
+    assert chat.render(tokenizer, again) == chat.render(tokenizer, whole)
+    told = [{"role": "system", "content": "Say yes."}, *again]
+    assert "Subquestions" not in chat.render(tokenizer, told) and "Who is Ben?" in chat.render(tokenizer, told)
+    assert template.read_text() == tokenizer.chat_template
+    assert modelfile.read_text().startswith("FROM ./S_D-R.gguf\n") and "Question: {{ $last.Content }}" in modelfile.read_text()
     with pytest.raises(ValueError, match="exists already"):
         gguf.export(artifact, target)
 

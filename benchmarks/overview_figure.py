@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from optimizers.evaluation.stages import stages_of
-from optimizers.reports.blocks import interval_of, usd_text
+from optimizers.reports.blocks import interval_of
 from optimizers.reports.figures import COLOURS, FAINT, INK, WIDTH, png, rows_axis, styled
 
 ROWS = {
@@ -53,9 +53,9 @@ def draw(axes: Axes, title: str, conditions: Mapping[str, Mapping[str, Any]], pr
         condition, (low, high) = conditions[name], interval_of(conditions[name])
         colour = COLOURS[1] if name == "S_D-R+teacher" else COLOURS[0]
         axes.plot([100 * low, 100 * high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
-        axes.plot(100 * condition["score"], y, "o", color=colour, markersize=8)
-        dollars = usd_text(teachers_dollars(condition, teacher, prices))
-        axes.text(104, y, f"{100 * condition['score']:.0f}%   {dollars}", va="center", color=colour if colour != COLOURS[0] else INK)
+        axes.plot(100 * condition["score"], y, "o", color=colour, markersize=8, clip_on=False)
+        dollars = teachers_dollars(condition, teacher, prices)
+        axes.text(104, y, f"{100 * condition['score']:.0f}%   ${dollars:.2f}", va="center", color=colour if colour != COLOURS[0] else INK)
     rows_axis(axes, [ROWS[name] for name in rows])
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.set(xlim=(0, 101))

@@ -125,9 +125,7 @@ def _adapter_files(artifact: Artifact, base_model: str) -> dict[str, Path | byte
     base = base_origin(artifact)
     name = base_model or ("" if base.hub.endswith("-GGUF") else base.hub)
     if not name:
-        raise ValueError(
-            f"Whoever loads the adapter needs its base, and where {base.shown} is on the hub is not known: --base-model OWNER/NAME."
-        )
+        raise ValueError(f"The adapter's base {base.shown} is not known on the hub, where it is loaded from: --base-model OWNER/NAME.")
     # peft wrote the folder of this machine that the base lay in.
     config = {**json.loads((folder / _ADAPTER[0]).read_text()), "base_model_name_or_path": name}
     tokenizer = {file: artifact.folder / file for file in _TOKENIZER if (artifact.folder / file).is_file()}

@@ -73,8 +73,10 @@ def read_dataset(folder: Path | str, cache: str | None = None) -> DatasetDict:
         return datasets.load_from_disk(str(folder))
     if not any((folder / f"{name}.{ending}").is_file() for name in ("questions", "rows", "traces") for ending in ("parquet", "jsonl")):
         raise ValueError(f"{folder} holds no data set of a run: give the folder that `divide-or-conquer export-dataset` wrote.")
-    names = datasets.get_dataset_config_names(str(folder))
-    return datasets.DatasetDict({name: datasets.load_dataset(str(folder), name, split="train", cache_dir=cache) for name in names})
+        # By its whole path: `datasets` takes a bare "parquet" or "json" for one of its own loaders.
+    path = str(folder.resolve())
+    names = datasets.get_dataset_config_names(path)
+    return datasets.DatasetDict({name: datasets.load_dataset(path, name, split="train", cache_dir=cache) for name in names})
 
 
 def write_tables(parts: Sequence[Part], folder: Path, format: str) -> dict[str, int]:

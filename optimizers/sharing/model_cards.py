@@ -122,7 +122,7 @@ def _results(run: SharedRun, figures: Sequence[Figure]) -> list[EvalResult]:
                 task_type="text-generation",
                 task_name="Question answering in two stages",
                 dataset_type=source or str(record.get("task") or figure.test),
-                dataset_name=source or figure.test,
+                dataset_name=f"{source or figure.test}, {count_text(figure.cell.get('n'))} questions",
                 dataset_split="test",
                 metric_type=measure,
                 metric_value=figure.cell["score"],

@@ -188,10 +188,16 @@ class SharedRun:
             trained = [role for role in _roles(name) if is_student(role)]
             place = (cell.get("train") or "", cell.get("variant") or "")
             own = student is not None and student.name in trained and place == (student.train, student.variant)
-            if own or student is None or not (trained or place[1]):
+            if own or student is None or not (trained or place[1] or _is_of_another_base(cell, student)):
                 reference = named(self.files, cell.get("test"), REFERENCE)
                 difference = comparison(self.files, cell, reference) if reference and reference is not cell else None
                 yield Figure(str(cell.get("test")), name, cell, difference, own)
+
+
+def _is_of_another_base(cell: Cell, student: SharedStudent) -> bool:
+    """Whether an untrained student has a part in it that is not what this one was trained from."""
+    untrained = any(role in ("student0", "fewshot") for role in _roles(str(cell.get("condition"))))
+    return untrained and student.record.get("base") not in (cell.get("models") or {}).values()
 
 
 def _roles(condition: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ def usage_blocks(repo: str, name: str, prompt: TrainedPrompt | None, *, base: st
         gguf: Whether a GGUF file lies beside it.
     """
     blocks = [*([] if base else _with_package(repo, name)), *_with_transformers(repo, prompt, base), *_with_vllm(repo, prompt, base, rank)]
-    return [*blocks, *(_with_gguf(repo) if gguf else [])]
+    return [*blocks, *(_with_gguf(repo, prompt) if gguf else [])]
 
 
 def _with_package(repo: str, name: str) -> list[Block]:
@@ -54,22 +54,14 @@ student = lm("local/" + snapshot_download("{repo}"))"""
 def _with_transformers(repo: str, prompt: TrainedPrompt | None, base: str) -> list[Block]:
     if prompt is None:
         return [Text("It was trained on more than a bare question; manifest.json says in which form.")]
-    load = f'generate = pipeline("text-generation", "{repo}")'
-    imports = "from transformers import pipeline"
-    if base:
-        imports = "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer, pipeline"
-        load = (
-            f'model = AutoPeftModelForCausalLM.from_pretrained("{repo}")\n'
-            f'generate = pipeline("text-generation", model, tokenizer=AutoTokenizer.from_pretrained("{repo}"))'
-        )
-    code = f"""{imports}
+    code = f"""from transformers import pipeline
 
 question = "{_ASKED}"
 chat = {_chat(prompt)}
-{load}
+generate = pipeline("text-generation", "{repo}")
 print(generate(chat, max_new_tokens=256, do_sample=False)[0]["generated_text"][-1]["content"])"""
-    said = "With transformers the chat has to be the one that it was trained on"
-    return [Text(f"{said}{', and peft puts the adapter on its base' if base else ''}:"), Code("In Python", code, "python")]
+    needs = f" It needs peft, and fetches the base {base}." if base else ""
+    return [Text(f"With transformers the chat has to be the one that it was trained on.{needs}"), Code("In Python", code, "python")]
 
 
 def _chat(prompt: TrainedPrompt) -> str:
@@ -93,7 +85,9 @@ def _with_vllm(repo: str, prompt: TrainedPrompt | None, base: str, rank: int) ->
     return [Text("Behind a server that speaks OpenAI's protocol:"), Code("In a shell", "\n".join(lines), "sh")]
 
 
-def _with_gguf(repo: str) -> list[Block]:
+def _with_gguf(repo: str, prompt: TrainedPrompt | None) -> list[Block]:
     lines = [f"hf download {repo} --include 'gguf/*' --local-dir .", "llama-cli -m gguf/model.gguf"]
-    lines.append("ollama create student -f gguf/model.Modelfile")
-    return [Text("The GGUF file takes a bare question where the student does:"), Code("In a shell", "\n".join(lines), "sh")]
+    if prompt is not None:
+        lines.append("ollama create student -f gguf/model.Modelfile")
+    told = ", and takes a bare question" if prompt is not None else ""
+    return [Text(f"The GGUF file goes into llama.cpp and its relatives{told}:"), Code("In a shell", "\n".join(lines), "sh")]

@@ -48,7 +48,7 @@ def dataset_card(
     sections = [
         Section("What it is", _what_is_in(shared, parts, model_repo)),
         Section("Licence", [Bullets(licence(license, "--data-license", "data set", questions, teacher_of(shared)))]),
-        Section("How to use it", _data_usage(repo or "FOLDER", parts, format)),
+        Section("How to use it", _data_usage(repo or "FOLDER", parts, format, calls=not shared.is_experiment)),
         Section("How it was made", [command(shared), *settings(shared)]),
     ]
     return DatasetCard(card_text(data, markdown(repo or shared.folder.resolve().name, sections)))
@@ -85,18 +85,18 @@ def _what_is_in(run: SharedRun, parts: Sequence[Part], model_repo: str) -> list[
     return [Text(text), *student, *tables, Bullets(notes)]
 
 
-def _data_usage(repo: str, parts: Sequence[Part], format: str) -> list[Block]:
+def _data_usage(repo: str, parts: Sequence[Part], format: str, calls: bool) -> list[Block]:
     there = [part.name for part in parts]
     loads = "\n".join(f'{name} = load_dataset("{repo}", "{name}", split="train")' for name in there)
     if "rows" in there:
         loads += '\nlearned = rows.filter(lambda row: row["kept"])  # `messages` are chats, as TRL trains on them'
     blocks: list[Block] = [Code("In Python", f"from datasets import load_dataset\n\n{loads}", "python")]
     if format == "jsonl":
-        download = [] if repo == "FOLDER" else [f"hf download --repo-type dataset {repo} --local-dir FOLDER"]
-        again = [
-            "divide-or-conquer run --task jsonl --task.path FOLDER/questions.jsonl",
-            "# or the run below again, with the teacher's replies from here:",
-        ]
-        lines = [*download, *again, "divide-or-conquer run ... --labelling.calls_from FOLDER"]
+        lines = [] if repo == "FOLDER" else [f"hf download --repo-type dataset {repo} --local-dir FOLDER"]
+        lines.append("divide-or-conquer run --task jsonl --task.path FOLDER/questions.jsonl")
+        if calls:
+            # An experiment has the calls of several tasks, each where its own folder has them.
+            lines += ["# or the run below again, with the teacher's replies from here:"]
+            lines += ["divide-or-conquer run ... --labelling.calls_from FOLDER"]
         blocks.append(Code("In a shell", "\n".join(lines), "sh"))
     return blocks

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from optimizers.prompts.compile import compile_prompts
     from optimizers.settings.load import load_config
     from optimizers.settings.run import RunConfig
+    from optimizers.sharing.dataset_cards import dataset_card
+    from optimizers.sharing.export import export_dataset, read_dataset
+    from optimizers.sharing.model_cards import model_card
+    from optimizers.sharing.push import push_run
     from optimizers.studies.results import StudyResult
     from optimizers.studies.study import study
     from optimizers.viewer.server import Viewer
@@ -41,8 +45,13 @@ __all__ = [
     "TrainingSpec",
     "Viewer",
     "compile_prompts",
+    "dataset_card",
+    "export_dataset",
     "improve",
     "load_config",
+    "model_card",
+    "push_run",
+    "read_dataset",
     "run",
     "run_experiment",
     "study",
@@ -61,8 +70,13 @@ _HOMES = {
     "TrainingSpec": "optimizers.finetune.spec",
     "Viewer": "optimizers.viewer.server",
     "compile_prompts": "optimizers.prompts.compile",
+    "dataset_card": "optimizers.sharing.dataset_cards",
+    "export_dataset": "optimizers.sharing.export",
     "improve": "optimizers.improvement.improve",
     "load_config": "optimizers.settings.load",
+    "model_card": "optimizers.sharing.model_cards",
+    "push_run": "optimizers.sharing.push",
+    "read_dataset": "optimizers.sharing.export",
     "run": "optimizers.experiments.run",
     "run_experiment": "optimizers.experiments.experiment",
     "study": "optimizers.studies.study",

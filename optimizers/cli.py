@@ -553,5 +553,58 @@ def export(
             out.print(f"  {line}", soft_wrap=True)
 
 
+_RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The --out folder of a run or an experiment that is finished.")]
+
+
+@app.command()
+def push(
+    run: _RunFolder,
+    repo: Annotated[str, typer.Option(help="OWNER/NAME on the hub, for the student.")],
+    what: Annotated[str, typer.Option(help="all, student or data.")] = "all",
+    student: Annotated[str, typer.Option(help="Which student; S_D-R, else S_D-T, else the only one.")] = "",
+    weights: Annotated[str, typer.Option(help="merged, or adapter: the LoRA adapter alone.")] = "merged",
+    gguf: Annotated[bool, typer.Option("--gguf", help="Add a GGUF file, and a Modelfile for Ollama.")] = False,
+    data_repo: Annotated[str, typer.Option(help="OWNER/NAME for the data set; by default the student's with -data behind it.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="Let anybody read new repositories; they are private else.")] = False,
+    license: Annotated[str, typer.Option(help="Of the student, as the hub writes it: apache-2.0.")] = "",
+    data_license: Annotated[str, typer.Option(help="Of the data set.")] = "",
+    base_model: Annotated[str, typer.Option(help="The student's base on the hub, where it is not known here.")] = "",
+    format: Annotated[str, typer.Option(help="Of the data set: parquet, or jsonl, which this package reads too.")] = "parquet",
+    folder: Annotated[
+        Path | None, typer.Option("--dry-run", "--to", metavar="FOLDER", help="Write what would be uploaded there; upload nothing.")
+    ] = None,
+) -> None:
+    """Share a run on the Hugging Face hub: its student and its data, each with a card. The same command again continues."""
+    from optimizers.sharing.push import push_run
+
+    def tell(sentence: str) -> None:
+        console.print(sentence, soft_wrap=True)
+
+    pushed = _continuable(
+        lambda show: push_run(
+            run, repo, what=what, student=student, weights=weights, gguf=gguf, data_repo=data_repo, public=public, license=license,
+            data_license=data_license, base_model=base_model, format=format, folder=folder, tell=tell,
+        )
+    )  # fmt: skip
+    for warning in pushed.warnings:
+        console.print(warning, style="yellow", soft_wrap=True)
+    for name, place in (("student", pushed.student), ("data", pushed.data)):
+        if place:
+            out.print(f"{name}: {place}", soft_wrap=True)
+
+
+@app.command()
+def export_dataset(
+    run: _RunFolder,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    format: Annotated[str, typer.Option(help="parquet or jsonl, for load_dataset; arrow, for load_from_disk.")] = "parquet",
+) -> None:
+    """Write what a run has of its teacher as a data set of the library `datasets`: questions, screened rows, calls."""
+    from optimizers.sharing.export import export_dataset as write_dataset
+
+    counts = write_dataset(run, folder, format)
+    out.print(f"Wrote {folder}, and read it back: {', '.join(f'{count} {name}' for name, count in counts.items())}", soft_wrap=True)
+
+
 if __name__ == "__main__":
     main()

@@ -272,7 +272,7 @@ def _share_alike(folder: Path) -> None:
 
 def _content_hash(manifest: dict[str, Any]) -> str:
     content = {
-        "files": {name: entry["sha256"] for name, entry in manifest["files"].items() if _decides_answers(name)},
+        "files": {name: entry["sha256"] for name, entry in manifest["files"].items() if decides_answers(name)},
         **{key: manifest.get(key) for key in ("adapter", "template", "dtype")},
         # Models from before manifests had it keep their names.
         **({"prompts": manifest["prompts"]} if "prompts" in manifest else {}),
@@ -280,7 +280,7 @@ def _content_hash(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _decides_answers(name: str) -> bool:
+def decides_answers(name: str) -> bool:
     """Whether a file is part of what the model is; logs, training rows and the unmerged adapter are its history."""
     return "/" not in name and not name.endswith(".jsonl")
 
@@ -337,7 +337,8 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _is_bystander(name: str) -> bool:
-    return name.lower() in _BYSTANDERS
+    # The hub's downloads keep their book in that folder.
+    return name.lower() in _BYSTANDERS or name.startswith(".cache/huggingface/")
 
 
 def _refuse_pickles(folder: Path) -> None:

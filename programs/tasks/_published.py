@@ -28,7 +28,7 @@ from programs.tasks._rows import (
     shown,
     split_of,
 )
-from programs.tasks.base import SPLITS, Task, identity, normalize_answer
+from programs.tasks.base import SPLITS, Origin, Task, identity, normalize_answer
 
 __all__ = [
     "READERS",
@@ -152,6 +152,8 @@ class PublishedTask(Task):
     """
 
     readers: ClassVar[Mapping[str, Reader]] = READERS
+    license: ClassVar[str] = ""
+    """What the published questions may be used under, as the hub writes it."""
 
     path: str | Path | None = None
     fractions: Fractions | None = None
@@ -175,6 +177,10 @@ class PublishedTask(Task):
     @abstractmethod
     def example(self, row: Row) -> dspy.Example:
         """The example that `row` holds; raises `row.error(...)` if it does not fit."""
+
+    def origin_of(self, example_id: str) -> Origin:
+        """The published data set; nothing is known of the rows of a file that a user gave."""
+        return Origin(self.hub.name, self.license) if self.path in (None, SHIPPED) else Origin()
 
     def group(self, example: dspy.Example) -> str:
         """Examples of the same group never stand in two of the splits that are made here; by default, the same question."""

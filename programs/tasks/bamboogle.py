@@ -46,6 +46,7 @@ class Bamboogle(PublishedTask):
 
     name = "bamboogle"
     summary = "Bamboogle: 125 questions of two hops, for tests; from the hub, --task.path FILE, or here: --task.path shipped"
+    license = "mit"
     typical_characters = 75
     readers = {**READERS, ".csv": _mended_rows}  # noqa: RUF012
 

@@ -8,7 +8,7 @@ import string
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import dspy
 
@@ -99,6 +99,18 @@ def usable_golds(golds: Iterable[Any]) -> list[str]:
     return [text for gold in golds if (text := as_text(gold)).strip()]
 
 
+class Origin(NamedTuple):
+    """Whose questions a task asks, for those who are handed them on.
+
+    Attributes:
+        source: The data set on the Hugging Face hub (`openai/gsm8k`), or where they are from in words; empty where it is not known.
+        license: What they may be used under, as the hub writes it (`mit`, `cc-by-sa-4.0`); empty where it is not known.
+    """
+
+    source: str = ""
+    license: str = ""
+
+
 class Task(ABC):
     """A source of questions with a scorer. A new task is one module with one subclass, and a line in `programs.tasks.registry`.
 
@@ -145,6 +157,10 @@ class Task(ABC):
         """`score` in the form that DSPy's optimizers call; an unscored answer counts 0."""
         score = score_of(self, example, prediction)
         return 0.0 if score.is_unscored else score.value
+
+    def origin_of(self, example_id: str) -> Origin:
+        """Whose question has that id, as far as the task knows; of a user's own file nothing is known."""
+        return Origin()
 
     def check_split(self, split: str) -> None:
         if split not in SPLITS:

@@ -67,6 +67,7 @@ class Drop(PublishedTask):
 
     name = "drop"
     summary = "DROP: numbers, dates and spans over a passage, by F1; from the hub, or --task.path FILE"
+    license = "cc-by-sa-4.0"
     typical_characters = 1500
     measure = "F1"
     readers = {**READERS, ".json": _json_rows}  # noqa: RUF012

@@ -45,6 +45,7 @@ class GSM8K(PublishedTask):
 
     name = "gsm8k"
     summary = "GSM8K: word problems whose answer is a number; from the hub, --task.path FILE, or 700 rows here: --task.path shipped"
+    license = "mit"
     typical_characters = 240
     answer_format = NUMBER_ALONE
 

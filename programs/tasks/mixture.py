@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import dspy
 
-from programs.tasks.base import Score, Task
+from programs.tasks.base import Origin, Score, Task
 from programs.tasks.registry import load_task, task_class
 
 Parts = str | list[str] | dict[str, str | dict[str, Any]]
@@ -79,6 +79,11 @@ class Mixture(Task):
     def score(self, example: dspy.Example, prediction: Any) -> Score:
         """By the rule of the example's part."""
         return self.parts[example.part].score(example, prediction)
+
+    def origin_of(self, example_id: str) -> Origin:
+        """As its part says."""
+        part, _, own = example_id.partition("/")
+        return self.parts[part].origin_of(own) if part in self.parts else Origin()
 
     def _to_download(self) -> list[Task]:
         return [part for part in self.parts.values() if part.typical_characters is not None and part.path is None]

@@ -50,6 +50,12 @@ WRONG = {
     "label --dry-run": "'label' has no --dry-run",
     "screen --nosuch": "Unknown setting 'nosuch'",
     "run @ embedded --settings": "add --dry-run",
+    # Sharing
+    "push folder --repo me/x --dry-run shown": "folder holds no run",
+    "push folder --repo x": "folder holds no run",
+    "push nosuch --repo me/x": "nosuch holds no run",
+    "export-dataset nosuch out": "nosuch holds no run",
+    "export-dataset nosuch out --format csv": "Unknown format 'csv'",
     # Values that cannot be
     "run --seed": "--seed needs a value",
     "run --seed --dry-run": "--seed needs a value",

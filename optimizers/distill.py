@@ -7,9 +7,9 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
@@ -28,6 +28,9 @@ from optimizers.labelling.collect import check_examples, check_keys, collect
 from optimizers.labelling.journal import Limits
 from optimizers.labelling.program_copy import all_predictors, copy_program
 from optimizers.labelling.samples import Collected, Examples, Sample, example_key
+from optimizers.reports.distilled import distilled_sections
+from optimizers.reports.frames import ANY, COUNT, FLAG, SHARE, WORDS, frame
+from optimizers.reports.notebook import fragment
 from optimizers.screening import Asking
 from optimizers.screening.lm_policy import AskingPolicy, check_asking
 from optimizers.screening.metric import MetricScorer, check_metric, score_by
@@ -39,6 +42,9 @@ from programs.lms.catalog import lm as make_lm
 from programs.lms.trained_prompts import TrainedPrompt, trained_prompt
 from programs.modules import Staged
 from programs.tasks.base import Score, scorer_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +77,26 @@ class Distilled:
     left_out: list[LeftOut] = field(default_factory=list)
     unscored: str = ""
     repeated: list[dict[str, Any]] = field(default_factory=list)
+
+    def decisions_frame(self) -> DataFrame:
+        """A row a teacher sample: kept, or the reason why not.
+
+        Returns:
+            id (`object`), sample, number of the teacher's run (`Int64`), kept (`boolean`), reason, state of the decomposition (`string`),
+            score of the teacher's own answer, from 0 to 1, missing where the policy did not ask (`float64`), cut_off (`boolean`).
+        """
+        records = ({**asdict(one), "id": one.example_id, "kept": one.kept} for one in self.decisions)
+        columns = {"id": ANY, "sample": COUNT, "kept": FLAG, "reason": WORDS, "state": WORDS, "score": SHARE, "cut_off": FLAG}
+        return frame(records, columns)
+
+    def _repr_html_(self) -> str:
+        found = [
+            (name, str(artifact.model_string) if (artifact := self.artifacts.get(name)) else "", len(teachers_own(rows)), len(rows))
+            for name, rows in self.rows.items()
+        ]
+        fates = Counter(decision.reason or "kept" for decision in self.decisions)
+        costs = self.collected.usage.values() if self.collected else ()
+        return fragment("Distilled", distilled_sections(found, fates, costs, self.unscored))
 
 
 class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):

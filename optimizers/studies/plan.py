@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from optimizers.reports.plans import minutes_text
+from optimizers.reports.plans import ShownGroup, minutes_text
 from optimizers.settings.run import RunConfig
 from optimizers.studies.minutes import study_minutes
 from optimizers.studies.study import StudyJob
 
 
-def study_plan(config: RunConfig) -> Group:
+def study_plan(config: RunConfig) -> ShownGroup:
     """Expected minutes, number of trials, and the dimensions in a table.
 
     Raises:
@@ -31,4 +30,4 @@ def study_plan(config: RunConfig) -> Group:
         f"{settings.trials} trials of {config.data.train} training and {config.data.dev} dev questions by {settings.sampler}, "
         f"seed {settings.seed}; objective {settings.objective}, pruner {settings.pruning}, {settings.workers} workers."
     )
-    return Group(Text(total, style="bold"), Text(words), table)
+    return ShownGroup(Text(total, style="bold"), Text(words), table)

@@ -108,12 +108,12 @@ def command(main: Callable[[], None]) -> None:
 @contextlib.contextmanager
 def working(folder: Path, name: str) -> Iterator[Progress]:
     """Work in a folder, with bars, `log.txt`, and its seconds in `timings.json`."""
-    from optimizers.jobs.progress import ProgressDisplay
+    from optimizers.jobs.display import ProgressDisplay
     from optimizers.jobs.work import logging_to, timed
 
     folder.mkdir(parents=True, exist_ok=True)
     with logging_to(folder / "log.txt"), timed(folder, name), ProgressDisplay(_console()) as display:
-        yield display.update
+        yield display
 
 
 def part_of(show: Progress, name: str) -> Progress:

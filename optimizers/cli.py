@@ -179,7 +179,7 @@ def _run(
     from optimizers.experiments.run import STAGES
     from optimizers.experiments.run import run as run_job
 
-    result = _continuable(lambda show: run_job(config, show, stages or STAGES, _names_in(redo)))
+    result = _continuable(lambda: run_job(config, None, stages or STAGES, _names_in(redo)))
     if stages is None or "report" in stages:
         _show(result)
     else:
@@ -192,17 +192,24 @@ def _refuse_settings(settings: bool, dry_run: bool) -> None:
         raise ValueError("--settings prints the settings of a plan: add --dry-run.")
 
 
-def _continuable(job: Callable[[Callable[[str, int, int, str], None]], T]) -> T:
-    """Do a long job with its progress on the screen; Ctrl-C leaves a hint."""
-    from optimizers.jobs.progress import ProgressDisplay
+def _continuable(job: Callable[[], T]) -> T:
+    """Do a long job, which shows its progress itself; Ctrl-C leaves a hint."""
     from programs.lms.weights import shown_by
 
     try:
-        with ProgressDisplay(console) as display, shown_by(display.update, _tell):
-            return job(display.update)
+        with shown_by(tell=_tell):
+            return job()
     except KeyboardInterrupt:
         console.print("\nStopped. What is finished is kept: the same command continues.", style="yellow")
         raise typer.Exit(130) from None
+
+
+def _displayed(work: Callable[[], T]) -> T:
+    """Show what is fetched or prepared on the way."""
+    from optimizers.jobs.display import showing
+
+    with showing(None, console):
+        return work()
 
 
 def _tell(sentence: str) -> None:
@@ -276,7 +283,7 @@ def experiment(
     unknown = [part for part in chosen if part not in GRID_STAGES]
     if unknown:
         raise ValueError(f"Unknown stage {unknown[0]!r}; expected some of {list(GRID_STAGES)}, joined by commas.")
-    result = _continuable(lambda show: run_experiment(config, show, chosen, _names_in(redo)))
+    result = _continuable(lambda: run_experiment(config, None, chosen, _names_in(redo)))
     if "report" in chosen:
         from optimizers.reports.experiment_report import read_experiment, what_it_says
 
@@ -298,7 +305,7 @@ def compile_(context: typer.Context, dry_run: DryRun = False) -> None:
     from optimizers.jobs.jsonlines import read_json
     from optimizers.reports.compilation import candidates, in_short, title
 
-    compiled = _continuable(lambda show: compile_prompts(config, show))
+    compiled = _continuable(lambda: compile_prompts(config))
     found = read_json(compiled.folder / "compiled.json")
     _show_report(title(found), [candidates(found), in_short(found)], compiled.folder / "compiled.html")
     out.print(f"For labelling: --teacher.program {compiled.folder / 'program.json'}", soft_wrap=True)
@@ -319,7 +326,7 @@ def study(
         return
     from optimizers.studies.study import study as run_study
 
-    result = _continuable(lambda show: run_study(config, show))
+    result = _continuable(lambda: run_study(config))
     from optimizers.reports.study import sections, title
 
     _show_report(title(result.found), sections(result.found, result.folder), result.folder / "study.html")
@@ -338,7 +345,7 @@ def improve(context: typer.Context, dry_run: DryRun = False, settings: Settings 
         return
     from optimizers.improvement.improve import improve as improve_student
 
-    result = _continuable(lambda show: improve_student(config, show))
+    result = _continuable(lambda: improve_student(config))
     from optimizers.reports.improvement import sections, title
 
     _show_report(title(result.metrics), sections(result.metrics), result.folder / "improve.html")
@@ -387,7 +394,7 @@ def ask(
     """Answer one question in two stages, showing the subquestions."""
     from optimizers.ask import ask_once
 
-    prediction = _continuable(lambda _: ask_once(question, context, decomposer, solver, max_subquestions))
+    prediction = _continuable(lambda: _displayed(lambda: ask_once(question, context, decomposer, solver, max_subquestions)))
     for number, subquestion in enumerate(prediction.subquestions, 1):
         answer = prediction.sub_answers[number - 1] if number <= len(prediction.sub_answers) else ""
         out.print(Text.assemble(f"{number}. {subquestion}  ", (answer, "dim")))
@@ -467,7 +474,7 @@ def fetch(
     if not name:
         _show_weights()
         return
-    _continuable(lambda _: weights.fetch(name, source))
+    _continuable(lambda: _displayed(lambda: weights.fetch(name, source)))
     console.print("Its model string:")
     out.print(f"gguf/{name}", soft_wrap=True)
 
@@ -496,7 +503,7 @@ def serve(
 
     _check_address(host, port)
     if is_local(model):
-        _continuable(lambda _: pinned(model))
+        _continuable(lambda: _displayed(lambda: pinned(model)))
     serve_model(model, host, port)
 
 
@@ -544,7 +551,7 @@ def export(
 
     if not target.parent.is_dir():
         raise ValueError(f"There is no folder {target.parent} for {target.name}; make it, or choose another.")
-    artifact = (None if Path(folder).is_dir() else _continuable(lambda _: resolve(folder))) or open_artifact(folder)
+    artifact = (None if Path(folder).is_dir() else _continuable(lambda: _displayed(lambda: resolve(folder)))) or open_artifact(folder)
     written = export_model(artifact, target)
     out.print(f"Wrote {' and '.join(map(str, written))}", soft_wrap=True)
     for server, lines in commands(artifact, written).items():
@@ -577,13 +584,10 @@ def push(
     """Share a run on the Hugging Face hub: its student and its data, each with a card. The same command again continues."""
     from optimizers.sharing.push import push_run
 
-    def tell(sentence: str) -> None:
-        console.print(sentence, soft_wrap=True)
-
     pushed = _continuable(
-        lambda show: push_run(
+        lambda: push_run(
             run, repo, what=what, student=student, weights=weights, gguf=gguf, data_repo=data_repo, public=public, license=license,
-            data_license=data_license, base_model=base_model, format=format, folder=folder, tell=tell,
+            data_license=data_license, base_model=base_model, format=format, folder=folder, tell=_tell,
         )
     )  # fmt: skip
     for warning in pushed.warnings:

@@ -7,9 +7,9 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
@@ -18,13 +18,19 @@ from optimizers.evaluation.leakage import Repeats
 from optimizers.finetune.augment import AugmentSpec
 from optimizers.finetune.provider import TRLProvider, base_folder, check_base
 from optimizers.finetune.rows import LeftOut, Rewrite, RowMaker, decomposes, teachers_own
+from optimizers.finetune.seconds import labelling_seconds, training_seconds
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.targets import check_adapter, check_chat_template, check_target
 from optimizers.finetune.train import Progress, train
+from optimizers.jobs.display import ShowsProgress
+from optimizers.jobs.progress import Shown, expect
 from optimizers.labelling.collect import check_examples, check_keys, collect
 from optimizers.labelling.journal import Limits
 from optimizers.labelling.program_copy import all_predictors, copy_program
 from optimizers.labelling.samples import Collected, Examples, Sample, example_key
+from optimizers.reports.distilled import distilled_sections
+from optimizers.reports.frames import ANY, COUNT, FLAG, SHARE, WORDS, frame
+from optimizers.reports.notebook import fragment
 from optimizers.screening import Asking
 from optimizers.screening.lm_policy import AskingPolicy, check_asking
 from optimizers.screening.metric import MetricScorer, check_metric, score_by
@@ -36,6 +42,9 @@ from programs.lms.catalog import lm as make_lm
 from programs.lms.trained_prompts import TrainedPrompt, trained_prompt
 from programs.modules import Staged
 from programs.tasks.base import Score, scorer_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +78,28 @@ class Distilled:
     unscored: str = ""
     repeated: list[dict[str, Any]] = field(default_factory=list)
 
+    def decisions_frame(self) -> DataFrame:
+        """A row a teacher sample: kept, or the reason why not.
 
-class BootstrapDistill(FinetuneTeleprompter):
+        Returns:
+            id (`object`), sample, number of the teacher's run (`Int64`), kept (`boolean`), reason, state of the decomposition (`string`),
+            score of the teacher's own answer, from 0 to 1, missing where the policy did not ask (`float64`), cut_off (`boolean`).
+        """
+        records = ({**asdict(one), "id": one.example_id, "kept": one.kept} for one in self.decisions)
+        columns = {"id": ANY, "sample": COUNT, "kept": FLAG, "reason": WORDS, "state": WORDS, "score": SHARE, "cut_off": FLAG}
+        return frame(records, columns)
+
+    def _repr_html_(self) -> str:
+        found = [
+            (name, str(artifact.model_string) if (artifact := self.artifacts.get(name)) else "", len(teachers_own(rows)), len(rows))
+            for name, rows in self.rows.items()
+        ]
+        fates = Counter(decision.reason or "kept" for decision in self.decisions)
+        costs = self.collected.usage.values() if self.collected else ()
+        return fragment("Distilled", distilled_sections(found, fates, costs, self.unscored))
+
+
+class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
     """Trains the LM of some predictors on a teacher's calls, and leaves all others as they are.
 
     Against `dspy.BootstrapFinetune`: predictors are chosen by name, one bad teacher row costs that row alone, rows are
@@ -105,7 +134,8 @@ class BootstrapDistill(FinetuneTeleprompter):
         threads: Teacher calls at a time.
         limits: Where labelling and screening stop.
         artifact_names: Predictor name -> folder name of its artifact; that of the first target, where `joint`.
-        progress: Called with (stage, done, total, note) while labelling and training.
+        progress: By default `compile` shows how far it is, with the time left; see `optimizers.jobs.display`. False shows nothing; a
+            function is called in its place with (stage, done, total, note), by `prepare` and `fit` too.
 
     Raises:
         ValueError: A setting that cannot work.
@@ -136,7 +166,7 @@ class BootstrapDistill(FinetuneTeleprompter):
         augment: AugmentSpec | None = None,
         reported: Examples | None = None,
         replace: bool = False,
-        progress: Callable[[str, int, int, str], None] | None = None,
+        progress: Shown = None,
     ) -> None:
         super().__init__(train_kwargs=(training or TrainingSpec()).model_dump(exclude={"base"}))
         if policy == "oracle" and metric is None:
@@ -180,10 +210,26 @@ class BootstrapDistill(FinetuneTeleprompter):
         """
         teacher = teacher or student
         self._check_training(student, self._targets(student, teacher), [trainset, *([valset] if valset else [])])
-        distilled = self.prepare(student, trainset=trainset, teacher=teacher)
-        self.check_rows(distilled)
-        dev = self.prepare(student, trainset=valset, teacher=teacher, split="dev") if valset else None
-        return self.fit(student, distilled, dev)
+        with self.showing() as shown:
+            expect(shown, lambda: self._outline(student, teacher, len(trainset), len(valset or [])))
+            distilled = self.prepare(student, trainset=trainset, teacher=teacher)
+            self.check_rows(distilled)
+            dev = self.prepare(student, trainset=valset, teacher=teacher, split="dev") if valset else None
+            return self.fit(student, distilled, dev)
+
+    def _outline(self, student: dspy.Module, teacher: dspy.Module, train: int, dev: int) -> dict[str, float]:
+        """About how many seconds each stage will take, under the names that the progress gives them."""
+        targets, samples = self._targets(student, teacher), self.samples
+        bases = self._bases(student, targets)
+        asked = [used.model if (used := one.lm or dspy.settings.lm) else "" for _, one in all_predictors(teacher)]
+        runs = {split: count * samples for split, count in (("train", train), ("dev", dev)) if count}
+        labels = {f"label {split}": labelling_seconds(asked, count, self.threads) for split, count in runs.items()}
+        rows = min(train * (samples if self.keep == "all" else 1), self.max_rows or train * samples)
+        trained = {
+            f"train {self._folder_name(group[0])}": training_seconds(self.training, bases[group[0]], rows * len(group))
+            for group in self._groups(list(targets))
+        }
+        return {**labels, **trained}
 
     def _check_training(self, student: dspy.Module, targets: dict[str, dspy.Predict], examples: Sequence[Examples]) -> None:
         """Refuse what could not be trained before anything is paid."""
@@ -303,8 +349,7 @@ class BootstrapDistill(FinetuneTeleprompter):
 
     def _calls_progress(self, stage: str) -> Callable[[int, int, int, float | None], None]:
         def report(done: int, total: int, failed: int, eta: float | None) -> None:
-            if self.progress:
-                self.progress(stage, done, total, f"{failed} unusable" if failed else "")
+            self.tell(stage, done, total, f"{failed} unusable" if failed else "")
 
         return report
 
@@ -425,8 +470,7 @@ class BootstrapDistill(FinetuneTeleprompter):
 
     def _training_progress(self, name: str) -> Progress:
         def report(step: int, steps: int, loss: float | None) -> None:
-            if self.progress:
-                self.progress(f"train {name}", step, steps, "" if loss is None else f"loss {loss:.3f}")
+            self.tell(f"train {name}", step, steps, "" if loss is None else f"loss {loss:.3f}")
 
         return report
 

@@ -8,6 +8,7 @@ dspy.configure(lm=lm("openai/gpt-4.1-mini"))
 TwoStage()(question="Was Hugo's mother born before his father?", context="...").answer
 """
 
+import warnings
 from typing import TYPE_CHECKING
 
 from programs.lazy import loader
@@ -68,5 +69,8 @@ _HOMES = {
     "TwoStage": "programs.modules",
     "load_program": "programs.compiled.state",
 }
+
+# The bars of DSPy and Hugging Face warn at their import in a notebook without ipywidgets, and then do without.
+warnings.filterwarnings("ignore", "IProgress not found")
 
 __getattr__ = loader(__name__, _HOMES)

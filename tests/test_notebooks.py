@@ -24,8 +24,18 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
     results = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert not [output for output in results if output.output_type == "error"]
+    assert not [output for output in results if output.output_type == "error" or output.get("name") == "stderr"]
+    # However long a job is, its progress is one output.
+    assert all(sum(output.output_type == "display_data" for output in cell.get("outputs", [])) <= 2 for cell in notebook.cells)
     assert any("image/png" in output.get("data", {}) for output in results)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_begins_with_its_story_and_shows_no_warning(path):
+    cells = nbformat.read(path, as_version=4).cells
+    assert cells[0].source.startswith("# ") and all(word in cells[0].source for word in ("**At the end you will know**", "**It takes**"))
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.get("name") == "stderr" or "Warning" in output.get("text", "")]
 
 
 def test_notebooks_exist():

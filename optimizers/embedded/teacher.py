@@ -21,8 +21,8 @@ import dspy
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.train import train
+from optimizers.jobs.display import ProgressDisplay
 from optimizers.jobs.jsonlines import as_json
-from optimizers.jobs.progress import ProgressDisplay
 from programs.adapter import TerseLineAdapter
 from programs.lms.artifacts import Artifact
 from programs.lms.catalog import lm
@@ -95,7 +95,7 @@ def train_adapter(
             adapter="line-terse",
             base=start.model_string,
             dev_rows=dev,
-            progress=lambda step, steps, loss: display.update(f"train {name}", step, steps, "" if loss is None else f"loss {loss:.3f}"),
+            progress=lambda step, steps, loss: display(f"train {name}", step, steps, "" if loss is None else f"loss {loss:.3f}"),
         )
     return halve_adapter(artifact.folder / "adapter", folder / "adapter", start)
 

@@ -17,6 +17,7 @@ from optimizers.evaluation.evaluate import Asking, ask_all
 from optimizers.experiments.answers import answering, check_students, students_in_memory
 from optimizers.experiments.experiment_metrics import build_grid_metrics
 from optimizers.experiments.grid import Cell, Grid
+from optimizers.experiments.outline import grid_outline
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.results import Run
@@ -24,8 +25,9 @@ from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import refuse_nothing_done
 from optimizers.experiments.variants import Variant
 from optimizers.finetune.train import TrainingError
+from optimizers.jobs.display import showing
 from optimizers.jobs.jsonlines import write_json
-from optimizers.jobs.progress import Progress
+from optimizers.jobs.progress import Shown, expect
 from optimizers.jobs.work import do_stages
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.reports.experiment_report import write_experiment_report
@@ -75,13 +77,12 @@ class ExperimentJob(Grid):
             ask_all(self._askings(functools.partial(journaled, journal=journal, limits=limits)), self.config.evaluation.threads)
 
     def _askings(self, journal: Journaled) -> Iterator[Asking]:
-        cells = list(self.cells())
-        for number, cell in enumerate(cells, 1):
+        for name, cell in self.shown_cells():
             roles = self.roles(cell.train or self.train[0], cell.variant)
             if all((roles.folder_of(student) / "manifest.json").exists() for student in cell.condition.students):
-                yield self._asking(cell, roles, journal, f"{number}/{len(cells)}")
+                yield self._asking(cell, roles, journal, name)
 
-    def _asking(self, cell: Cell, roles: Roles, journal: Journaled, place: str) -> Asking:
+    def _asking(self, cell: Cell, roles: Roles, journal: Journaled, name: str) -> Asking:
         named, predictions = self.tasks[cell.test], self.folder / "predictions"
         check_students(cell.condition, roles, predictions / cell.path, predictions)
         splits = self.tasks[cell.train].splits if cell.train else {}
@@ -92,7 +93,7 @@ class ExperimentJob(Grid):
             task,
             named.splits["test"],
             predictions / cell.path,
-            functools.partial(self.progress, f"evaluate {place} {cell.path.with_suffix('')}"),
+            functools.partial(self.progress, name),
             students_in_memory(cell.condition, roles),
         )
 
@@ -103,14 +104,12 @@ class ExperimentJob(Grid):
         return lambda lm: journal(lm.copy(temperature=temperature), sample=sample)
 
 
-def run_experiment(
-    config: RunConfig, progress: Progress | None = None, stages: tuple[str, ...] = GRID_STAGES, redo: Collection[str] = ()
-) -> Run:
+def run_experiment(config: RunConfig, progress: Shown = None, stages: tuple[str, ...] = GRID_STAGES, redo: Collection[str] = ()) -> Run:
     """Do the whole experiment, or some of its stages, in `config.out`; the same call again continues.
 
     Args:
         config: Its section `experiment` spans the grid; all other sections are as in `run`.
-        progress: Called with (stage, done, total, note).
+        progress: As of `run`.
         stages: Of `GRID_STAGES`; each needs what the ones before it wrote.
         redo: As of `run`.
 
@@ -121,10 +120,12 @@ def run_experiment(
     config = RunConfig.model_validate(config)
     if tuple(stages) == ("report",):
         refuse_nothing_done(config)
-    job = ExperimentJob(config, progress)
-    job.redo(redo)
-    work = {"label": job.label, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
-    do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
+    with showing(progress) as shown:
+        job = ExperimentJob(config, shown)
+        job.redo(redo)
+        expect(shown, lambda: grid_outline(job, stages))
+        work = {"label": job.label, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
+        do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
     return Run(job.folder)
 
 

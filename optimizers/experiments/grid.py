@@ -167,10 +167,12 @@ class Grid:
                 *self.tasks[train].splits.get("dev", []),
                 *(example for name in self.test for example in self.tasks[name].splits["test"]),
             ],
-            progress=lambda stage, done, total, note: self.progress(
-                " ".join([stage, train, variant.students_name]).strip(), done, total, note
-            ),
+            progress=lambda stage, *rest: self.progress(self.shown_as(stage, train, variant), *rest),
         )
+
+    def shown_as(self, stage: str, train: str, variant: Variant) -> str:
+        """How the progress names a stage of `distillation`."""
+        return " ".join([stage, train, variant.students_name]).strip()
 
     def trainings(self) -> Iterator[tuple[str, Variant]]:
         """Every training task and variant that makes students of its own."""
@@ -181,6 +183,11 @@ class Grid:
                 if key not in seen and students_of(self.conditions_of(variant)):
                     seen.add(key)
                     yield train, variant
+
+    def shown_cells(self) -> Iterator[tuple[str, Cell]]:
+        """Every cell behind the name that the progress gives it."""
+        cells = list(self.cells())
+        yield from ((f"evaluate {number}/{len(cells)} {cell.path.with_suffix('')}", cell) for number, cell in enumerate(cells, 1))
 
     def cells(self) -> Iterator[Cell]:
         """Everything that is measured, students of the same name together."""

@@ -6,11 +6,13 @@ from collections.abc import Collection
 from typing import Any
 
 from optimizers.experiments.metrics import build_metrics
+from optimizers.experiments.outline import run_outline
 from optimizers.experiments.results import Run
 from optimizers.experiments.run_folder import refuse_nothing_done
 from optimizers.experiments.run_job import MainJob
+from optimizers.jobs.display import showing
 from optimizers.jobs.jsonlines import write_json
-from optimizers.jobs.progress import Progress
+from optimizers.jobs.progress import Shown, expect
 from optimizers.jobs.work import do_stages
 from optimizers.reports.run_report import write_report
 from optimizers.settings.run import RunConfig
@@ -19,14 +21,13 @@ from programs.lms.ledger import Ledger
 STAGES = ("label", "screen", "distill", "evaluate", "report")
 
 
-def run(
-    config: RunConfig | dict[str, Any], progress: Progress | None = None, stages: tuple[str, ...] = STAGES, redo: Collection[str] = ()
-) -> Run:
+def run(config: RunConfig | dict[str, Any], progress: Shown = None, stages: tuple[str, ...] = STAGES, redo: Collection[str] = ()) -> Run:
     """Do the main job, or some of its stages, in the run folder `config.out`; the same call again continues.
 
     Args:
         config: A `RunConfig`, or its fields as nested dicts.
-        progress: Called with (stage, done, total, note).
+        progress: By default how far it is, with the time left, is shown on standard error or in the notebook; see
+            `optimizers.jobs.display`. False shows nothing; a function is called in its place with (stage, done, total, note).
         stages: Of `STAGES`; each needs what the ones before it wrote.
         redo: Students to train again, or `distill` for all of them: what they left is moved to the folder `aside` first.
 
@@ -38,10 +39,12 @@ def run(
     config = RunConfig.model_validate(config)
     if tuple(stages) == ("report",):
         refuse_nothing_done(config)
-    job = MainJob(config, progress, stages)
-    job.redo(redo)
-    work = {"label": job.label, "screen": job.screen, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
-    do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
+    with showing(progress) as shown:
+        job = MainJob(config, shown, stages)
+        job.redo(redo)
+        expect(shown, lambda: run_outline(job, stages))
+        work = {"label": job.label, "screen": job.screen, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
+        do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
     return Run(job.folder)
 
 

@@ -10,10 +10,12 @@ from optimizers.improvement.attempts import with_decomposer
 from optimizers.improvement.job import ImproveJob
 from optimizers.improvement.learn_from_success import LearnFromSuccess
 from optimizers.improvement.metrics import build
+from optimizers.improvement.outline import improve_outline
 from optimizers.improvement.results import Improvement
 from optimizers.improvement.rounds import Learned
+from optimizers.jobs.display import showing
 from optimizers.jobs.jsonlines import write_json
-from optimizers.jobs.progress import Progress
+from optimizers.jobs.progress import Shown, expect
 from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import LimitReached
 from optimizers.reports.improvement import write_report
@@ -25,12 +27,12 @@ from programs.modules import TwoStage
 _log = logging.getLogger("divide_or_conquer")
 
 
-def improve(config: RunConfig | dict[str, Any], progress: Progress | None = None) -> Improvement:
+def improve(config: RunConfig | dict[str, Any], progress: Shown = None) -> Improvement:
     """Improve a run's student in rounds; the same call again continues.
 
     Args:
         config: A `RunConfig`, or its fields as nested dicts: `out` is the folder of the run, `improve` says how.
-        progress: Called with (stage, done, total, note).
+        progress: As of `run`.
 
     Returns:
         What stands in `improve.json`; where a limit ended the rounds, the best so far, marked `incomplete`.
@@ -41,8 +43,10 @@ def improve(config: RunConfig | dict[str, Any], progress: Progress | None = None
         TooFewRowsError: Likewise, with too few rows for one.
         TrainingError: A training failed.
     """
-    job = ImproveJob(RunConfig.model_validate(config), progress)
-    do_stages(job.folder, Ledger(job.prices), {"improve": lambda: _work(job)})
+    with showing(progress) as shown:
+        job = ImproveJob(RunConfig.model_validate(config), shown)
+        expect(shown, lambda: improve_outline(job))
+        do_stages(job.folder, Ledger(job.prices), {"improve": lambda: _work(job)})
     return Improvement(job.folder)
 
 

@@ -25,8 +25,9 @@ from optimizers.finetune.train import train
 from optimizers.improvement.attempts import Attempts, AttemptsFailedError, RoundContext, on_lms, with_decomposer
 from optimizers.improvement.preference_pairs import format_of
 from optimizers.improvement.rounds import Learned, Round, added, like, paid_in, usage_of
+from optimizers.jobs.display import ShowsProgress
 from optimizers.jobs.jsonlines import read_json
-from optimizers.jobs.progress import Progress, no_progress
+from optimizers.jobs.progress import Shown
 from optimizers.labelling.collect import TRACES
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits, paid_beside
 from optimizers.labelling.journaled_lm import journaled
@@ -43,7 +44,7 @@ from programs.modules import TwoStage
 from programs.tasks.base import Task
 
 
-class LearnFromSuccess(FinetuneTeleprompter):
+class LearnFromSuccess(ShowsProgress, FinetuneTeleprompter):
     """Rounds of learning from the solver's success.
 
         optimizer = LearnFromSuccess(task, ImproveConfig(method="dpo"), folder="runs/mine/rounds", base="embedded/base")
@@ -60,7 +61,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
         solver: How GRPO's process finds the solver, likewise.
         threads: Questions at a time.
         seed: Of the samples.
-        progress: Called with (stage, done, total, note).
+        progress: As of `BootstrapDistill`.
         job_limits: Gives the limits of the whole job for the calls in a file; None where there are none.
     """
 
@@ -77,14 +78,14 @@ class LearnFromSuccess(FinetuneTeleprompter):
         solver: ModelConfig | None = None,
         threads: int = 8,
         seed: int = 0,
-        progress: Progress | None = None,
+        progress: Shown = None,
         job_limits: Callable[[Path], Limits | None] = lambda own: None,
     ) -> None:
         super().__init__()
         self.task, self.settings, self.folder = task, settings or ImproveConfig(), Path(folder)
         self.training, self.base, self.rows = training or TrainingSpec(), base, list(rows)
         self.task_config, self.solver = task_config, solver
-        self.threads, self.seed, self.progress = threads, seed, progress or no_progress
+        self.threads, self.seed, self.progress = threads, seed, progress
         if self.settings.method == "grpo" and not (task_config and solver):
             raise ValueError("method='grpo' asks the solver from the trainer's process: pass task_config= and solver=.")
         self.limits, self.job_limits = self.settings.limits(), job_limits
@@ -111,12 +112,13 @@ class LearnFromSuccess(FinetuneTeleprompter):
         assert isinstance(student, TwoStage)
         learned = Learned()
         attempts = Attempts(self._context(), student, list(trainset))
-        try:
-            learned.rounds.append(self._measured(0, student, model, valset or [], learned))
-            while not (learned.incomplete or self._ends(learned)):
-                self._go_on(learned, attempts, valset or [])
-        except (LimitReached, AttemptsFailedError) as stop:
-            learned.incomplete = str(stop)
+        with self.showing():
+            try:
+                learned.rounds.append(self._measured(0, student, model, valset or [], learned))
+                while not (learned.incomplete or self._ends(learned)):
+                    self._go_on(learned, attempts, valset or [])
+            except (LimitReached, AttemptsFailedError) as stop:
+                learned.incomplete = str(stop)
         learned.ended = learned.incomplete or learned.ended
         compiled = with_decomposer(student, learned.best.program.decompose.lm)
         compiled.learned = learned
@@ -131,7 +133,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
             seed=self.seed,
             threads=self.threads,
             limits=lambda: self.limits_but(self.folder / TRACES),
-            progress=self.progress,
+            progress=self.tell,
         )
 
     def _ends(self, learned: Learned) -> bool:
@@ -183,7 +185,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
         )
 
     def _report_training(self, number: int, step: int, steps: int, loss: float | None) -> None:
-        self.progress(f"round {number}: train", step, steps, "" if loss is None else f"loss {loss:.3f}")
+        self.tell(f"round {number}: train", step, steps, "" if loss is None else f"loss {loss:.3f}")
 
     def spec(self, program: TwoStage) -> TrainingSpec:
         """The settings of a round's training, but for where it starts."""
@@ -233,7 +235,7 @@ class LearnFromSuccess(FinetuneTeleprompter):
         limits = self.limits_but(self.folder / TRACES)
         with Journal(self.folder / TRACES) as journal:
             wrap = functools.partial(journaled, journal=journal, limits=Budget(limits, journal))
-            report = functools.partial(self.progress, stage)
+            report = functools.partial(self.tell, stage)
             return evaluate(on_lms(program, wrap), task or self.task, examples, out=out, threads=self.threads, progress=report)
 
 

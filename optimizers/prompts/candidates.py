@@ -10,18 +10,25 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import dspy
 
 from optimizers.evaluation.statistics import Comparison, Interval, mean_interval
-from optimizers.jobs.jsonlines import append_line
+from optimizers.jobs.jsonlines import append_line, read_json, read_lines
 from optimizers.labelling.journal import digest
 from optimizers.prompts.feedback import feedback
+from optimizers.reports.blocks import Section, percent
+from optimizers.reports.compilation import candidates, in_short, title
+from optimizers.reports.frames import ANY, COMPARISON, COUNT, FLAG, SHARE, USAGE, WORDS, comparison_record, frame
+from optimizers.reports.notebook import ShownResult
 from programs.compiled.few_shot import FewShot
 from programs.lms.ledger import Ledger, Usage, recording
 from programs.modules import TwoStage
 from programs.tasks.base import Task
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 VALIDATION, TRAIN, DEV = "validation", "train", "dev"
 
@@ -203,9 +210,9 @@ def _prompts(predictor: FewShot) -> dict[str, Any]:
     return state if predictor.nearest is None else {**state, "nearest": predictor.nearest}
 
 
-@dataclass
-class Compiled:
-    """What `compile_prompts` found.
+@dataclass(repr=False)
+class Compiled(ShownResult):
+    """What `compile_prompts` found; in a notebook it shows its candidates.
 
     Attributes:
         optimizer: Its name.
@@ -230,3 +237,44 @@ class Compiled:
     incomplete: str | None
     failed: bool
     paid: Usage
+
+    def candidates_frame(self) -> DataFrame:
+        """A row a candidate; the dtypes are those of the frames of `Run`.
+
+        Returns:
+            number (`Int64`), key (`string`), best (`boolean`); n, number of validation questions (`Int64`), score on them, from 0 to 1, low
+            and high, its 95 % interval (`float64`); failed, number of questions (`Int64`); input_tokens and output_tokens (`Int64`),
+            seconds and usd, dollars (`float64`), of one answer to each question.
+        """
+        columns = {"number": COUNT, "key": WORDS, "best": FLAG, "n": COUNT, **dict.fromkeys(("score", "low", "high"), SHARE)}
+        return frame(map(self._record, self.candidates), {**columns, "failed": COUNT, **USAGE})
+
+    def _record(self, one: Candidate) -> dict[str, Any]:
+        found = one.interval()
+        scored = {"n": found.n, "score": found.estimate, "low": found.low, "high": found.high, "failed": len(one.failures)}
+        return {"number": one.number, "key": one.key, "best": one is self.best, **scored, **one.cost().to_dict()}
+
+    def comparisons(self) -> DataFrame:
+        """The best against the uncompiled program on the dev questions, in a row with the columns of `Run.comparisons`."""
+        named = {"a": f"candidate {self.best.number}", "b": f"candidate {self.candidates[0].number}"}
+        return frame([{**comparison_record(self.dev.to_dict()), **named}] if self.dev else [], COMPARISON)
+
+    def predictions(self) -> DataFrame:
+        """A row an answer that was scored, in their order.
+
+        Returns:
+            candidate, its key, split (`string`), id (`object`), score, from 0 to 1 (`float64`), failure (`string`).
+        """
+        columns = {"candidate": WORDS, "split": WORDS, "id": ANY, "score": SHARE, "failure": WORDS}
+        return frame(read_lines(self.folder / "evaluations.jsonl"), columns)
+
+    def shown(self) -> tuple[str, list[Section]]:
+        """What its report says in short, and the candidates."""
+        found = read_json(self.folder / "compiled.json")
+        if not found:
+            raise ValueError(f"{self.folder} has no compiled.json any more; the frames need none.")
+        return f"Compiled by {title(found)}, in {self.folder}", [in_short(found), candidates(found)]
+
+    def __repr__(self) -> str:
+        said = f"{len(self.candidates)} candidates, best {self.best.number} with {percent(self.best.interval().estimate)}"
+        return f"Compiled({str(self.folder)!r}): {said}"

@@ -18,7 +18,8 @@ from typing import Any
 import dspy
 import tqdm
 
-from optimizers.jobs.progress import Progress
+from optimizers.jobs.display import showing
+from optimizers.jobs.progress import Shown
 from optimizers.jobs.work import FORMAT, do_stages
 from optimizers.labelling.journal import Journal
 from optimizers.prompts.candidates import Compiled, Watch
@@ -27,12 +28,12 @@ from optimizers.prompts.search import CompilationRun
 from optimizers.settings.run import RunConfig
 
 
-def compile_prompts(config: RunConfig | dict[str, Any], progress: Progress | None = None) -> Compiled:
+def compile_prompts(config: RunConfig | dict[str, Any], progress: Shown = None) -> Compiled:
     """Optimise the prompts of the teacher's stages as `[compile]` says; the same call again continues a killed one.
 
     Args:
         config: A `RunConfig`, or its fields as nested dicts.
-        progress: Called with (stage, done, total, note).
+        progress: As of `run`.
 
     Returns:
         The best program so far, with `incomplete` where a limit was reached or the optimizer failed.
@@ -42,11 +43,12 @@ def compile_prompts(config: RunConfig | dict[str, Any], progress: Progress | Non
         RuntimeError: Too many calls of the uncompiled program failed; or another job is working in the folder.
         KeyboardInterrupt: As it came, after the best so far was saved.
     """
-    job = Compilation(RunConfig.model_validate(config), progress)
-    job.open_folder()
     found: list[Compiled] = []
-    with _quiet_dspy(job.folder / "log.txt"):
-        do_stages(job.folder, job.ledger, {"compile": lambda: found.append(_compiled(job))})
+    with showing(progress) as shown:
+        job = Compilation(RunConfig.model_validate(config), shown)
+        job.open_folder()
+        with _quiet_dspy(job.folder / "log.txt"):
+            do_stages(job.folder, job.ledger, {"compile": lambda: found.append(_compiled(job))})
     return found[0]
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.jupyter import JupyterMixin
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 
 @dataclass(frozen=True)
-class PlanView:
+class PlanView(JupyterMixin):
     """What rich prints for a plan. Nothing in its texts is read as rich's markup.
 
     Attributes:
@@ -48,6 +49,10 @@ class PlanView:
         for name, model, numbers in self.steps:
             table.add_row(*map(Text, (name, shown[model], *numbers)))
         return table
+
+
+class ShownGroup(JupyterMixin, Group):
+    """Parts of a plan below each other, on a terminal and in a notebook."""
 
 
 def short_count(count: float) -> str:

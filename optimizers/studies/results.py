@@ -11,8 +11,24 @@ from typing import TYPE_CHECKING, Any
 from optimizers.evaluation.statistics import paired_comparison
 from optimizers.experiments.roles import slug
 from optimizers.experiments.run_folder import open_folder
+from optimizers.finetune.job_folder import read_progress
 from optimizers.jobs.jsonlines import read_json, write_json, write_whole
-from optimizers.reports.study import write_report
+from optimizers.reports.blocks import Section
+from optimizers.reports.frames import (
+    ANY,
+    COMPARISON,
+    COUNT,
+    FLAG,
+    PREDICTION,
+    SHARE,
+    TRAINING,
+    WORDS,
+    comparison_record,
+    frame,
+    prediction_records,
+)
+from optimizers.reports.notebook import FigureFile, ShownResult
+from optimizers.reports.study import sections, title, write_report
 from optimizers.settings.run import RunConfig
 from optimizers.studies.search_space import Space
 from optimizers.studies.storage import KIND, REASON, RECIPE, RETRY_OF, is_over, open_storage
@@ -22,12 +38,24 @@ from optimizers.studies.worker import FOLDER, KEPT, SAMPLER_SEED, TRAINING_SEED,
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
+    from pandas import DataFrame
+
+_TRIAL = {"number": COUNT, "state": WORDS, "recipe": FLAG}
+
+_OUTCOME = {
+    **dict.fromkeys(("score", "low", "high", "cost", "seconds", "training_seconds", "inference_seconds", "usd"), SHARE),
+    "rows": COUNT,
+    "model": WORDS,
+    "folder": WORDS,
+    "reason": WORDS,
+    "retry_of": COUNT,
+}
 
 _TRACES = ("traces.jsonl", "samples.jsonl")
 
 
-class StudyResult:
-    """Reads a study's folder; in a notebook it shows its table.
+class StudyResult(ShownResult):
+    """Reads a study's folder; in a notebook it shows its trials. Its frames have the dtypes of those of `Run`.
 
     Args:
         folder: A folder that `optimizers.study` or the command line filled.
@@ -70,8 +98,67 @@ class StudyResult:
         config = RunConfig(out=str(self.folder), study={"storage": self.found["storage"]})
         return optuna.load_study(study_name=self.found["name"], storage=open_storage(config))
 
-    def _repr_markdown_(self) -> str:
-        return (self.folder / "study.md").read_text()
+    def trials_frame(self) -> DataFrame:
+        """A row a trial.
+
+        Returns:
+            number (`Int64`), state (`string`), recipe, whether it is the recipe as it stands (`boolean`); a column a dimension under its
+            own name (`object`); score on the dev questions, from 0 to 1, low and high, its 95 % interval, cost, as `found["cost_in"]` says,
+            seconds in all, training_seconds, inference_seconds, usd, dollars (`float64`); rows that it was trained on (`Int64`); model,
+            folder, reason of its end (`string`), and retry_of, a trial's number (`Int64`).
+        """
+        dimensions = list(dict.fromkeys(key for trial in self.trials for key in trial["params"]))
+        records = [comparison_record({**trial, **trial["params"]}) for trial in self.trials]
+        return frame(records, {**_TRIAL, **dict.fromkeys(dimensions, ANY), **_OUTCOME})
+
+    def comparisons(self) -> DataFrame:
+        """The best trial against the recipe, in a row with the columns of `Run.comparisons`; none without a score of either."""
+        against, best = self.found.get("against_recipe"), self.best
+        names = {"a": f"trial {best['number']}", "b": f"trial {against['recipe']}"} if against and best else {}
+        return frame([{**comparison_record(against), **names}] if against else [], COMPARISON)
+
+    def predictions(self, trial: int | None = None) -> DataFrame:
+        """A row a dev question, with the columns of `Run.predictions` behind trial (`Int64`).
+
+        Args:
+            trial: Its number; all that have answers by default.
+
+        Raises:
+            ValueError: There is no such trial.
+        """
+        places = [(one["number"], self.folder / one["folder"] / "predictions.jsonl") for one in self._of(trial)]
+        records = (record for number, path in places for record in prediction_records(path, trial=number))
+        return frame(records, {"trial": COUNT, **PREDICTION})
+
+    def training(self, trial: int | None = None) -> DataFrame:
+        """A row a training step that was noted, with the columns of `Run.training` behind trial (`Int64`), without student.
+
+        Args:
+            trial: Its number; all by default.
+
+        Raises:
+            ValueError: There is no such trial.
+        """
+        folders = [(one["number"], self.folder / one["folder"]) for one in self._of(trial)]
+        # The weights of all but the best are deleted, and what was noted is moved up.
+        places = [(number, path) for number, folder in folders for path in (folder, *folder.glob("student/*"))]
+        records = ({**line, "trial": number} for number, path in places for line in read_progress(path))
+        return frame(records, {"trial": COUNT, **TRAINING})
+
+    def _of(self, trial: int | None) -> list[dict[str, Any]]:
+        numbers = [one["number"] for one in self.trials]
+        if trial is not None and trial not in numbers:
+            raise ValueError(f"{self.folder} has no trial {trial!r}; it has {numbers}.")
+        return [one for one in self.trials if trial in (None, one["number"]) and one["folder"]]
+
+    def figures(self) -> dict[str, FigureFile]:
+        """Figure name -> its PNG, which a notebook shows at the size of a screen; none without a score."""
+        path = self.folder / "study.png"
+        return {"study": FigureFile(path)} if path.exists() else {}
+
+    def shown(self) -> tuple[str, list[Section]]:
+        """What its report says."""
+        return f"{title(self.found)}, in {self.folder}", sections(self.found, self.folder)
 
     def __repr__(self) -> str:
         best = self.best

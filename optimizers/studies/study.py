@@ -22,13 +22,15 @@ import tomli_w
 
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.setup import check_before_payment, set_up
+from optimizers.jobs.display import showing
 from optimizers.jobs.folder import free
 from optimizers.jobs.jsonlines import read_json, write_json
-from optimizers.jobs.progress import Progress, no_progress
+from optimizers.jobs.progress import Progress, Shown, expect, no_progress
 from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import digest
 from optimizers.settings.run import RunConfig
 from optimizers.settings.study import studied_students
+from optimizers.studies.minutes import study_minutes
 from optimizers.studies.results import StudyResult, write_study
 from optimizers.studies.search_space import Space
 from optimizers.studies.storage import claims, open_study
@@ -45,12 +47,12 @@ _POLL_SECONDS = 1.0
 _STOP_SECONDS = 90
 
 
-def study(config: RunConfig | dict[str, Any], progress: Progress | None = None) -> StudyResult:
+def study(config: RunConfig | dict[str, Any], progress: Shown = None) -> StudyResult:
     """Do a study in the folder `config.out`, or the rest of it; several such calls on one storage and folder share the work.
 
     Args:
         config: A `RunConfig`, or its fields as nested dicts; `study.space` names the dimensions.
-        progress: Called with (stage, done, total, note).
+        progress: As of `run`.
 
     Returns:
         All trials and the best; `complete` is False where a budget was spent before the last trial.
@@ -61,7 +63,10 @@ def study(config: RunConfig | dict[str, Any], progress: Progress | None = None) 
         LabellingStoppedError: Labelling ended before its time; no trial was started.
         RuntimeError: All workers ended without finishing the study.
     """
-    return StudyJob(RunConfig.model_validate(config), progress).run()
+    with showing(progress) as shown:
+        job = StudyJob(RunConfig.model_validate(config), shown)
+        expect(shown, lambda: study_outline(job))
+        return job.run()
 
 
 class StudyJob:
@@ -167,6 +172,14 @@ def check_settings(config: RunConfig) -> None:
         )
     if settings.student not in studied_students():
         raise ValueError(f"study.student={settings.student!r} cannot be studied; expected one of {studied_students()}.")
+
+
+def study_outline(job: StudyJob) -> dict[str, float]:
+    """About how many seconds the labels and all trials will take, under the names that the progress gives them."""
+    minutes = study_minutes(job.config, job.space)
+    questions = {split: len(job.splits[split]) for split in ("train", "dev")}
+    labels = {f"label {split}": 60 * minutes["labels"] * count / sum(questions.values()) for split, count in questions.items()}
+    return {**labels, "trials": 60 * (minutes["all"] - minutes["labels"])}
 
 
 def _asked(example: dspy.Example) -> list[Any]:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizers.jobs.progress import Progress, ProgressDisplay, end_with_parent, no_progress
+from optimizers.jobs.display import showing
+from optimizers.jobs.progress import Progress, end_with_parent, no_progress
 from optimizers.jobs.work import logging_to
 from optimizers.labelling.journal import exceeded
 from optimizers.settings.load import load_config
@@ -234,9 +235,9 @@ def main(path: str, cores: str, deadline: str) -> int:
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
     config = load_config(path)
     space = Space(config)
-    with logging_to(Path(path).with_suffix(f".{os.getpid()}.log")), ProgressDisplay() as display:
+    with logging_to(Path(path).with_suffix(f".{os.getpid()}.log")), showing(None) as show_progress:
         study = open_study(config, space)
-        Worker(config, study, space, display.update, float(deadline) if deadline != "none" else None).run()
+        Worker(config, study, space, show_progress, float(deadline) if deadline != "none" else None).run()
     return 0
 
 

@@ -40,10 +40,15 @@ _display = _Display(_silent, logger.warning)
 
 
 @contextmanager
-def shown_by(progress: Progress, tell: Callable[[str], None]) -> Iterator[None]:
-    """Let what is fetched or prepared meanwhile, by any thread, be shown and told by these; else it is logged as a warning."""
+def shown_by(progress: Progress | None = None, tell: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Let what is fetched or prepared meanwhile, by any thread, be shown and told by these; else it is logged as a warning.
+
+    Args:
+        progress: Told how far a download is; None leaves that as it was.
+        tell: Told in a sentence what takes a while; None leaves that as it was.
+    """
     global _display
-    before, _display = _display, _Display(progress, tell)
+    before, _display = _display, _Display(progress or _display.progress, tell or _display.tell)
     try:
         yield
     finally:

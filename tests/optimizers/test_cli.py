@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from optimizers import cli, doctor
 from optimizers.cli import app
 from optimizers.experiments.plan import grid_steps, plan_steps
-from optimizers.jobs.progress import ProgressDisplay
+from optimizers.jobs.display import ProgressDisplay
 from optimizers.settings.load import load_config, recipe_names
 
 
@@ -111,7 +111,7 @@ def test_brackets_of_a_package_are_printed(monkeypatch):
 def test_the_progress_of_a_stage_keeps_its_brackets(terminal):
     shown = io.StringIO()
     with ProgressDisplay(Console(file=shown, width=200, force_terminal=terminal)) as display:
-        display.update("label [a] [/b]", 1, 2, "1 failed [c] :x:")
+        display("label [a] [/b]", 1, 2, "1 failed [c] :x:")
     assert "label [a] [/b]" in shown.getvalue() and "[c] :x:" in shown.getvalue()
 
 

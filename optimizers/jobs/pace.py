@@ -1,0 +1,110 @@
+"""How long something will go on, of a stage by its own latest speed, and of a whole job by what was expected of its stages."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+_LEAST_SECONDS = 30.0
+
+_SHARE = 1 / 3
+
+_KEPT = 300
+"""Points of a stage, of which every other one is forgotten when there are more."""
+
+_TRUST = 0.02
+"""Share of the seconds expected of a kind of stage, after which its speed is believed by half."""
+
+
+class Pace:
+    """The speed of one stage, over a stretch that grows with it: the last third of its time, and at least 30 seconds.
+
+    A window of a fixed length knows nothing of steps that take longer than it, and of a stage of hours only its last moment.
+
+    Args:
+        now: Seconds of a clock.
+        done: What is done already, in an earlier call: it tells nothing of the speed.
+    """
+
+    def __init__(self, now: float, done: int) -> None:
+        self.started, self.ended, self.done = now, now, done
+        self._points = [(now, done)]
+
+    def note(self, now: float, done: int) -> None:
+        """Note that so much is done."""
+        if done < self.done:
+            # Begun again, as for another teacher of the same questions.
+            self._points, self.started = [(now, done)], now
+        elif done > self.done:
+            self._points.append((now, done))
+        self.done, self.ended = done, now
+        if len(self._points) > _KEPT:
+            self._points = [self._points[0], *self._points[1::2]]
+
+    def seconds_left(self, now: float, total: int) -> float | None:
+        """Seconds until `total` is done; None while no speed is known."""
+        if self.done >= total:
+            return 0.0
+        begin = now - max(_LEAST_SECONDS, _SHARE * (now - self.started))
+        since, done = max((point for point in self._points if point[0] <= begin), default=self._points[0])
+        if done == self.done:
+            since, done = self._points[0]
+        return (total - self.done) * (now - since) / (self.done - done) if self.done > done else None
+
+
+class JobPace:
+    """How far a whole job is, and how long it will go on.
+
+    Every kind of stage (labelling, training, ...) is as much slower or faster than expected as what was done of it; of kinds that have
+    not begun, as much as the job until now. Stages that were never begun count as done when a later one is: they were not needed.
+
+    Args:
+        seconds: What each stage was expected to take, in their order.
+        now: Seconds of a clock.
+    """
+
+    def __init__(self, seconds: Mapping[str, float], now: float) -> None:
+        self._expected = dict(seconds)
+        self._places = {stage: place for place, stage in enumerate(self._expected)}
+        self._first: dict[str, float] = {}
+        self._share: dict[str, float] = {}
+        self._spent: dict[str, float] = defaultdict(float)
+        self._reached, self._last = -1, now
+
+    def note(self, now: float, stage: str, share: float) -> None:
+        """Note that a share of a stage is done; the time since the last note went into it, or into the latest stage that was expected."""
+        place = self._places.get(stage)
+        if place is not None:
+            for skipped in [other for other in list(self._places)[:place] if other not in self._share]:
+                self._first[skipped] = self._share[skipped] = 1.0
+            self._first.setdefault(stage, share)
+            self._share[stage] = share
+            self._reached = max(self._reached, place)
+        if self._reached >= 0:
+            own = stage if place is not None else list(self._expected)[self._reached]
+            self._spent[kind_of(own)] += now - self._last
+        self._last = now
+
+    def finished(self) -> None:
+        """Note that all is done."""
+        self._share = dict.fromkeys(self._expected, 1.0)
+
+    def share_and_left(self) -> tuple[float, float] | None:
+        """The share of the job that is done, and the seconds left; None where nothing was expected."""
+        kinds = dict.fromkeys(map(kind_of, self._expected))
+        factors = {kind: self._factor([kind]) or self._factor(list(kinds)) or 1.0 for kind in kinds}
+        whole = sum(seconds * factors[kind_of(stage)] for stage, seconds in self._expected.items())
+        left = sum(seconds * factors[kind_of(stage)] * (1 - self._share.get(stage, 0.0)) for stage, seconds in self._expected.items())
+        return (1 - left / whole, left) if whole > 0 else None
+
+    def _factor(self, kinds: list[str]) -> float | None:
+        """Seconds for each expected one; None where nothing was done in this call."""
+        own = {stage: seconds for stage, seconds in self._expected.items() if kind_of(stage) in kinds}
+        fresh = sum(seconds * (self._share.get(stage, 0.0) - self._first.get(stage, 0.0)) for stage, seconds in own.items())
+        trust = _TRUST * sum(own.values())
+        return (sum(self._spent[kind] for kind in kinds) + trust) / (fresh + trust) if fresh > 0 else None
+
+
+def kind_of(stage: str) -> str:
+    """What is done in a stage: `train` of `train S_D-R` and of `round 1: train`."""
+    return stage.rpartition(": ")[2].partition(" ")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from optimizers.experiments.metrics import build_metrics
@@ -14,6 +15,7 @@ from optimizers.jobs.progress import Progress
 from optimizers.jobs.work import do_stages
 from optimizers.reports.run_report import write_report
 from optimizers.settings.run import RunConfig
+from optimizers.tracking.job import Tracking
 from programs.lms.ledger import Ledger
 
 STAGES = ("label", "screen", "distill", "evaluate", "report")
@@ -38,10 +40,11 @@ def run(
     config = RunConfig.model_validate(config)
     if tuple(stages) == ("report",):
         refuse_nothing_done(config)
+    tracking = Tracking(config, "run", Path(config.out))
     job = MainJob(config, progress, stages)
     job.redo(redo)
     work = {"label": job.label, "screen": job.screen, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
-    do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
+    do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages}, tracking)
     return Run(job.folder)
 
 

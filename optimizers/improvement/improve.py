@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from optimizers.experiments.distillation import Distillation
@@ -18,6 +19,7 @@ from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import LimitReached
 from optimizers.reports.improvement import write_report
 from optimizers.settings.run import RunConfig
+from optimizers.tracking.job import Tracking
 from programs.lms.engine import unload_all
 from programs.lms.ledger import Ledger
 from programs.modules import TwoStage
@@ -41,8 +43,10 @@ def improve(config: RunConfig | dict[str, Any], progress: Progress | None = None
         TooFewRowsError: Likewise, with too few rows for one.
         TrainingError: A training failed.
     """
-    job = ImproveJob(RunConfig.model_validate(config), progress)
-    do_stages(job.folder, Ledger(job.prices), {"improve": lambda: _work(job)})
+    config = RunConfig.model_validate(config)
+    tracking = Tracking(config, "improve", Path(config.improve.out or config.out))
+    job = ImproveJob(config, progress)
+    do_stages(job.folder, Ledger(job.prices), {"improve": lambda: _work(job)}, tracking)
     return Improvement(job.folder)
 
 

@@ -25,6 +25,7 @@ from optimizers.prompts.candidates import Compiled, Watch
 from optimizers.prompts.compilation import Compilation
 from optimizers.prompts.search import CompilationRun
 from optimizers.settings.run import RunConfig
+from optimizers.tracking.job import Tracking
 
 
 def compile_prompts(config: RunConfig | dict[str, Any], progress: Progress | None = None) -> Compiled:
@@ -42,11 +43,13 @@ def compile_prompts(config: RunConfig | dict[str, Any], progress: Progress | Non
         RuntimeError: Too many calls of the uncompiled program failed; or another job is working in the folder.
         KeyboardInterrupt: As it came, after the best so far was saved.
     """
-    job = Compilation(RunConfig.model_validate(config), progress)
+    config = RunConfig.model_validate(config)
+    tracking = Tracking(config, "compile", Path(config.out))
+    job = Compilation(config, progress)
     job.open_folder()
     found: list[Compiled] = []
     with _quiet_dspy(job.folder / "log.txt"):
-        do_stages(job.folder, job.ledger, {"compile": lambda: found.append(_compiled(job))})
+        do_stages(job.folder, job.ledger, {"compile": lambda: found.append(_compiled(job))}, tracking)
     return found[0]
 
 

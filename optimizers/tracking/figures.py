@@ -159,7 +159,7 @@ def _compile(found: Numbers) -> dict[str, Any]:
 
 def _study(found: Numbers) -> dict[str, Any]:
     trials = found.get("trials", [])
-    best = next((trial for trial in trials if trial["number"] in found.get("best", [])[:1]), {})
+    best: Numbers = next((trial for trial in trials if trial["number"] in found.get("best", [])[:1]), {})
     usd = sum(trial["usd"] or 0.0 for trial in trials)
     numbers = {"trials": found.get("finished"), "best_trial": best.get("number"), "trials_usd": usd if trials else None}
     return numbers | (scored("best", best) if best else {})

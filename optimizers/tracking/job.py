@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import importlib.util
 import logging
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -84,13 +86,13 @@ class Tracking:
         self._trackers: dict[str, Tracker] = {}
         self._runs: dict[tuple[str, str], str] = {}
         self._said: set[str] = set()
-        self._trial: str | None = None
+        self._trial: tuple[str, str] | None = None
         self._trainings: dict[Path, str] = {}
         self._context = contextlib.ExitStack()
 
     def __enter__(self) -> Tracking:
         for name in self._settings.report_to:
-            self._guarded(name, lambda name=name: self._begin(name))
+            self._guarded(name, functools.partial(self._begin, name))
         if not self._joins and self._trackers:
             settings = settings_of(self._config, self._kind)
             self._write(self._kind, Figures({"job": self._kind, "folder": str(self._folder), **params_of(settings)}))
@@ -120,7 +122,10 @@ class Tracking:
     def _write_numbers(self) -> None:
         # Apart from each other: a summary of an earlier version may lack what is looked for.
         for numbers in (spent_on, summed_up) if self._trackers else ():
-            self._known(lambda numbers=numbers: self._write(self._kind, Figures(metrics=numbers(self._folder, self._kind))))
+            self._known(functools.partial(self._write_of, numbers))
+
+    def _write_of(self, numbers: Callable[[Path, str], dict[str, float]]) -> None:
+        self._write(self._kind, Figures(metrics=numbers(self._folder, self._kind)))
 
     def _upload(self) -> None:
         with tempfile.TemporaryDirectory() as place:
@@ -135,14 +140,17 @@ class Tracking:
     def training_begins(self, target: Path, identity: str) -> dict[str, Any]:
         """As of `optimizers.finetune.reporting.Reports`."""
         name = _name_of(target, self._folder)
-        key = self._trial or f"{name}/{identity[:12]}"
+        key, name = self._trial or (f"{name}/{identity[:12]}", name)
         self._trainings[target] = key
-        if not self._trial:
-            self._nest(key, name)
-        told: dict[str, Any] = {"report_to": list(self._trackers), "run_name": name, "environment": {}}
-        for tracker in [*self._trackers]:
-            further = self._guarded(tracker, lambda tracker=tracker: self._trackers[tracker].for_training(self._runs[tracker, key])) or {}
-            told |= {**further, "environment": {**told["environment"], **further.get("environment", {})}}
+        self._nest(key, name)
+        told: dict[str, Any] = {"run_name": name, "environment": {}}
+
+        def ask(tracker: str, runs: Tracker) -> None:
+            further = runs.for_training(self._runs[tracker, key])
+            told["environment"] |= further.pop("environment", {})
+            told.update(further)
+
+        self._each(ask)
         return {**told, "report_to": list(self._trackers)} if self._trackers else {}
 
     def training_ended(self, target: Path, status: str, metrics: Mapping[str, Any], failed: Mapping[str, str]) -> None:
@@ -166,32 +174,32 @@ class Tracking:
         Yields:
             Takes the trial's numbers and how it ended.
         """
-        self._trial = f"trial/{key}"
-        self._nest(self._trial, name)
-        self._write(self._trial, Figures(params=params_of(params)))
-        ending: list[str] = []
+        place = f"trial/{key}"
+        self._trial = (place, name)
+        self._nest(place, name)
+        self._write(place, Figures(params=params_of(params)))
+        ending = FINISHED
 
         def told(numbers: Mapping[str, Any], status: str) -> None:
-            ending.append(status)
-            self._write(f"trial/{key}", Figures(metrics=finite(numbers)))
+            nonlocal ending
+            ending = status
+            self._write(place, Figures(metrics=finite(numbers)))
 
         try:
             yield told
         except BaseException as error:
-            ending.append(_status(type(error)))
+            ending = _status(type(error))
             raise
         finally:
-            self._end(self._trial, (ending or [FINISHED])[-1])
             self._trial = None
+            self._end(place, ending)
 
     def _nest(self, key: str, name: str) -> None:
-        for tracker in [*self._trackers]:
-            self._guarded(tracker, lambda tracker=tracker: self._nest_in(tracker, key, name))
+        def nest(tracker: str, runs: Tracker) -> None:
+            parent = self._runs[tracker, self._kind]
+            self._runs[tracker, key] = self._ids.begun(tracker, runs.place, key, lambda known: runs.begin(name, parent, known))
 
-    def _nest_in(self, tracker: str, key: str, name: str) -> None:
-        runs, parent = self._trackers[tracker], self._runs[tracker, self._kind]
-        # Where there are no nested runs the name of the job tells its students from those of others.
-        self._runs[tracker, key] = self._ids.begun(tracker, runs.place, key, lambda known: runs.begin(name, parent, known))
+        self._each(nest)
 
     def _write(self, key: str, figures: Figures) -> None:
         if self._trackers:
@@ -199,12 +207,14 @@ class Tracking:
 
     def _write_step(self, key: str, figures: Figures) -> None:
         step = self._ids.step(key)
-        for tracker in [*self._trackers]:
-            self._guarded(tracker, lambda tracker=tracker: self._trackers[tracker].write(self._runs[tracker, key], figures, step))
+        self._each(lambda tracker, runs: runs.write(self._runs[tracker, key], figures, step))
 
     def _end(self, key: str, status: str) -> None:
-        for tracker in [*self._trackers]:
-            self._guarded(tracker, lambda tracker=tracker: self._trackers[tracker].end(self._runs[tracker, key], status))
+        self._each(lambda tracker, runs: runs.end(self._runs[tracker, key], status))
+
+    def _each(self, do: Callable[[str, Tracker], None]) -> None:
+        for name, tracker in [*self._trackers.items()]:
+            self._guarded(name, functools.partial(do, name, tracker))
 
     def _known(self, do: Callable[[], None]) -> None:
         """Do what may fail by the files of the job's folder."""
@@ -213,20 +223,23 @@ class Tracking:
         except Exception as error:
             self._say("Tracking", f"{type(error).__name__}: {error}")
 
-    def _guarded(self, name: str, do: Callable[[], Any]) -> Any:
+    def _guarded(self, name: str, do: Callable[[], None]) -> None:
         """Let a tracker do something; one that fails is told nothing further by this process."""
         try:
-            return do()
+            do()
         except Exception as error:
             self._trackers.pop(name, None)
             self._say(name, f"{type(error).__name__}: {error}")
-            return None
 
     def _say(self, name: str, why: str, what: str = "this job") -> None:
         if name not in self._said:
             self._said.add(name)
             shown = LOGIN.sub("", " ".join(why.split()))[:_WORDS]
-            _log.warning("%s was not told all of %s, which goes on without it: %s", name, what, shown)
+            told = f"{name} was not told all of {what}, which goes on without it: {shown}"
+            _log.warning(told)
+            if not logging.getLogger().handlers:
+                # The log goes to the folder alone.
+                print(told, file=sys.stderr, flush=True)
 
 
 def _status(error: type[BaseException] | None) -> str:

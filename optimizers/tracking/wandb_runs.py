@@ -25,6 +25,9 @@ class WandbRuns:
     def __init__(self, settings: TrackingConfig, folder: Path) -> None:
         import wandb
 
+        if wandb.setup().settings.mode == "online" and not wandb.login(prompt=False):
+            # It would ask for one in the terminal, and wait.
+            raise ValueError("W&B has no key: run `wandb login`, set WANDB_API_KEY, or set WANDB_MODE=offline")
         self._wandb, self._project, self._folder = wandb, settings.project, folder
         self.place = settings.project
         self._named: dict[str, Mapping[str, Any]] = {}

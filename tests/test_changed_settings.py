@@ -131,6 +131,7 @@ def test_back_to_the_first_settings_trains_nothing(here, server, monkeypatch):
     ["--screening.min_rows", "3"], ["--screening.min_rows", "1"], ["--teacher.timeout", "7"],
     ["--teacher.api_base", "http://127.0.0.1:9/v1"], ["--max_usd", "9"],
     ["--labelling.max_tokens", "99999"], ["--data.test", "3"], ["--training.threads", "2"],
+    ["--tracking.report_to", "tensorboard"], ["--tracking.project", "other"],
 ])  # fmt: skip
 def test_settings_that_ask_nothing_new_work_in_place(here, server, setting, monkeypatch):
     monkeypatch.setattr("optimizers.finetune.train._run", lambda *_: pytest.fail("trained again"))

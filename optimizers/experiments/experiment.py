@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 
 import dspy
 
@@ -32,6 +33,7 @@ from optimizers.jobs.work import do_stages
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.reports.experiment_report import write_experiment_report
 from optimizers.settings.run import RunConfig
+from optimizers.tracking.job import Tracking
 from programs.lms.ledger import Ledger
 
 _log = logging.getLogger("divide_or_conquer")
@@ -120,12 +122,13 @@ def run_experiment(config: RunConfig, progress: Shown = None, stages: tuple[str,
     config = RunConfig.model_validate(config)
     if tuple(stages) == ("report",):
         refuse_nothing_done(config)
+    tracking = Tracking(config, "experiment", Path(config.out))
     with showing(progress) as shown:
         job = ExperimentJob(config, shown)
         job.redo(redo)
         expect(shown, lambda: grid_outline(job, stages))
         work = {"label": job.label, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
-        do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
+        do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages}, tracking)
     return Run(job.folder)
 
 

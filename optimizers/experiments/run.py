@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from optimizers.experiments.metrics import build_metrics
@@ -16,6 +17,7 @@ from optimizers.jobs.progress import Shown, expect
 from optimizers.jobs.work import do_stages
 from optimizers.reports.run_report import write_report
 from optimizers.settings.run import RunConfig
+from optimizers.tracking.job import Tracking
 from programs.lms.ledger import Ledger
 
 STAGES = ("label", "screen", "distill", "evaluate", "report")
@@ -39,12 +41,13 @@ def run(config: RunConfig | dict[str, Any], progress: Shown = None, stages: tupl
     config = RunConfig.model_validate(config)
     if tuple(stages) == ("report",):
         refuse_nothing_done(config)
+    tracking = Tracking(config, "run", Path(config.out))
     with showing(progress) as shown:
         job = MainJob(config, shown, stages)
         job.redo(redo)
         expect(shown, lambda: run_outline(job, stages))
         work = {"label": job.label, "screen": job.screen, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
-        do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages})
+        do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages}, tracking)
     return Run(job.folder)
 
 

@@ -15,6 +15,7 @@ def common_arguments(folder: Path, spec: TrainingSpec) -> dict[str, Any]:
         folder: The job's; checkpoints go into it.
         spec: The job's settings.
     """
+    from optimizers.finetune.tracker_callbacks import reporting_arguments
     from programs.lms.devices import device_and_dtype
 
     device, dtype = device_and_dtype(spec.device)
@@ -36,7 +37,7 @@ def common_arguments(folder: Path, spec: TrainingSpec) -> dict[str, Any]:
         "logging_steps": 1,
         "save_steps": spec.save_steps,
         "save_total_limit": 2,
-        "report_to": "none",
+        **reporting_arguments(folder),
         "disable_tqdm": True,
         "dataloader_pin_memory": device != "cpu",
     }

@@ -17,6 +17,7 @@ from typing import IO, Any
 from filelock import FileLock
 
 from optimizers.finetune.job_folder import EXIT_LIMIT, lock_of, read_progress
+from optimizers.finetune.reporting import reported
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.jobs.jsonlines import read_json
 from optimizers.labelling.journal import LimitReached
@@ -112,8 +113,11 @@ def train(
     work = target.with_name(target.name + ".work")
     with FileLock(lock_of(work)):
         _prepare(work, identity, known, rows, dev_rows, spec)
-    _run(work, progress, cancelled)
-    return _registered(_publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec, prompts=prompts))
+    with reported(work, target, identity) as report:
+        _run(work, progress, cancelled)
+        artifact = _publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec, prompts=prompts)
+        report(artifact.manifest["metrics"])
+    return _registered(artifact)
 
 
 def keep_aside(target: Path) -> None:

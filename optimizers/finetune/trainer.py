@@ -193,10 +193,13 @@ def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: 
 
 
 def _reporting(trainer: Any, progress: _Progress) -> Any:
-    """The trainer with our progress lines in the place of its own display."""
+    """The trainer with our progress lines in the place of its own display, and trackers that cannot end it."""
+    from optimizers.finetune.tracker_callbacks import guard_callbacks
+
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in {"PrinterCallback", "ProgressCallback", "RichProgressCallback"}:
             trainer.remove_callback(callback)
+    guard_callbacks(trainer, progress.path.parent)
     trainer.add_callback(progress.callback())
     return trainer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from optimizers.experiments.distillation import Distillation
@@ -20,6 +21,7 @@ from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import LimitReached
 from optimizers.reports.improvement import write_report
 from optimizers.settings.run import RunConfig
+from optimizers.tracking.job import Tracking
 from programs.lms.engine import unload_all
 from programs.lms.ledger import Ledger
 from programs.modules import TwoStage
@@ -43,10 +45,12 @@ def improve(config: RunConfig | dict[str, Any], progress: Shown = None) -> Impro
         TooFewRowsError: Likewise, with too few rows for one.
         TrainingError: A training failed.
     """
+    config = RunConfig.model_validate(config)
+    tracking = Tracking(config, "improve", Path(config.improve.out or config.out))
     with showing(progress) as shown:
-        job = ImproveJob(RunConfig.model_validate(config), shown)
+        job = ImproveJob(config, shown)
         expect(shown, lambda: improve_outline(job))
-        do_stages(job.folder, Ledger(job.prices), {"improve": lambda: _work(job)})
+        do_stages(job.folder, Ledger(job.prices), {"improve": lambda: _work(job)}, tracking)
     return Improvement(job.folder)
 
 

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 from optimizers.jobs.jsonlines import read_json, write_json
 from programs.lms.ledger import Ledger, recording
@@ -17,19 +18,32 @@ _lm_log = logging.getLogger("dspy.clients.lm")
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def do_stages(folder: Path, ledger: Ledger, stages: Mapping[str, Callable[[], object]]) -> None:
+class Watch(Protocol):
+    """Sees a job done: a context around its stages."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *exception: Any) -> object: ...
+
+    def stage_ended(self, stage: str) -> None:
+        """A stage is done, and its time on file."""
+
+
+def do_stages(folder: Path, ledger: Ledger, stages: Mapping[str, Callable[[], object]], watch: Watch) -> None:
     """Do the stages of a job in their order.
 
     Args:
         folder: The job's; gets `log.txt` and `timings.json`.
         ledger: Counts the calls.
         stages: Name -> what is done. Each reads files and does what is missing, so that the same job again continues.
+        watch: Sees it done.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with logging_to(folder / "log.txt"), recording(ledger):
+    with logging_to(folder / "log.txt"), recording(ledger), watch:
         for stage, do in stages.items():
             with timed(folder, stage):
                 do()
+            watch.stage_ended(stage)
 
 
 def read_timings(folder: Path) -> dict[str, float]:

@@ -44,10 +44,19 @@ def copy_program(program: dspy.Module, twins: dict[int, Any] | None = None) -> d
     Raises:
         ValueError: Some module of the program cannot be copied.
     """
+    copied: dspy.Module = _copied(program, twins or {})
+    # DSPy leaves the callbacks of a module out of its copies, and whoever set them is to see the calls of this one too.
+    for (_, original), (_, twin) in zip(program.named_sub_modules(), copied.named_sub_modules(), strict=False):
+        if callbacks := getattr(original, "callbacks", None):
+            twin.callbacks = callbacks
+    return copied
+
+
+def _copied(program: dspy.Module, twins: dict[int, Any]) -> Any:
     try:
-        return copy.deepcopy(program, dict(twins or {}))
+        return copy.deepcopy(program, dict(twins))
     except Exception:
-        memo = dict(twins or {})
+        memo = dict(twins)
     _share(program, memo, {id(module): module for _, module in program.named_sub_modules()}, set())
     try:
         return copy.deepcopy(program, memo)

@@ -26,6 +26,7 @@ from optimizers.prompts.candidates import Compiled, Watch
 from optimizers.prompts.compilation import Compilation
 from optimizers.prompts.search import CompilationRun
 from optimizers.settings.run import RunConfig
+from optimizers.tracking.job import Tracking
 
 
 def compile_prompts(config: RunConfig | dict[str, Any], progress: Shown = None) -> Compiled:
@@ -43,12 +44,14 @@ def compile_prompts(config: RunConfig | dict[str, Any], progress: Shown = None) 
         RuntimeError: Too many calls of the uncompiled program failed; or another job is working in the folder.
         KeyboardInterrupt: As it came, after the best so far was saved.
     """
+    config = RunConfig.model_validate(config)
+    tracking = Tracking(config, "compile", Path(config.out))
     found: list[Compiled] = []
     with showing(progress) as shown:
-        job = Compilation(RunConfig.model_validate(config), shown)
+        job = Compilation(config, shown)
         job.open_folder()
         with _quiet_dspy(job.folder / "log.txt"):
-            do_stages(job.folder, job.ledger, {"compile": lambda: found.append(_compiled(job))})
+            do_stages(job.folder, job.ledger, {"compile": lambda: found.append(_compiled(job))}, tracking)
     return found[0]
 
 

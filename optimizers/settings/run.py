@@ -22,6 +22,7 @@ from optimizers.settings.screening import ScreeningConfig
 from optimizers.settings.section import Section
 from optimizers.settings.study import StudyConfig
 from optimizers.settings.task import DataConfig, TaskConfig
+from optimizers.settings.tracking import TrackingConfig
 
 
 class RunConfig(Section):
@@ -69,6 +70,8 @@ class RunConfig(Section):
     """The rounds of `divide-or-conquer improve`."""
     compile: CompileConfig = CompileConfig()
     """How `divide-or-conquer compile` improves the teacher's prompts."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where the job is shown beside its folder: MLflow, W&B, TensorBoard, trackio."""
 
     @model_validator(mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from optimizers.settings.run import RunConfig
+from optimizers.settings.tracking import TrackingConfig
 
 View = Callable[[RunConfig], dict[str, Any]]
 
@@ -19,6 +20,7 @@ MAY_DIFFER = frozenset(
         *(f"evaluation.{key}" for key in ("threads", "conditions")),
         *(f"training.{key}" for key in ("threads", "save_steps", "device")),
         "screening.measure",
+        *(f"tracking.{key}" for key in TrackingConfig.model_fields),
     }
 )
 """Settings that change how a run is done, not what comes out of the parts that stand already."""

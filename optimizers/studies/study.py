@@ -36,6 +36,7 @@ from optimizers.studies.search_space import Space
 from optimizers.studies.storage import claims, open_study
 from optimizers.studies.trial import TrialDistillation
 from optimizers.studies.worker import Worker, show
+from optimizers.tracking.job import Tracking
 from programs.lms.devices import usable_cores
 from programs.lms.engine import unload_all
 from programs.lms.ledger import Ledger, Prices
@@ -85,6 +86,7 @@ class StudyJob:
         self.config, self._keys = config, keys
         self.progress = progress or no_progress
         self.folder = Path(config.out)
+        self.tracking = Tracking(config, "study", self.folder)
         check_settings(config)
         self.space = Space(config)
         setup = set_up(config, self.folder / "none", keys=keys)
@@ -105,6 +107,7 @@ class StudyJob:
             self.folder,
             Ledger(Prices(self.config.cost.local_usd_per_hour, self.config.cost.prices)),
             {"label": self.label, "trials": self._trials},
+            self.tracking,
         )
         return StudyResult(self.folder)
 

@@ -37,6 +37,9 @@ from optimizers.studies.storage import (
     sign_of_life,
 )
 from optimizers.studies.trial import PRUNED, TrialRun, TrialStopped, remove_weights, trial_key
+from optimizers.tracking.figures import trial_numbers
+from optimizers.tracking.job import Tracking, current_tracking
+from optimizers.tracking.tracker import FINISHED, KILLED
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -126,7 +129,7 @@ class Worker:
         with Lease(trial, self.config.study.lease_seconds) as lease:
             watch = _TrialWatch(trial, self, lease)
             try:
-                result = TrialRun(config, folder, self.folder / "labels", self._progress_of(trial)).run(watch)
+                result = self._tracked(trial, config, folder, watch)
                 ending = functools.partial(self._tell, trial, result)
             except KeyboardInterrupt as error:
                 # Queued again; Ctrl-C ends the worker too, a stop does not.
@@ -141,6 +144,16 @@ class Worker:
             self._end(lease, ending)
         with claims(self.folder):
             remove_losers(self.study, self.folder)
+
+    def _tracked(self, trial: Trial, config: RunConfig, folder: Path, watch: _TrialWatch) -> dict[str, Any]:
+        """Do a trial in the sight of the study's trackers."""
+        run, tracking = TrialRun(config, folder, self.folder / "labels", self._progress_of(trial)), current_tracking()
+        if tracking is None:
+            return run.run(watch)
+        with tracking.trial(folder.name, f"trial {trial.number}", {"trial": trial.number, **trial.params}) as told:
+            result = run.run(watch)
+            told(trial_numbers(result), KILLED if result["state"] == PRUNED else FINISHED)
+            return result
 
     def _end(self, lease: Lease, ending: Callable[[], Any]) -> None:
         """Tell the end of a trial, unless others took it for dead and up while this process was asleep."""
@@ -235,7 +248,8 @@ def main(path: str, cores: str, deadline: str) -> int:
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
     config = load_config(path)
     space = Space(config)
-    with logging_to(Path(path).with_suffix(f".{os.getpid()}.log")), showing(None) as show_progress:
+    tracking = Tracking(config, "study", Path(config.out), joins=True)
+    with logging_to(Path(path).with_suffix(f".{os.getpid()}.log")), showing(None) as show_progress, tracking:
         study = open_study(config, space)
         Worker(config, study, space, show_progress, float(deadline) if deadline != "none" else None).run()
     return 0

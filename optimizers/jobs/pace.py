@@ -69,7 +69,7 @@ class JobPace:
         self._first: dict[str, float] = {}
         self._share: dict[str, float] = {}
         self._spent: dict[str, float] = defaultdict(float)
-        self._reached, self._last = -1, now
+        self._reached, self._current, self._last = -1, "", now
 
     def note(self, now: float, stage: str, share: float) -> None:
         """Note that a share of a stage is done; the time since the last note went into it, or into the latest stage that was expected."""
@@ -81,28 +81,33 @@ class JobPace:
             self._share[stage] = share
             self._reached = max(self._reached, place)
         if self._reached >= 0:
-            own = stage if place is not None else list(self._expected)[self._reached]
-            self._spent[kind_of(own)] += now - self._last
+            self._current = kind_of(stage if place is not None else list(self._expected)[self._reached])
+            self._spent[self._current] += now - self._last
         self._last = now
 
     def finished(self) -> None:
         """Note that all is done."""
         self._share = dict.fromkeys(self._expected, 1.0)
 
-    def share_and_left(self) -> tuple[float, float] | None:
+    def share_and_left(self, now: float) -> tuple[float, float] | None:
         """The share of the job that is done, and the seconds left; None where nothing was expected."""
         kinds = dict.fromkeys(map(kind_of, self._expected))
-        factors = {kind: self._factor([kind]) or self._factor(list(kinds)) or 1.0 for kind in kinds}
+        spent = {**self._spent, self._current: self._spent[self._current] + now - self._last}
+        begun = [kind for kind in kinds if spent.get(kind)]
+        factors = {kind: self._factor([kind], spent) or self._factor(begun, spent) or 1.0 for kind in kinds}
         whole = sum(seconds * factors[kind_of(stage)] for stage, seconds in self._expected.items())
         left = sum(seconds * factors[kind_of(stage)] * (1 - self._share.get(stage, 0.0)) for stage, seconds in self._expected.items())
         return (1 - left / whole, left) if whole > 0 else None
 
-    def _factor(self, kinds: list[str]) -> float | None:
-        """Seconds for each expected one; None where nothing was done in this call."""
+    def _factor(self, kinds: list[str], spent: Mapping[str, float]) -> float | None:
+        """Seconds for each expected one; None where nothing is known of it."""
         own = {stage: seconds for stage, seconds in self._expected.items() if kind_of(stage) in kinds}
         fresh = sum(seconds * (self._share.get(stage, 0.0) - self._first.get(stage, 0.0)) for stage, seconds in own.items())
-        trust = _TRUST * sum(own.values())
-        return (sum(self._spent[kind] for kind in kinds) + trust) / (fresh + trust) if fresh > 0 else None
+        seconds, expected = sum(spent.get(kind, 0.0) for kind in kinds), sum(own.values())
+        if fresh <= 0:
+            # Nothing is done, and it took longer than all of it should have: as long again, at the least.
+            return seconds / expected if seconds > expected else None
+        return (seconds + _TRUST * expected) / (fresh + _TRUST * expected)
 
 
 def kind_of(stage: str) -> str:

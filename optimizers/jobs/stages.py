@@ -90,7 +90,7 @@ class Stages:
         return "; ".join(f"{name}: {', '.join(filter(None, (done, left, note)))}" for name, _, done, _, left, note in rows)
 
     def _whole(self, now: float) -> list[_Row]:
-        found = self._job.share_and_left() if self._job else None
+        found = self._job.share_and_left(self._finished or now) if self._job else None
         if found is None:
             return []
         share, left = found

@@ -44,26 +44,31 @@ def programs(model):
     return teacher, student
 
 
-def test_the_decomposer_is_trained_and_the_solver_is_left_as_it_was(tiny_model, tmp_path):
+def test_the_decomposer_is_trained_and_the_solver_is_left_as_it_was(tiny_model, tmp_path, capsys):
     teacher, student = programs(tiny_model)
     optimizer = BootstrapDistill(min_rows=4, training=QUICK, folder=tmp_path)
     compiled = optimizer.compile(student, trainset=examples(8), teacher=teacher)
+    assert "whole job: 100%; train decompose: 2/2" in capsys.readouterr().err.splitlines()[-1]
     assert compiled.solve.lm is student.solve.lm
     assert student.decompose.lm.model == tiny_model
     artifact = compiled.distilled.artifacts["decompose"]
     assert compiled.decompose.lm.model == artifact.model_string != tiny_model
     assert artifact.adapter == "line-terse"
     assert len(compiled.distilled.rows["decompose"]) == 8
+    assert artifact.model_string in compiled.distilled._repr_html_() and compiled.distilled.decisions_frame()["kept"].sum() == 8
     assert [record["step"] for record in read_progress(artifact.folder)][-1] == 2
     assert compiled(question="Where is number 3?", context="c").answer == "Rome"
 
 
-def test_a_second_compile_pays_and_trains_nothing(tiny_model, tmp_path):
+def test_a_second_compile_pays_and_trains_nothing(tiny_model, tmp_path, capsys):
     teacher, student = programs(tiny_model)
     optimizer = BootstrapDistill(min_rows=4, training=QUICK, folder=tmp_path)
     first = optimizer.compile(student, trainset=examples(6), teacher=teacher)
     asked = len(teacher.solve.lm.script.prompts)
+    capsys.readouterr()
+    optimizer.progress = False
     again = optimizer.compile(student, trainset=examples(6), teacher=teacher)
+    assert capsys.readouterr().err == ""
     assert len(teacher.solve.lm.script.prompts) == asked == 12
     assert again.decompose.lm.model == first.decompose.lm.model
 

@@ -46,22 +46,32 @@ def test_a_stage_of_a_million_steps_keeps_few_points():
 
 def test_the_whole_job_goes_by_what_was_expected_then_by_what_was_seen():
     job = JobPace({"label train": 100.0, "train S_D-R": 200.0, "evaluate a": 50.0, "evaluate b": 50.0}, 0.0)
-    assert job.share_and_left() == (0.0, 400.0)
+    assert job.share_and_left(0.0) == (0.0, 400.0)
     job.note(0.0, "label train", 0.0)
     job.note(200.0, "label train", 1.0)  # twice as slow, as the rest will be
-    share, left = job.share_and_left()
+    share, left = job.share_and_left(200.0)
     assert share == pytest.approx(0.25, abs=0.01) and left == pytest.approx(600.0, rel=0.05)
     job.note(200.0, "train S_D-R", 0.0)
     job.note(250.0, "train S_D-R", 0.5)  # twice as fast as expected
-    assert job.share_and_left()[1] == pytest.approx(50 + 100 * 250 / 200, rel=0.05)
+    assert job.share_and_left(250.0)[1] == pytest.approx(50 + 100 * 250 / 200, rel=0.05)
     job.finished()
-    assert job.share_and_left() == (1.0, 0.0)
+    assert job.share_and_left(250.0) == (1.0, 0.0)
+
+
+def test_a_job_that_does_not_come_on_has_ever_more_time_left():
+    job = JobPace({"label train": 10.0, "evaluate a": 10.0}, 0.0)
+    job.note(0.0, "label train", 0.0)
+    assert job.share_and_left(5.0)[1] == pytest.approx(20.0)
+    assert job.share_and_left(300.0)[1] == pytest.approx(600.0)
+    job.note(300.0, "label train", 0.5)
+    before = job.share_and_left(300.0)[1]
+    assert job.share_and_left(400.0)[1] > before > 600.0
 
 
 def test_stages_that_were_not_needed_count_as_done():
     job = JobPace({"label train": 100.0, "train S_D-R": 100.0, "evaluate a": 100.0}, 0.0)
     job.note(1.0, "evaluate a", 0.0)
-    assert job.share_and_left()[1] == pytest.approx(100.0)
+    assert job.share_and_left(1.0)[1] == pytest.approx(100.0)
 
 
 def test_time_in_stages_nobody_expected_goes_to_the_one_under_way():
@@ -71,11 +81,11 @@ def test_time_in_stages_nobody_expected_goes_to_the_one_under_way():
     for second in range(1, 101):
         job.note(second, "trial 0: train", second / 100)
     job.note(200.0, "trials", 0.25)
-    assert job.share_and_left()[1] == pytest.approx(600.0, rel=0.05)
+    assert job.share_and_left(200.0)[1] == pytest.approx(600.0, rel=0.05)
 
 
 def test_a_job_of_which_nothing_is_expected_has_no_time():
-    assert JobPace({}, 0.0).share_and_left() is None
+    assert JobPace({}, 0.0).share_and_left(9.0) is None
 
 
 def test_kinds_of_stages():

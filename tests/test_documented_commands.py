@@ -20,7 +20,7 @@ from optimizers.settings.valid_values import section_of
 
 PAGES = [page for page in pages() if page.name != "log.md"]
 QUESTIONS = "".join(f'{{"question": "How many are {number} and 1?", "answer": {number + 1}}}\n' for number in range(1000))
-FILES = {"mine.toml": "seed = 1", "questions.jsonl": QUESTIONS, "examples.jsonl": "{}"}
+FILES = {"mine.toml": "seed = 1", "questions.jsonl": QUESTIONS, "data/questions.jsonl": QUESTIONS, "examples.jsonl": "{}"}
 """Files of a reader's that commands name."""
 
 INLINE = re.compile(r"(?<!`)`((?:divide-or-conquer|make) [^`]+)`(?!`)")
@@ -56,6 +56,7 @@ def words_of(command):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     best = tmp_path / "runs" / "study" / "best.toml"
     best.parent.mkdir(parents=True)
@@ -72,7 +73,7 @@ def check(words, planned=True):
         return
     command = group.commands.get(words[0])
     assert command, f"there is no command {words[0]!r}"
-    if len(words) == 1 and command.no_args_is_help:
+    if len(words) == 1 and isinstance(command, SettingsCommand):
         return
     context = command.make_context(words[0], words[1:])
     if isinstance(command, SettingsCommand):

@@ -179,17 +179,6 @@ def test_nothing_that_doctor_says_is_cut_in_80_columns(monkeypatch):
     assert cells.replace(" ", "") == finding.found.replace(" ", "")
 
 
-@pytest.mark.parametrize("job", ["run", "label", "report", "experiment", "compile", "study", "improve"])
-def test_a_job_without_a_word_asks_for_a_recipe_or_a_task_and_lists_them(job, monkeypatch):
-    shown = io.StringIO()
-    monkeypatch.setattr(cli, "console", Console(width=80, file=shown, markup=False, emoji=False))
-    assert CliRunner().invoke(app, [job]).exit_code == 2
-    said = shown.getvalue()
-    assert f"divide-or-conquer {job} @ " in said and "--task jsonl --task.path" in said
-    assert all(f"  @ {name} " in said for name in recipe_names()) and "two CPU" in said
-    assert "--dry-run" in invoke("run", "--help")
-
-
 def test_an_empty_question_is_refused():
     result = CliRunner().invoke(app, ["ask", "  "])
     assert "question is empty" in str(result.exception)

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from optimizers import cli
+from optimizers.settings.load import recipe_names
 
 # What is typed -> a part of what is said. Files are those of the fixture `files`.
 WRONG = {
@@ -206,10 +207,11 @@ def test_a_wrong_command_says_what_would_do(files, monkeypatch, line):
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_bare_job_asks_for_a_recipe_and_starts_nothing(files, monkeypatch, job):
+def test_a_bare_job_asks_for_a_recipe_or_a_task_and_starts_nothing(files, monkeypatch, job):
     before = sorted(files.rglob("*"))
     code, said = invoke([job], monkeypatch)
-    assert code == 2 and f"divide-or-conquer {job} @ " in " ".join(said.split()) and "@ embedded" in said
+    assert code == 2 and f"divide-or-conquer {job} @ " in said and f"divide-or-conquer {job} --task jsonl --task.path" in said
+    assert all(f"  @ {name} " in said for name in recipe_names()) and "on two CPU" in said
     assert sorted(files.rglob("*")) == before
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from optimizers.reports.blocks import Table, count_text, is_number, percent, usd_text
 from optimizers.reports.read import REFERENCE, RunFiles
-from optimizers.reports.tokens import LOCAL, PAID, kind_of
+from optimizers.reports.tokens import LOCAL, PAID, UNKNOWN, kind_of
 
 
 def cost_table(run: RunFiles, records: Sequence[Mapping[str, Any]]) -> Table:
@@ -37,9 +37,7 @@ def cost_table(run: RunFiles, records: Sequence[Mapping[str, Any]]) -> Table:
 def _total_row(run: RunFiles, record: Mapping[str, Any]) -> list[str]:
     each, once, even = (part(record, key) for key in ("per_question", "one_off", "break_even"))
     words = [str(record.get(key) or "-") for key in ("condition", "train", "test")]
-    counts = [
-        count_text(thousand(_tokens_of(run, record, kind, key))) for kind in (PAID, LOCAL) for key in ("input_tokens", "output_tokens")
-    ]
+    counts = [count_text(thousand(_tokens_of(record, kind, key))) for kind in (PAID, LOCAL) for key in ("input_tokens", "output_tokens")]
     counts += [count_text(thousand(_teacher_tokens(run, record))), count_text(thousand(each.get("seconds")))]
     dollars = [usd_text(thousand(each.get(key))) for key in ("usd", "output_only_usd")]
     if not once and not even:
@@ -49,13 +47,11 @@ def _total_row(run: RunFiles, record: Mapping[str, Any]) -> list[str]:
     return [*words, *counts, *dollars, *spent, *questions, str(even.get("reason") or "-")]
 
 
-def _tokens_of(run: RunFiles, record: Mapping[str, Any], kind: str, key: str) -> float | None:
+def _tokens_of(record: Mapping[str, Any], kind: str, key: str) -> float | None:
     """Tokens a question of the paid or the local models; None where they were not counted, or by which model is not known."""
     stages = list(part(record, "stages").values())
-    if not stages:
-        # Without stages the sum is of one kind where all models of the run are.
-        kinds = {kind_of(model) for model in run.part("models").values()}
-        return (part(record, "per_question").get(key) if kinds == {kind} else 0.0) if len(kinds) == 1 else None
+    if not stages or UNKNOWN in {kind_of(stage.get("model")) for stage in stages}:
+        return None
     return _counted(stage.get(key) for stage in stages if kind_of(stage.get("model")) == kind)
 
 

@@ -157,5 +157,5 @@ def retention_figure(found: Mapping[str, Any]) -> Figure | None:
     rows_axis(axes, arms)
     axes.axvline(100, color="#888888", linewidth=1)
     axes.set_xlabel("share of the teacher's score, %; bar: 95% interval")
-    legend_below(figure, len(tests))
+    legend_below(figure)
     return figure

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports.blocks import interval_of
-from optimizers.reports.figures import COLOURS, FAINT, INK, WIDTH, png, rows_axis, styled
+from optimizers.reports.figures import ACCENT, COLOURS, FAINT, INK, WIDTH, png, rows_axis, styled
 
 ROWS = {
     "S_D-R+teacher": "student decomposes,\nteacher solves",
@@ -51,7 +51,7 @@ def draw(axes: Axes, title: str, conditions: Mapping[str, Mapping[str, Any]], pr
     rows = [name for name in ROWS if name in conditions]
     for y, name in enumerate(rows):
         condition, (low, high) = conditions[name], interval_of(conditions[name])
-        colour = COLOURS[1] if name == "S_D-R+teacher" else COLOURS[0]
+        colour = ACCENT if name == "S_D-R+teacher" else COLOURS[0]
         axes.plot([100 * low, 100 * high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
         axes.plot(100 * condition["score"], y, "o", color=colour, markersize=8, clip_on=False)
         dollars = teachers_dollars(condition, teacher, prices)

@@ -59,11 +59,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as PNG; `name` is its file under `figures/`, `alt` says what it shows to who cannot see it."""
+    """A figure as PNG.
+
+    Attributes:
+        name: Its file under `figures/`.
+        alt: What it shows, for who cannot see it.
+        data: The PNG on white.
+        dark: The same for a dark page; empty for `data` on both.
+        kind: Always `picture`.
+    """
 
     name: str
     alt: str
     data: bytes
+    dark: bytes = b""
     kind: str = "picture"
 
 
@@ -159,7 +168,7 @@ def plain_value(value: Any) -> str:
 
 def picture_or_text(name: str, figure: Figure | None, alt: str, missing: str) -> Picture | Text:
     """`figure` as PNG, or `missing` where there was nothing to draw."""
-    return missing_text(missing) if figure is None else Picture(name, alt, figures.png(figure))
+    return missing_text(missing) if figure is None else Picture(name, alt, figures.png(figure), figures.png(figure, dark=True))
 
 
 def verdict(line: Mapping[str, Any]) -> str:

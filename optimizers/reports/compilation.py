@@ -20,6 +20,7 @@ from optimizers.reports.blocks import (
     percent_interval,
     usd_text,
 )
+from optimizers.reports.tokens import kind_of
 from optimizers.reports.verdicts import difference_words
 from optimizers.reports.write import write_sections
 
@@ -49,7 +50,9 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
 def in_short(found: Mapping[str, Any]) -> Section:
     """Whether it came to an end, what the best program is worth, and what was paid."""
     blocks: list[Block] = [Text(f"Incomplete: {found['incomplete']}.", "warning")] if found["incomplete"] else []
-    return Section("In short", [*blocks, Bullets([*_dev_lines(found), *_writers_line(found), _paid_line(found["paid"])])])
+    return Section(
+        "In short", [*blocks, Bullets([*_dev_lines(found), *_writers_line(found), _paid_line(found["paid"], found.get("teacher"))])]
+    )
 
 
 def candidates(found: Mapping[str, Any]) -> Section:
@@ -89,10 +92,11 @@ def _writers_line(found: Mapping[str, Any]) -> list[str]:
     return [text] if writers else []
 
 
-def _paid_line(paid: Mapping[str, Any]) -> str:
+def _paid_line(paid: Mapping[str, Any], teacher: Any) -> str:
     usd = f"{usd_text(paid['usd'])}" if is_number(paid["usd"]) else "without a known price"
     counts = [count_text(paid[key]) for key in ("calls", "input_tokens", "output_tokens")]
-    return f"Paid in all: {counts[0]} calls, {counts[1]} input and {counts[2]} output tokens, {usd}."
+    whose = f" of {teacher} ({kind_of(teacher)})" if teacher else ""
+    return f"Used in all: {counts[0]} calls, {counts[1]} input and {counts[2]} output tokens{whose}, {usd}."
 
 
 def _row(candidate: Mapping[str, Any], base: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from optimizers.reports.blocks import Table, count_text, is_number, percent, usd_text
 from optimizers.reports.read import REFERENCE, RunFiles
-from optimizers.reports.run_figures import LOCAL, TEACHER, owner_of
+from optimizers.reports.tokens import LOCAL, PAID, UNKNOWN, kind_of
 
 
 def cost_table(run: RunFiles, records: Sequence[Mapping[str, Any]]) -> Table:
-    """A line a record of `cost`, per 1,000 questions: tokens by whose they are, dollars, and paying back."""
-    columns = ["Condition", "Trained on", "Tested on", "Input tokens", "Output tokens", "Of these the teacher's", "Of other local models"]
-    columns += ["Seconds", "US dollars", "US dollars, output only"]
+    """A line a record of `cost`, per 1,000 questions: paid and local tokens, dollars, and paying back."""
+    columns = [
+        "Condition",
+        "Trained on",
+        "Tested on",
+        "Paid input tokens",
+        "Paid output tokens",
+        "Local input tokens",
+        "Local output tokens",
+    ]
+    columns += ["Of all these the teacher's", "Seconds", "US dollars", "US dollars, output only"]
     columns += [
         "One-off dollars",
         "One-off seconds",
@@ -23,15 +31,14 @@ def cost_table(run: RunFiles, records: Sequence[Mapping[str, Any]]) -> Table:
         "Break-even, input tokens",
         "Why not in dollars",
     ]
-    return Table(columns, [_total_row(run, record) for record in records], frozenset({0, 1, 2, 15}))
+    return Table(columns, [_total_row(run, record) for record in records], frozenset({0, 1, 2, 16}))
 
 
 def _total_row(run: RunFiles, record: Mapping[str, Any]) -> list[str]:
     each, once, even = (part(record, key) for key in ("per_question", "one_off", "break_even"))
     words = [str(record.get(key) or "-") for key in ("condition", "train", "test")]
-    counts = [count_text(thousand(each.get(key))) for key in ("input_tokens", "output_tokens")]
-    counts += [count_text(thousand(_tokens_of(run, record, owner))) for owner in (TEACHER, LOCAL)]
-    counts.append(count_text(thousand(each.get("seconds"))))
+    counts = [count_text(thousand(_tokens_of(record, kind, key))) for kind in (PAID, LOCAL) for key in ("input_tokens", "output_tokens")]
+    counts += [count_text(thousand(_teacher_tokens(run, record))), count_text(thousand(each.get("seconds")))]
     dollars = [usd_text(thousand(each.get(key))) for key in ("usd", "output_only_usd")]
     if not once and not even:
         return [*words, *counts, *dollars, *["-"] * 6]
@@ -40,13 +47,24 @@ def _total_row(run: RunFiles, record: Mapping[str, Any]) -> list[str]:
     return [*words, *counts, *dollars, *spent, *questions, str(even.get("reason") or "-")]
 
 
-def _tokens_of(run: RunFiles, record: Mapping[str, Any], owner: str) -> float | None:
-    """Tokens a question of one owner's models; None where they were not counted."""
-    stages = [
-        stage for stage in part(record, "stages").values() if owner_of(run.part("models").get("teacher"), stage.get("model")) == owner
-    ]
-    counts: list[Any] = [stage.get(key) for stage in stages for key in ("input_tokens", "output_tokens")]
-    return math.fsum(counts) if record.get("stages") and all(map(is_number, counts)) else None
+def _tokens_of(record: Mapping[str, Any], kind: str, key: str) -> float | None:
+    """Tokens a question of the paid or the local models; None where they were not counted, or by which model is not known."""
+    stages = list(part(record, "stages").values())
+    if not stages or UNKNOWN in {kind_of(stage.get("model")) for stage in stages}:
+        return None
+    return _counted(stage.get(key) for stage in stages if kind_of(stage.get("model")) == kind)
+
+
+def _teacher_tokens(run: RunFiles, record: Mapping[str, Any]) -> float | None:
+    """Tokens a question of the teacher's model; None where they were not counted."""
+    teacher, stages = run.part("models").get("teacher"), part(record, "stages").values()
+    own = (stage.get(key) for stage in stages if stage.get("model") == teacher for key in ("input_tokens", "output_tokens"))
+    return _counted(own) if stages else None
+
+
+def _counted(values: Iterable[Any]) -> float | None:
+    found = list(values)
+    return math.fsum(found) if all(map(is_number, found)) else None
 
 
 def part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:

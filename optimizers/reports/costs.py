@@ -12,6 +12,7 @@ from optimizers.reports.blocks import Block, Table, Text, count_text, is_number,
 from optimizers.reports.cells import Cell, in_domain, is_control, label, score_of, tests_of
 from optimizers.reports.cost_tables import cost_table, part, saving_words, thousand
 from optimizers.reports.read import RunFiles
+from optimizers.reports.tokens import MEANING, kind_of
 
 _DOLLARS, _TOKENS, _SECONDS = "US dollars", "tokens of the teacher's model", "seconds"
 
@@ -27,18 +28,23 @@ def _by_stage(run: RunFiles) -> list[Block]:
     for cell in (cell for test in tests_of(run) for cell in in_domain(run, test)):
         if is_number(cell.get("n")) and cell["n"]:
             where = [label(run, cell), str(cell.get("train") or "-"), str(cell.get("test"))]
-            rows += [[*where, stage.replace("_", " "), *_stage_row(usage, cell["n"])] for stage, usage in stages_of(cell).items()]
+            models = part(cell, "models")
+            rows += [
+                [*where, stage.replace("_", " "), kind_of(models.get(stage)), *_stage_row(usage, cell["n"])]
+                for stage, usage in stages_of(cell).items()
+            ]
     if not rows:
         return []
     text = (
-        "By stage, per 1,000 questions, students on the task that they were trained on. A call that a cache answered has no tokens and "
-        "no dollars, so such rows are too low."
+        f"By stage, per 1,000 questions, students on the task that they were trained on. {MEANING} "
+        "A call that a cache answered has no tokens and no dollars, so such rows are too low."
     )
     columns = [
         "Condition",
         "Trained on",
         "Tested on",
         "Stage",
+        "Tokens are",
         "Calls",
         "From cache",
         "Input tokens",
@@ -46,7 +52,7 @@ def _by_stage(run: RunFiles) -> list[Block]:
         "Seconds",
         "US dollars",
     ]
-    return [Text(text), Table(columns, rows, frozenset(range(4)))]
+    return [Text(text), Table(columns, rows, frozenset(range(5)))]
 
 
 def _stage_row(usage: Mapping[str, Any], questions: float) -> list[str]:
@@ -81,6 +87,7 @@ def _figures(run: RunFiles) -> list[Block]:
         unit, points = _points(run, test)
         front = pareto_front(points)
         names = ", ".join(front) or "none"
+        unit = f"{kind_of(run.part('models').get('teacher'))} {unit}" if unit == _TOKENS else unit
         words = f"{test}, cost in {unit}, controls left out: what none beats in both cost and score, cheapest first: {names}."
         blocks.append(Text(words))
         alt = f"Score against {unit} for 1,000 questions on {test}; the Pareto front is joined and named."

@@ -9,7 +9,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optimizers.reports.blocks import is_number, signed_points
-from optimizers.reports.figures import COLOURS, FAINT, INK, WIDTH, canvas, stacked_bars, styled
+from optimizers.reports.figures import (
+    ACCENT,
+    ACCENT_MARKER,
+    COLOURS,
+    FAINT,
+    GREY,
+    INK,
+    KEEP,
+    OWN,
+    WIDTH,
+    canvas,
+    is_own,
+    lines_of,
+    own_handle,
+    stacked_bars,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +36,6 @@ Panel = Mapping[tuple[str, str], tuple[float, float | None]]
 Point = tuple[float, float, float | None, float | None]
 
 _ABREAST = 2
-
-_MARKERS = "osD^vPX*"
 
 _LONGEST_NAME = 50
 
@@ -43,11 +57,13 @@ def transfer_figure(panels: Mapping[str, Panel]) -> Figure | None:
     abreast = _ABREAST if narrow and len(panels) > 1 else 1
     down = -(-len(panels) // abreast)
     figure = Figure(figsize=(WIDTH, down * (0.6 * len(trains) + 0.8) + 1.3), layout="constrained")
+    if any(map(is_own, panels)):
+        figure.suptitle(f"◆ {OWN}", color=ACCENT, fontsize=11)
     grid = figure.subplots(down, abreast, squeeze=False, sharex=True, sharey=True)
     widest = max([abs(delta) for panel in panels.values() for _, delta in panel.values() if delta is not None], default=0) or 1
     for axes, (name, panel) in zip(grid.flat, panels.items(), strict=False):
         shades = _heat(axes, panel, trains, tests, widest)
-        axes.set_title(_short(name), fontsize=11)
+        axes.set_title(f"◆ {_short(name)}" if is_own(name) else _short(name), fontsize=11, color=ACCENT if is_own(name) else INK)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
@@ -70,7 +86,10 @@ def _heat(axes: Axes, panel: Panel, trains: Sequence[str], tests: Sequence[str],
     for y, train in enumerate(trains):
         for x, test in enumerate(tests):
             dark = abs(deltas[y][x] or 0) > 0.6 * widest
-            axes.text(x, y, _heat_text(panel.get((train, test))), ha="center", va="center", color="white" if dark else INK, fontsize=10)
+            words = _heat_text(panel.get((train, test)))
+            # The map's own colours are behind it, on every page; where there is no difference, the page is.
+            gid = KEEP if deltas[y][x] is not None else None
+            axes.text(x, y, words, ha="center", va="center", color="white" if dark else INK, fontsize=10, gid=gid)
     return image
 
 
@@ -98,7 +117,7 @@ def learning_figure(tasks: Mapping[str, Mapping[str, Sequence[Point]]], referenc
     for axes, (task, curves) in zip(figure.subplots(len(tasks), 1, squeeze=False).flat, tasks.items(), strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         for name, curve in curves.items():
-            _curve(axes, names.index(name), len(names), curve, _short(name))
+            _curve(axes, names.index(name), len(names), curve, _short(name), lines_of(names)[name])
         if task in references:
             axes.axhline(references[task], color=INK, linewidth=1.2, linestyle=":", label="teacher+teacher")
         _rows_scale(axes, sorted({point[0] for curve in curves.values() for point in curve}))
@@ -108,19 +127,15 @@ def learning_figure(tasks: Mapping[str, Mapping[str, Sequence[Point]]], referenc
     return figure
 
 
-def _curve(axes: Axes, index: int, count: int, curve: Sequence[Point], name: str) -> None:
+def _curve(axes: Axes, index: int, count: int, curve: Sequence[Point], name: str, form: Mapping[str, Any]) -> None:
     """One condition; set off sideways by a few per cent, so that intervals at the same number of rows do not hide each other."""
     points = sorted(curve)
     rows = [point[0] * (1 + 0.03 * (index - (count - 1) / 2)) for point in points]
     scores = [point[1] for point in points]
     bounds = [[max(0.0, s - low), max(0.0, high - s)] if low is not None and high is not None else [0, 0] for _, s, low, high in points]
-    form: dict[str, Any] = {
-        "color": COLOURS[index % len(COLOURS)],
-        "marker": _MARKERS[index % len(_MARKERS)],
-        "markersize": 6,
-        "linewidth": 1.6,
-    }
-    axes.errorbar(rows, scores, yerr=list(zip(*bounds, strict=True)), capsize=3, elinewidth=1.2, label=name, **form)
+    axes.errorbar(
+        rows, scores, yerr=list(zip(*bounds, strict=True)), capsize=3, elinewidth=1.2, markersize=6, linewidth=1.6, label=name, **form
+    )
 
 
 def _rows_scale(axes: Axes, rows: Sequence[float]) -> None:
@@ -137,13 +152,15 @@ def _rows_scale(axes: Axes, rows: Sequence[float]) -> None:
 
 def _legend_once(figure: Figure) -> None:
     found = {text: handle for axes in figure.axes for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if any(map(is_own, found)):
+        found[OWN] = own_handle()
     longest = max(map(len, found))
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=2 if longest <= 30 else 1, frameon=False)
 
 
 @styled
 def cost_figure(points: Mapping[str, tuple[float, float]], front: Sequence[str], unit: str) -> Figure | None:
-    """Score against cost: conditions on the Pareto front joined, numbered and named below, the others in grey.
+    """Score against cost: the Pareto front joined; it and the distilled decomposer numbered and named below; the others grey.
 
     Args:
         points: Cost of 1,000 questions and score in percent, by condition.
@@ -152,20 +169,22 @@ def cost_figure(points: Mapping[str, tuple[float, float]], front: Sequence[str],
     """
     if not points:
         return None
-    names = [f"{i}  {_short(name)}" for i, name in enumerate(front, 1)]
+    shown = [*front, *(name for name in points if is_own(name) and name not in front)]
+    names = [f"{i}  {_short(name)}" for i, name in enumerate(shown, 1)]
     columns = 2 if max(map(len, names)) <= 34 else 1
     figure, axes = canvas(3.6 + 0.24 * -(-(len(names) + 2) // columns))
     others = [point for name, point in points.items() if name not in front]
-    axes.plot(
-        [x for x, _ in others], [y for _, y in others], "o", color=COLOURS[6], markersize=6, fillstyle="none", label="other conditions"
-    )
+    axes.plot([x for x, _ in others], [y for _, y in others], "o", color=GREY, markersize=6, fillstyle="none", label="other conditions")
     axes.plot(*zip(*(points[name] for name in front), strict=True), "o-", color=COLOURS[0], markersize=7, label="Pareto front")
+    own = [point for name, point in points.items() if is_own(name)]
+    if own:
+        axes.plot(*zip(*own, strict=True), ACCENT_MARKER, color=ACCENT, markersize=8, label=OWN)
     axes.set(xlabel=f"{unit} for 1,000 questions", ylabel="score, %")
     axes.margins(0.09, 0.13)
     axes.grid(color=FAINT, linewidth=0.8)
     if unit != "US dollars":
         axes.xaxis.set_major_formatter("{x:,.0f}")
-    _number_points(figure, axes, [points[name] for name in front])
+    _number_points(figure, axes, [points[name] for name in shown])
     handles, texts = axes.get_legend_handles_labels()
     blank = axes.plot([], [], " ")[0]
     figure.legend(

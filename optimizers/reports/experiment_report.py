@@ -50,10 +50,12 @@ from optimizers.reports.cells import (
     words_of,
 )
 from optimizers.reports.costs import costs
+from optimizers.reports.left_out import gathered
 from optimizers.reports.questions import questions, unparsed
 from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles, answers_of, metrics_of, text_of
 from optimizers.reports.replies import Ending, cut_off_warning, endings_blocks, endings_of, replies_table, reply_warnings
 from optimizers.reports.screening import screening_sections
+from optimizers.reports.tokens import kinds_text
 from optimizers.reports.training import LOSSES, losses_of, without_answers
 from optimizers.reports.verdicts import outcome
 from optimizers.reports.write import write_sections
@@ -103,7 +105,7 @@ def write_experiment_report(folder: Path) -> list[Path]:
         ValueError: A file in it is not what it should be, or `metrics.json` is of a single run; names the file.
     """
     folder = Path(folder)
-    return write_sections(folder, sections(read_experiment(folder)), earlier=_FIGURES)
+    return write_sections(folder, gathered(sections(read_experiment(folder))), earlier=_FIGURES)
 
 
 def read_experiment(folder: Path) -> RunFiles:
@@ -268,12 +270,11 @@ def _task_lines(run: RunFiles, task: str) -> list[str]:
     }
     lines = [f"Teacher in both stages: {_scored(run, teacher)}." if teacher else f"{REFERENCE} was not run, so nothing is held against it."]
     for name, cell in shown.items():
-        if cell is None:
-            lines.append(f"{name}: not run.")
-        else:
+        if cell is not None:
             against = f"; against {REFERENCE} {gap(run, cell, teacher)}" if teacher else ""
             lines.append(f"{name}: {_scored(run, cell)}{against}.")
-    return lines
+    missing = [f"{name[0].lower()}{name[1:]}" for name, cell in shown.items() if cell is None]
+    return [*lines, *([f"Not run: {'; '.join(missing)}."] if missing else [])]
 
 
 def _scored(run: RunFiles, cell: Cell) -> str:
@@ -369,17 +370,27 @@ def _without_answers(run: RunFiles) -> list[Block]:
 
 
 def _labelling(run: RunFiles) -> Block:
-    rows = []
+    rows, models = [], run.part("models")
     for task, label_of in run.part("labelling").items():
         record = label_of if isinstance(label_of, Mapping) else {}
         usage = [count_text(record.get(key)) for key in ("questions", "samples", "failed", "input_tokens", "output_tokens", "seconds")]
         policies = record.get("by_policy") or {"-": {}}
         for policy, fates in policies.items():
+            kind = kinds_text([models.get("teacher"), models.get("solver", models.get("teacher"))])
             rows.append(
-                [task, *usage, usd_text(record.get("usd")), policy, count_text(fates.get("kept")), reasons_text(fates.get("dropped") or {})]
+                [
+                    task,
+                    kind,
+                    *usage,
+                    usd_text(record.get("usd")),
+                    policy,
+                    count_text(fates.get("kept")),
+                    reasons_text(fates.get("dropped") or {}),
+                ]
             )
     columns = [
         "Task",
+        "Tokens are",
         "Questions",
         "Samples",
         "Failed",
@@ -391,4 +402,4 @@ def _labelling(run: RunFiles) -> Block:
         "Kept",
         "Dropped",
     ]
-    return Table(columns, rows, frozenset({0, 8, 10})) if rows else missing_text("No training task was labelled.")
+    return Table(columns, rows, frozenset({0, 1, 9, 11})) if rows else missing_text("No training task was labelled.")

@@ -22,8 +22,19 @@ WIDTH = 6.4
 
 INK, FAINT = "#222222", "#d9d9d9"
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B")
+# Okabe and Ito's palette, which colour-blind readers can tell apart, without its vermilion.
+COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#7F7F7F", "#8C564B", "#B59A00")
+
+GREY = "#7F7F7F"
+
+ACCENT, ACCENT_MARKER = "#D55E00", "D"
+"""Of the distilled decomposer in every figure, and of nothing else."""
+
+OWN = "the distilled decomposer"
+
+# What is drawn on white, as it is drawn on a dark page.
+_DARK_PAGE = "#16181b"
+_ON_DARK = {INK: "#e6e6e6", FAINT: "#3a3d41", "#0072B2": "#4a9fe0", "#D55E00": "#ff8a3d", "#009E73": "#2fc39a", GREY: "#a0a0a0"}
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -31,6 +42,10 @@ _STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": "none",
+    "legend.facecolor": "none",
     # A dollar sign in a model's name is not mathematics.
     "text.parse_math": False,
 }
@@ -50,13 +65,73 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 @styled
-def png(figure: Figure) -> bytes:
-    """`figure` as PNG at 180 dots an inch, drawn by Agg whatever backend is in use."""
+def png(figure: Figure, dark: bool = False) -> bytes:
+    """`figure` as PNG at 180 dots an inch, drawn by Agg whatever backend is in use.
+
+    Args:
+        figure: As drawn for a white page. With `dark` it is recoloured and stays so.
+        dark: For a dark page.
+    """
     import io
 
+    if dark:
+        _recolour(figure)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=180, facecolor="white")
+    figure.savefig(buffer, format="png", dpi=180, facecolor=_DARK_PAGE if dark else "white")
     return buffer.getvalue()
+
+
+def _recolour(figure: Figure) -> None:
+    """Changes what would not be seen on a dark page, in every part of the figure."""
+    from matplotlib.colors import to_hex
+
+    known = {to_hex(colour): to_hex(dark) for colour, dark in _ON_DARK.items()}
+    for artist in figure.findobj():
+        if getattr(artist, "get_gid", str)() == KEEP:
+            continue
+        for part in ("color", "edgecolor", "facecolor", "markeredgecolor", "markerfacecolor"):
+            get, put = getattr(artist, f"get_{part}", None), getattr(artist, f"set_{part}", None)
+            colour = get() if get and put else None
+            if isinstance(colour, str | tuple) and len(colour) and colour != "none" and to_hex(colour) in known:
+                put(known[to_hex(colour)])
+
+
+KEEP = "keep"
+"""The `gid` of a part that is drawn alike on both pages."""
+
+
+def is_own(name: str) -> bool:
+    """Whether a student or condition of that name is, or has, a distilled decomposer (S_D-R, S_D-T and their variants)."""
+    return name.startswith("S_D")
+
+
+def highlight(axes: Axes, names: Sequence[str]) -> bool:
+    """The rows of the distilled decomposer in the accent and bold; whether there is one."""
+    for label, name in zip(axes.get_yticklabels(), names, strict=True):
+        if is_own(name):
+            label.set(color=ACCENT, fontweight="bold")
+    return any(map(is_own, names))
+
+
+def lines_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each name's line: several distilled decomposers share the accent, and differ in filling and dashes."""
+    own, others = ([name for name in names if is_own(name) is mine] for mine in (True, False))
+    filled = ({"fillstyle": "full"}, {"fillstyle": "none"})
+    dashes = ("-", "--", "-.", ":")
+    found: dict[str, dict[str, Any]] = {
+        name: {"color": ACCENT, "marker": ACCENT_MARKER, "linestyle": dashes[i % 4], **filled[i % 2]} for i, name in enumerate(own)
+    }
+    markers = "os^vPX*"
+    for i, name in enumerate(others):
+        found[name] = {"color": COLOURS[i % len(COLOURS)], "marker": markers[i % len(markers)], "linestyle": "-"}
+    return found
+
+
+def own_handle() -> Any:
+    """The legend's entry for the distilled decomposer."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=ACCENT, marker=ACCENT_MARKER, linestyle="", label=OWN)
 
 
 def canvas(height: float) -> tuple[Figure, Axes]:
@@ -83,14 +158,16 @@ def upright_intervals(axes: Axes, places: Sequence[float], bounds: Sequence[Sequ
             axes.plot([place, place], [100 * low, 100 * high], color=colour, linewidth=2.0, alpha=0.5)
 
 
-def rows_axis(axes: Axes, names: Sequence[str]) -> None:
-    """Names on the left, the first on top."""
-    axes.set_yticks(range(len(names)), list(names))
+def rows_axis(axes: Axes, names: Sequence[str]) -> bool:
+    """Names on the left, the first on top, those of the distilled decomposer in the accent; whether there is one."""
+    axes.set_yticks(range(len(names)), [f"◆ {name}" if is_own(name) else name for name in names])
+    highlighted = highlight(axes, names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
+    return highlighted
 
 
 def stacked_bars(
@@ -108,14 +185,19 @@ def stacked_bars(
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for y, total in enumerate(left):
         axes.annotate(totals[y] if totals else f"{total:,.0f}", (total, y), xytext=(5, 0), textcoords="offset points", va="center")
-    rows_axis(axes, names)
-    axes.set_xlim(0, (max(left) or 1) * (1.26 if totals else 1.14))
-    legend_below(axes.figure, len(segments))
+    own = rows_axis(axes, names)
+    axes.set_xlim(0, (max(left) or 1) * (1 + 0.03 * max(map(len, totals)) if totals else 1.14))
+    legend_below(axes.figure, own)
 
 
-def legend_below(figure: Any, entries: int) -> None:
-    """A legend under all plots."""
-    figure.legend(loc="outside lower center", ncols=min(entries, 2 if entries % 3 else 3), frameon=False)
+def legend_below(figure: Any, own: bool = False) -> None:
+    """A legend under all plots; with `own`, it says how the distilled decomposer is marked."""
+    found = [handle for axes in figure.axes for handle in axes.get_legend_handles_labels()[0]]
+    handles = [*found, *([own_handle()] if own else [])]
+    if not handles:
+        return
+    columns = min(len(handles), 2 if len(handles) % 3 or max(len(handle.get_label()) for handle in handles) > 16 else 3)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _on_white(colour: str, strength: float) -> tuple[float, ...]:

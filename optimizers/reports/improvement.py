@@ -16,13 +16,15 @@ from optimizers.reports.blocks import (
     count_text,
     is_number,
     missing_text,
+    number,
     overlap_blocks,
     percent,
     percent_interval,
     picture_or_text,
     usd_text,
 )
-from optimizers.reports.figures import COLOURS, FAINT, canvas, legend_below, styled, upright_intervals
+from optimizers.reports.figures import ACCENT, ACCENT_MARKER, COLOURS, FAINT, GREY, OWN, canvas, legend_below, styled, upright_intervals
+from optimizers.reports.tokens import MEANING, amounts_text
 from optimizers.reports.verdicts import difference_words
 from optimizers.reports.write import write_sections
 
@@ -79,14 +81,15 @@ def _rounds(found: Mapping[str, Any]) -> list[Block]:
     rounds, best = found["rounds"], found["best"]
     text = (
         "Right: share of the judged decompositions that reached the reward. Tokens, seconds and dollars: of the tries and the dev "
-        "questions; a round's training stands by itself. A local model without a price an hour has no dollars."
+        "questions; a round's training stands by itself. "
+        f"{MEANING} A local model without a price an hour has no dollars."
     )
-    table = Table([*_COLUMNS, "training, s"], [_round_row(one, best) for one in rounds], frozenset({0}))
+    table = Table([*_COLUMNS, "training, s"], [_round_row(one, best, found["solver"]) for one in rounds], frozenset({0}))
     picture = picture_or_text(_FIGURE, rounds_figure(rounds, best), "Dev score by round", "No round has a dev score to draw.")
     return [table, picture, Text(text)]
 
 
-def _round_row(one: Mapping[str, Any], best: int) -> list[str]:
+def _round_row(one: Mapping[str, Any], best: int, solver: str) -> list[str]:
     share = _right_share(one)
     return [
         f"{one['round']} (best)" if one["round"] == best else str(one["round"]),
@@ -96,11 +99,19 @@ def _round_row(one: Mapping[str, Any], best: int) -> list[str]:
         count_text(one["rows"]),
         percent(one["dev"]) + ("" if one["complete"] else " (not all asked)"),
         percent_interval(one),
-        count_text(one["tokens"]),
+        _tokens_words(one, solver),
         count_text(one["seconds"]),
         usd_text(one["usd"]),
         count_text(one["training_seconds"]),
     ]
+
+
+def _tokens_words(one: Mapping[str, Any], solver: str) -> str:
+    """Paid and local tokens apart: the student decomposes, the solver does all else. An earlier version wrote the sum alone."""
+    if not one.get("stages"):
+        return count_text(one["tokens"])
+    used = [(one.get("model") if stage == "decompose" else solver, usage) for stage, usage in one["stages"].items()]
+    return amounts_text((model, number(usage["input_tokens"]) + number(usage["output_tokens"])) for model, usage in used)
 
 
 def _right_share(one: Mapping[str, Any]) -> float | None:
@@ -127,14 +138,14 @@ def rounds_figure(rounds: Sequence[Mapping[str, Any]], best: int) -> Figure | No
         return None
     figure, axes = canvas(3.4)
     numbers = [one["round"] for one in scored]
-    axes.plot(numbers, [100 * one["dev"] for one in scored], "-o", color=COLOURS[0], label="dev score, 95% interval")
-    upright_intervals(axes, numbers, [one["ci95"] for one in scored], COLOURS[0])
+    axes.plot(numbers, [100 * one["dev"] for one in scored], f"-{ACCENT_MARKER}", color=ACCENT, label=f"{OWN}: dev score, 95% interval")
+    upright_intervals(axes, numbers, [one["ci95"] for one in scored], ACCENT)
     tried = [(one["round"], 100 * share) for one in scored if (share := _right_share(one)) is not None]
     if tried:
-        axes.plot(*zip(*tried, strict=True), "--s", color=COLOURS[1], markersize=5, label="right tries")
+        axes.plot(*zip(*tried, strict=True), "--s", color=COLOURS[0], markersize=5, label="right tries")
     chosen = next((one for one in scored if one["round"] == best), scored[0])
-    axes.plot(chosen["round"], 100 * chosen["dev"], "o", markersize=12, markerfacecolor="none", color=COLOURS[2], label="best")
+    axes.plot(chosen["round"], 100 * chosen["dev"], "o", markersize=12, markerfacecolor="none", color=GREY, label="best")
     axes.set(xlabel="round", ylabel="%", ylim=(0, 103), xticks=numbers)
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
-    legend_below(figure, len(axes.get_legend_handles_labels()[0]))
+    legend_below(figure)
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from optimizers.evaluation.stages import stages_of
@@ -35,6 +35,7 @@ from optimizers.reports.cells import (
 )
 from optimizers.reports.paper_numbers import MARK, TABLES, PaperTable
 from optimizers.reports.read import REFERENCE, RunFiles
+from optimizers.reports.tokens import amounts_text, models_of
 
 _COMMON = {REFERENCE, "student0+teacher", "S_D-R+teacher"}
 
@@ -42,12 +43,14 @@ _FEW_SHOT = ("few", "demos", "shots")
 
 
 class Line(NamedTuple):
-    """A row of a table: what stands in front, the paper's name for it, and our cell if it was run."""
+    """A row of a table: what stands in front, the paper's name for it, and our cell."""
 
     label: tuple[str, ...]
     key: str
-    cell: Cell | None
+    cell: Cell
 
+
+_SIDES = ("input_tokens", "output_tokens")
 
 Extras = Sequence[tuple[str, Callable[[Cell], str]]]
 
@@ -69,24 +72,25 @@ def beside(paper: PaperTable, task: str | None, heads: Sequence[str], lines: Seq
     return Table([*titles, *map(paper.heading, columns)], rows, frozenset(range(len(heads) + 1)))
 
 
-def _ours(cell: Cell | None, extras: Extras) -> list[str]:
-    if cell is None:
-        return ["not run here", *["-"] * (3 + len(extras))]
+def _ours(cell: Cell, extras: Extras) -> list[str]:
     counts = [count_text(cell.get("n")), count_text(cell.get("unparsed"))]
     return [percent(cell.get("score")), percent_interval(cell), *counts, *(show(cell) for _, show in extras)]
 
 
-def _with_paper(run: RunFiles, paper: PaperTable, lines: Sequence[Line], width: int) -> list[Line]:
-    """`lines`, those of the paper first and in its order, its missing ones with no cell.
+def _in_order(paper: PaperTable, lines: Sequence[Line]) -> list[Line]:
+    """`lines`, those of the paper first and in its order."""
+    known = [line for key in paper.rows for line in lines if line.key == key]
+    return known + [line for line in lines if line.key not in paper.rows]
+
+
+def _not_run(run: RunFiles, paper: PaperTable, lines: Sequence[Line]) -> list[Block]:
+    """One sentence that names the paper's rows which the experiment lacks; they have no line in the table.
 
     The paper's GPT-4 stands for a further solver, so its rows are not missing where the experiment has none.
     """
-    ordered: list[Line] = []
-    for key in paper.rows:
-        found = [line for line in lines if line.key == key]
-        if found or "gpt4" not in key or _further(run):
-            ordered += found or [Line(("-",) * (width - 1) + (key,), key, None)]
-    return ordered + [line for line in lines if line.key not in paper.rows]
+    run_here = {line.key for line in lines}
+    missing = [key for key in paper.rows if key not in run_here and ("gpt4" not in key or _further(run))]
+    return [missing_text(f"Not run here, of the paper's rows: {', '.join(missing)}.")] if missing else []
 
 
 def _tables(run: RunFiles, paper: PaperTable, heads: Sequence[str], build: Build, say: Say, extras: Extras = ()) -> list[Block]:
@@ -94,11 +98,11 @@ def _tables(run: RunFiles, paper: PaperTable, heads: Sequence[str], build: Build
     blocks: list[Block] = []
     for test in tests_of(run):
         lines = build(run, test)
-        if not any(line.cell is not None and line.key not in (_COMMON if paper.number != 1 else ()) for line in lines):
+        if not any(line.key not in (_COMMON if paper.number != 1 else ()) for line in lines):
             continue
         task = task_of(run, test).get("task")
         blocks.append(Text(f"{_named(test, task)}: {say(run, lines)}"))
-        blocks.append(beside(paper, task, heads, _with_paper(run, paper, lines, len(heads)), extras))
+        blocks += [*_not_run(run, paper, lines), beside(paper, task, heads, _in_order(paper, lines), extras)]
     if not blocks:
         return [missing_text(f"None of what the paper's Table {paper.number} compares was run in this experiment.")]
     closing = f"Columns on the right are {MARK}, its Table {paper.number}, in percent. {paper.caution}"
@@ -114,7 +118,7 @@ def _line(run: RunFiles, cell: Cell, key: str | None = None, *before: str) -> Li
 
 
 def _cell(lines: Iterable[Line], key: str) -> Cell | None:
-    return next((line.cell for line in lines if line.key == key and line.cell is not None), None)
+    return next((line.cell for line in lines if line.key == key), None)
 
 
 def _gap_or(run: RunFiles, a: Cell | None, b: Cell | None, text: str) -> str:
@@ -139,7 +143,7 @@ def _lines_1(run: RunFiles, test: str) -> list[Line]:
 
 
 def _say_1(run: RunFiles, lines: Sequence[Line]) -> str:
-    scored = [line for line in lines if line.cell and score_of(line.cell) is not None and not is_control(line.cell)]
+    scored = [line for line in lines if score_of(line.cell) is not None and not is_control(line.cell)]
     known = {line.key for line in lines} & TABLES[1].rows.keys()
     text = f"{len(known)} of the paper's {len(TABLES[1].rows)} rows and {len(lines) - len(known)} that it lacks were run"
     if not scored:
@@ -152,14 +156,20 @@ def _say_1(run: RunFiles, lines: Sequence[Line]) -> str:
 
 def stage_cost(cell: Cell, decomposing: bool) -> str:
     """Dollars over the test set where all prices are known, else tokens; says how many calls a cache answered."""
-    usages = [usage for stage, usage in stages_of(cell).items() if (stage == "decompose") == decomposing]
+    found = {stage: usage for stage, usage in stages_of(cell).items() if (stage == "decompose") == decomposing}
+    usages = list(found.values())
     if not any(number(usage.get("calls")) for usage in usages):
         return "-"
     prices = [usage.get("usd") for usage in usages]
-    tokens = sum(number(usage.get("input_tokens")) + number(usage.get("output_tokens")) for usage in usages)
-    cost = usd_text(sum(map(number, prices))) if all(map(is_number, prices)) else f"{tokens:,.0f} tokens"
+    cost = usd_text(sum(map(number, prices))) if all(map(is_number, prices)) else f"{_tokens_text(cell, found, _SIDES)} tokens"
     cached = sum(number(usage.get("cache_hits")) for usage in usages)
     return f"{cost} ({cached:,.0f} calls from a cache)" if cached else cost
+
+
+def _tokens_text(cell: Cell, usages: Mapping[str, Any], sides: Sequence[str], questions: float = 1) -> str:
+    """Paid and local tokens of these stages of a cell, apart."""
+    models = models_of(str(cell.get("condition")), cell)
+    return amounts_text((models[stage], number(usage.get(side)) / questions) for stage, usage in usages.items() for side in sides)
 
 
 def _further(run: RunFiles) -> list[str]:
@@ -224,8 +234,8 @@ def _say_4(run: RunFiles, lines: Sequence[Line]) -> str:
 def table_6(run: RunFiles) -> list[Block]:
     """All subquestions at once, or one after the other (self-ask)."""
     extras = (
-        ("Input tokens", lambda cell: count_text(_input_tokens(cell))),
-        ("Input tokens a question", lambda cell: count_text(_input_tokens(cell, each=True))),
+        ("Input tokens", lambda cell: _input_text(cell, 1)),
+        ("Input tokens a question", lambda cell: _input_text(cell, cell.get("n"))),
     )
     return _tables(run, TABLES[6], ["Condition"], _lines_6, _say_6, extras)
 
@@ -239,9 +249,15 @@ def _lines_6(run: RunFiles, test: str) -> list[Line]:
     ]
 
 
-def _input_tokens(cell: Cell, each: bool = False) -> float | None:
+def _input_text(cell: Cell, questions: Any) -> str:
+    usages = stages_of(cell)
+    return _tokens_text(cell, usages, _SIDES[:1], questions) if usages and number(questions) else "n/a"
+
+
+def _input_tokens(cell: Cell) -> float | None:
+    """Of a question; None where they were not counted."""
     counts = [usage.get("input_tokens") for usage in stages_of(cell).values()]
-    questions = number(cell.get("n")) if each else 1
+    questions = number(cell.get("n"))
     return sum(map(number, counts)) / questions if counts and questions else None
 
 
@@ -249,7 +265,7 @@ def _say_6(run: RunFiles, lines: Sequence[Line]) -> str:
     dynamic, static = _cell(lines, "interactive"), _cell(lines, "teacher+solver") or _cell(lines, REFERENCE)
     if dynamic is None or static is None:
         return "only one of the two forms was run."
-    before, after = _input_tokens(static, each=True), _input_tokens(dynamic, each=True)
+    before, after = _input_tokens(static), _input_tokens(dynamic)
     ratio = f"takes {after / before:.1f} times the input tokens" if before and after else "has uncounted tokens"
     return f"the interactive form {ratio} and scores {gap(run, dynamic, static)} against the static one."
 

@@ -10,6 +10,7 @@ from optimizers.reports.blocks import Block, Section, Table, Text, count_text, i
 from optimizers.reports.cost_tables import cost_table, saving_words
 from optimizers.reports.read import RunFiles
 from optimizers.reports.run_figures import token_figure
+from optimizers.reports.tokens import MEANING, kind_of, kinds_text, models_of
 
 
 def costs(run: RunFiles) -> list[Section]:
@@ -18,20 +19,28 @@ def costs(run: RunFiles) -> list[Section]:
 
 
 def _usage(run: RunFiles) -> list[Block]:
-    lines = [[name, stage, *_usage_row(usage)] for name, c in run.conditions.items() for stage, usage in stages_of(c).items()]
+    teacher = run.part("models").get("teacher")
+    lines = [line for name, condition in run.conditions.items() for line in _stage_lines(name, condition, teacher)]
     if labelling := run.part("labelling"):
-        lines.insert(0, ["(labelling)", "teacher", *_usage_row(labelling)])
+        lines.insert(
+            0, ["(labelling)", "teacher", kinds_text([teacher, run.part("models").get("solver", teacher)]), *_usage_row(labelling)]
+        )
     if not lines:
         return [missing_text("No usage was recorded in this run.")]
     text = (
-        "Sums over all test questions of a condition. Local models cost seconds; dollars stand only where a price is known "
+        f"Sums over all test questions of a condition. {MEANING} Local models cost seconds; dollars stand only where a price is known "
         "('no price' elsewhere). Seconds add up over calls that ran side by side, so they can exceed the time on the clock."
     )
-    columns = ["Condition", "Stage", "Calls", "From cache", "Input tokens", "Output tokens", "Seconds", "US dollars"]
-    alt = "Tokens a test question by condition, those of the teacher apart from local ones; dollars below where prices are known."
-    figure = token_figure(run.conditions, run.part("models").get("teacher"))
+    columns = ["Condition", "Stage", "Tokens are", "Calls", "From cache", "Input tokens", "Output tokens", "Seconds", "US dollars"]
+    alt = "Tokens a test question by condition, paid ones apart from local ones; dollars below where prices are known."
+    figure = token_figure(run.conditions, teacher)
     picture = picture_or_text("tokens.png", figure, alt, "No tokens of a condition were counted, so there is no figure.")
-    return [Text(text), Table(columns, lines, frozenset({0, 1})), picture, *_paying_back(run)]
+    return [Text(text), Table(columns, lines, frozenset({0, 1, 2})), picture, *_paying_back(run)]
+
+
+def _stage_lines(name: str, condition: Mapping[str, Any], teacher: Any) -> list[list[str]]:
+    models = models_of(name, condition, teacher)
+    return [[name, stage, kind_of(models[stage]), *_usage_row(usage)] for stage, usage in stages_of(condition).items()]
 
 
 def _paying_back(run: RunFiles) -> list[Block]:

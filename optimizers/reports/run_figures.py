@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optimizers.conditions import stages_in
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports.blocks import interval_of, is_number, number, usd_text
-from optimizers.reports.figures import COLOURS, FAINT, canvas, canvases, legend_below, rows_axis, stacked_bars, styled
+from optimizers.reports.figures import (
+    ACCENT,
+    ACCENT_MARKER,
+    COLOURS,
+    FAINT,
+    canvas,
+    canvases,
+    is_own,
+    legend_below,
+    lines_of,
+    rows_axis,
+    stacked_bars,
+    styled,
+)
+from optimizers.reports.tokens import OWNERS, amounts_text, models_of, owner_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,34 +38,23 @@ def accuracy_figure(conditions: Mapping[str, Mapping[str, Any]]) -> Figure | Non
     rows = [(name, value) for name, value in conditions.items() if is_number(value.get("score"))]
     if not rows:
         return None
-    figure, axes = canvas(0.42 * len(rows) + 1.0)
-    for y, (_, condition) in enumerate(rows):
+    figure, axes = canvas(0.42 * len(rows) + 1.3)
+    for y, (name, condition) in enumerate(rows):
+        colour, marker = (ACCENT, ACCENT_MARKER) if is_own(name) else (COLOURS[0], "o")
         score, (low, high) = 100 * condition["score"], interval_of(condition)
         if is_number(low) and is_number(high):
-            axes.plot([100 * low, 100 * high], [y, y], color=COLOURS[0], linewidth=2.2, solid_capstyle="butt")
-        axes.plot(score, y, "o", color=COLOURS[0], markersize=7)
+            axes.plot([100 * low, 100 * high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+        axes.plot(score, y, marker, color=colour, markersize=7)
         axes.text(103, y, f"{score:.1f}%", va="center", ha="left")
-    rows_axis(axes, [name for name, _ in rows])
+    own = rows_axis(axes, [name for name, _ in rows])
+    legend_below(figure, own)
     axes.set(xlim=(0, 101), xlabel="score on the test questions, %; bar: 95% interval")
     return figure
 
 
-# As in `programs.lms.ledger`, which would load DSPy.
-LOCAL_PREFIXES = ("embedded/", "local/", "gguf/", "hf/")
-
-TEACHER, LOCAL, OTHER = "the teacher's model", "other local models", "other API models"
-
-
-def owner_of(teacher: Any, model: Any) -> str:
-    """Whose tokens a model's are: those of the teacher are what a student is to save, wherever the teacher runs."""
-    if model == teacher:
-        return TEACHER
-    return LOCAL if str(model).startswith(LOCAL_PREFIXES) else OTHER
-
-
 @styled
 def token_figure(conditions: Mapping[str, Mapping[str, Any]], teacher: Any = None) -> Figure | None:
-    """Tokens a test question, those of the teacher, of local and of other models apart; dollars below where they are known.
+    """Tokens a test question, paid and local ones and those of the teacher apart; dollars below where they are known.
 
     Args:
         conditions: `conditions` of `metrics.json`; those without counted tokens or without `n` are left out.
@@ -62,7 +64,7 @@ def token_figure(conditions: Mapping[str, Mapping[str, Any]], teacher: Any = Non
     if not rows:
         return None
     counts = {name: _by_owner(name, condition, teacher) for name, condition in rows.items()}
-    owners = [owner for owner in (TEACHER, LOCAL, OTHER) if any(owner in count for count in counts.values())]
+    owners = [owner for owner in OWNERS if any(owner in count for count in counts.values())]
     segments = {
         f"{owner}: {side}": [counts[name].get(owner, {}).get(side, 0.0) / rows[name]["n"] for name in rows]
         for owner in owners
@@ -71,7 +73,7 @@ def token_figure(conditions: Mapping[str, Mapping[str, Any]], teacher: Any = Non
     dollars = {name: usd for name, condition in rows.items() if (usd := _dollars(condition)) is not None}
     height = 0.45 * len(rows) + 1.0
     figure, plots = canvases([height, height] if any(dollars.values()) else [height + 0.3 * len(owners)])
-    stacked_bars(plots[0], list(rows), segments, shades=2, totals=[_total_words(counts[name], rows[name]["n"]) for name in rows])
+    stacked_bars(plots[0], list(rows), segments, shades=2, totals=[_total_words(name, rows[name], teacher) for name in rows])
     plots[0].set_xlabel("tokens a question")
     if any(dollars.values()):
         _draw_dollars(plots[1], list(rows), dollars)
@@ -79,27 +81,18 @@ def token_figure(conditions: Mapping[str, Mapping[str, Any]], teacher: Any = Non
 
 
 def _by_owner(name: str, condition: Mapping[str, Any], teacher: Any) -> dict[str, dict[str, float]]:
-    models = condition.get("models") or _models_by_name(name, teacher)
+    models = models_of(name, condition, teacher)
     found: dict[str, dict[str, float]] = {}
     for stage, usage in stages_of(condition).items():
-        sides = found.setdefault(owner_of(teacher, models.get(stage, models.get("solve", teacher))), {"input": 0.0, "output": 0.0})
+        sides = found.setdefault(owner_of(teacher, models[stage]), {"input": 0.0, "output": 0.0})
         for side in sides:
             sides[side] += number(usage.get(f"{side}_tokens"))
     return found
 
 
-def _models_by_name(name: str, teacher: Any) -> dict[str, Any]:
-    """Of a run by an earlier version, which did not write the models of a condition: students are local."""
-    decomposer, solver = stages_in(name) or ("teacher", name.partition("@")[2] or "solver")
-    local = {role: f"{LOCAL_PREFIXES[0]}{role}" for role in (decomposer, solver) if role.startswith(("S_", "student0", "joint", "fewshot"))}
-    return {"decompose": local.get(decomposer, teacher), "solve": local.get(solver, teacher)}
-
-
-def _total_words(counts: Mapping[str, Mapping[str, float]], n: float) -> str:
-    """The teacher's tokens, and what others add."""
-    sums = {owner: sum(sides.values()) / n for owner, sides in counts.items()}
-    teacher, rest = sums.pop(TEACHER, 0.0), sum(sums.values())
-    return f"{teacher:,.0f} + {rest:,.0f}" if rest else f"{teacher:,.0f}"
+def _total_words(name: str, condition: Mapping[str, Any], teacher: Any) -> str:
+    models = models_of(name, condition, teacher)
+    return amounts_text((models[stage], _tokens(usage) / condition["n"]) for stage, usage in stages_of(condition).items())
 
 
 def _dollars(condition: Mapping[str, Any]) -> float | None:
@@ -145,15 +138,17 @@ def training_figure(progress: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figu
     if not curves:
         return None
     figure, axes = canvas(3.6)
-    for index, (name, curve) in enumerate(curves.items()):
-        colour = COLOURS[index % len(COLOURS)]
-        for key, form, label in (("loss", "-", name), ("eval_loss", "--o", f"{name}, held out")):
+    forms = lines_of(list(curves))
+    for name, curve in curves.items():
+        for key, label in (("loss", name), ("eval_loss", f"{name}, held out")):
             if curve[key][0]:
-                single = "o" if len(curve[key][0]) == 1 and key == "loss" else ""
-                axes.plot(*curve[key], form + single, color=colour, markersize=4, linewidth=1.6, label=label)
+                held_out = key == "eval_loss"
+                form = {**forms[name], "linestyle": "--" if held_out else "-"}
+                form |= {} if held_out or len(curve[key][0]) == 1 else {"marker": ""}
+                axes.plot(*curve[key], **form, markersize=5, linewidth=1.6, label=label)
     axes.set(xlabel="training step", ylabel="loss", ylim=(0, None))
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
-    legend_below(figure, len(axes.get_legend_handles_labels()[0]))
+    legend_below(figure, any(map(is_own, curves)))
     return figure
 
 

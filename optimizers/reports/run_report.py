@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from optimizers.reports.blocks import Section, missing_text
+from optimizers.reports.left_out import gathered
 from optimizers.reports.read import RunFiles, read_run
 from optimizers.reports.write import write_sections
 from programs.registry import Registry
@@ -53,7 +54,7 @@ def write_report(run_dir: Path) -> list[Path]:
         ValueError: A file in it is not what it should be; names the file.
     """
     run_dir = Path(run_dir)
-    return write_sections(run_dir, sections(read_run(run_dir)), earlier=FIGURES)
+    return write_sections(run_dir, gathered(sections(read_run(run_dir))), earlier=FIGURES)
 
 
 def sections(run: RunFiles) -> list[Section]:

@@ -22,7 +22,7 @@ from optimizers.reports.blocks import (
     percent_interval,
     picture_or_text,
 )
-from optimizers.reports.figures import COLOURS, FAINT, canvases, rows_axis, styled, upright_intervals
+from optimizers.reports.figures import ACCENT, ACCENT_MARKER, COLOURS, FAINT, OWN, canvases, rows_axis, styled, upright_intervals
 from optimizers.reports.verdicts import difference_words
 from optimizers.reports.write import write_sections
 
@@ -173,9 +173,9 @@ def _draw_history(axes: Axes, trials: Sequence[Mapping[str, Any]]) -> None:
 
     numbers, scores = [trial["number"] for trial in trials], [100 * trial["score"] for trial in trials]
     # Not clipped, as a score of 0 or 100 % lies upon the edge.
-    axes.plot(numbers, scores, "o", color=COLOURS[0], clip_on=False, zorder=3, label="trial, 95% interval")
-    upright_intervals(axes, numbers, [interval_of(trial) for trial in trials], COLOURS[0])
-    axes.step(numbers, list(accumulate(scores, max)), where="post", color=COLOURS[1], linewidth=1.6, clip_on=False, label="best so far")
+    axes.plot(numbers, scores, ACCENT_MARKER, color=ACCENT, clip_on=False, zorder=3, label=f"trial of {OWN}, 95% interval")
+    upright_intervals(axes, numbers, [interval_of(trial) for trial in trials], ACCENT)
+    axes.step(numbers, list(accumulate(scores, max)), where="post", color=COLOURS[0], linewidth=1.6, clip_on=False, label="best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="trial", ylabel="dev score, %", xlim=(min(numbers) - 0.5, max(numbers) + 0.5), ylim=(0, 100), yticks=range(0, 101, 20))
     axes.grid(axis="y", color=FAINT, linewidth=0.8)

@@ -65,8 +65,18 @@ def page(title: str, contents: Iterable[Section]) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
-    environment.filters["anchor"] = lambda text: re.sub(r"\W+", "-", text.lower())
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(title=title, sections=list(contents))
+    sections = list(contents)
+    named = list(zip(_anchors(section.title for section in sections), sections, strict=True))
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(title=title, sections=named)
+
+
+def _anchors(titles: Iterable[str]) -> list[str]:
+    """A name in the page for each title; titles of other packages may be alike, names of a page may not."""
+    found: list[str] = []
+    for title in titles:
+        name = re.sub(r"\W+", "-", title.lower())
+        found.append(name if name not in found else f"{name}-{len(found) + 1}")
+    return found
 
 
 def markdown(title: str, contents: Iterable[Section], figures: str = "figures") -> str:

@@ -20,7 +20,7 @@ HOSTILE = "<script>alert(1)</script> | [red]`x`"
 @pytest.fixture(autouse=True)
 def drawn(monkeypatch):
     """Stands in for drawing to a file, which takes nearly all the time of a report."""
-    monkeypatch.setattr(figures, "png", lambda figure: b"drawn")
+    monkeypatch.setattr(figures, "png", lambda figure, dark=False: b"drawn")
 
 
 def a_round(number, **changes):
@@ -169,7 +169,7 @@ def test_a_compilation_tells_every_candidate_that_was_up_for_choice(tmp_path):
         "70.0% (40.0% to 80.0%) compiled, 60.0% (40.0% to 80.0%) uncompiled; paired difference +10.0 points "
         "(95% interval -2.0 to +22.0; p = 0.1250: no difference can be shown)." in text
     )
-    assert "Paid in all: 1,036 calls, 324 input and 99 output tokens, without a known price." in text
+    assert "Used in all: 1,036 calls, 324 input and 99 output tokens, without a known price." in text
     assert r"| 1 | q1 | &lt;script&gt;" in text
     assert "decompose, 1 demos:\n\n```text\nTake care.\n```" in text
 

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from optimizers.reports import figures, run_figures
+from optimizers.reports import figures, run_figures, tokens
 from optimizers.reports.blocks import Picture, Section, Table, Text
 from optimizers.reports.read import read_run
 from optimizers.reports.run_report import FIGURES, SECTIONS, write_report
@@ -18,7 +18,7 @@ from optimizers.reports.training import policies_of
 
 HOSTILE = '<script>alert("x")</script> | [link](http://example.org) `code`'
 CONDITIONS = {"single-stage": 0.55, "teacher+teacher": 0.931, "student0+teacher": 0.412, "S_D-R+teacher": 0.872}
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "source"}
 
 
 class Page(HTMLParser):
@@ -118,7 +118,7 @@ def write_lines(path, records):
 def drawn(monkeypatch):
     """Stands in for drawing, which takes nearly all the time of a report; gives the real `png` back to who wants it."""
     real = figures.png
-    monkeypatch.setattr(figures, "png", lambda figure: b"drawn")
+    monkeypatch.setattr(figures, "png", lambda figure, dark=False: b"drawn")
     return lambda: monkeypatch.setattr(figures, "png", real)
 
 
@@ -174,7 +174,7 @@ def test_numbers_in_tables_are_those_of_the_metrics(run_dir):
         "no difference can be shown",
     ]
     assert page.row("S_D-R+teacher", "teacher+teacher", "93.7%")[3] == "86.1% to 102.4%"
-    assert page.row("teacher+teacher", "decompose")[2:] == ["40", "0", "8,123", "1,456", "5.0", "$0.0512"]
+    assert page.row("teacher+teacher", "decompose")[2:] == ["paid", "40", "0", "8,123", "1,456", "5.0", "$0.0512"]
     assert page.row("S_D-R+teacher", "decompose")[-1] == "no price"
     assert page.row("oracle") == ["oracle", "57", "44", "wrong answer 13"]
     assert page.row("S_D-R", "44")[1:] == ["44", "23,456", "66", "321", "n/a", "n/a", "0.1234", "local/s@ff00"]
@@ -400,20 +400,23 @@ def two_conditions(student="local/s@ff00", usd=None):
 def test_the_tokens_of_the_teacher_and_of_a_local_student_are_drawn_apart():
     figure = run_figures.token_figure(two_conditions(), "test/teacher")
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert "220" in texts and "110 + 110" in texts and "no price" in texts
+    assert "220 paid" in texts and "110 paid + 110 local" in texts and "no price" in texts
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == [f"{owner}: {side}" for owner in ("the teacher's model", "other local models") for side in ("input", "output")]
-    colours = {label: bar.patches[1].get_facecolor() for label, bar in zip(labels, figure.axes[0].containers, strict=True)}
-    assert colours["the teacher's model: output"] != colours["other local models: output"]
+    assert labels[:4] == [
+        f"{owner}: {side}" for owner in ("paid, the teacher's model", "local, other models") for side in ("input", "output")
+    ]
+    assert labels[4:] == [figures.OWN]
+    colours = {label: bar.patches[1].get_facecolor() for label, bar in zip(labels[:4], figure.axes[0].containers, strict=True)}
+    assert colours["paid, the teacher's model: output"] != colours["local, other models: output"]
     # A run by an earlier version has no models of a condition: who is a student stands in its name.
     old = {name: {key: value for key, value in c.items() if key != "models"} for name, c in two_conditions().items()}
-    assert "110 + 110" in [text.get_text() for text in run_figures.token_figure(old, "test/teacher").axes[0].texts]
+    assert "110 paid + 110 local" in [text.get_text() for text in run_figures.token_figure(old, "test/teacher").axes[0].texts]
 
 
 def test_what_is_local_in_a_figure_is_local_in_the_bill():
     from programs.lms import ledger
 
-    assert run_figures.LOCAL_PREFIXES == ledger.LOCAL_PREFIXES
+    assert tokens.LOCAL_PREFIXES == ledger.LOCAL_PREFIXES
 
 
 def test_a_run_says_what_its_student_saves_and_when_it_is_paid_back(run_dir):
@@ -424,8 +427,8 @@ def test_a_run_says_what_its_student_saves_and_when_it_is_paid_back(run_dir):
     record = {"condition": "S_D-R+teacher", "per_question": each, "stages": stages, "one_off": once, "break_even": even}
     teacher = {"condition": "teacher+teacher", "per_question": {**each, "usd": 0.025}, "stages": stages}
     page = report_of(run_dir, cost=[teacher, record])
-    row = page.row("S_D-R+teacher", "200,000", "20,000")
-    assert row[3:5] == ["220,000", "220,000"] and "$1.75" in row and "719" in row and "60" in row
+    row = page.row("S_D-R+teacher", "200,000", "20,000", "200,000", "20,000")
+    assert row[5] == "220,000" and "$1.75" in row and "719" in row and "60" in row
     assert "The cheapest decomposer student, S_D-R+teacher, takes 50.0% of the dollars of teacher+teacher." in page.text
     assert "break-even were not computed in this run" in report_of(run_dir, cost=None).text
 

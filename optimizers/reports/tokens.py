@@ -1,0 +1,64 @@
+"""Whose tokens are whose: paid ones, of models behind an API, apart from local ones, of models in the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from optimizers.conditions import stages_in
+from optimizers.evaluation.stages import stages_of
+from optimizers.reports.blocks import count_text, number
+
+# As in `programs.lms.ledger`, which would load DSPy.
+LOCAL_PREFIXES = ("embedded/", "local/", "gguf/", "hf/")
+
+PAID, LOCAL, UNKNOWN = "paid", "local", "unrecorded"
+
+KINDS = (PAID, LOCAL, UNKNOWN)
+
+MEANING = "Paid tokens are those of models behind an API, local ones those of models in the process."
+
+TEACHER, OTHERS = "the teacher's model", "other models"
+
+OWNERS = tuple(f"{kind}, {whose}" for kind in KINDS for whose in (TEACHER, OTHERS))
+"""Paid before local, the teacher before others: those of the teacher are what a student is to save, wherever it runs."""
+
+
+def kind_of(model: Any) -> str:
+    """`paid`, `local`, or `unrecorded` where no file says which model it was."""
+    if not model:
+        return UNKNOWN
+    return LOCAL if str(model).startswith(LOCAL_PREFIXES) else PAID
+
+
+def owner_of(teacher: Any, model: Any) -> str:
+    """Which of `OWNERS` the tokens of a model are."""
+    return f"{kind_of(model)}, {TEACHER if model == teacher else OTHERS}"
+
+
+def models_of(name: str, condition: Mapping[str, Any], teacher: Any = None) -> dict[str, Any]:
+    """Model by stage of a condition or cell; of a run by an earlier version, which did not write them, by its name."""
+    models = condition.get("models") or _models_by_name(name, teacher)
+    return {stage: models.get(stage, models.get("solve", teacher)) for stage in stages_of(condition)}
+
+
+def _models_by_name(name: str, teacher: Any) -> dict[str, Any]:
+    """Students are local."""
+    decomposer, solver = stages_in(name) or ("teacher", name.partition("@")[2] or "solver")
+    local = {role: f"{LOCAL_PREFIXES[0]}{role}" for role in (decomposer, solver) if role.startswith(("S_", "student0", "joint", "fewshot"))}
+    return {"decompose": local.get(decomposer, teacher), "solve": local.get(solver, teacher)}
+
+
+def kinds_text(models: Iterable[Any]) -> str:
+    """The kinds of these models' tokens, as `paid and local`."""
+    found = {kind_of(model) for model in models}
+    return " and ".join(kind for kind in KINDS if kind in found) or UNKNOWN
+
+
+def amounts_text(amounts: Iterable[tuple[Any, float]]) -> str:
+    """Sums by kind, as `1,200 paid + 300 local`, of pairs of model and tokens; kinds without a token are left out."""
+    sums: dict[str, float] = {}
+    for model, tokens in amounts:
+        sums[kind_of(model)] = sums.get(kind_of(model), 0.0) + number(tokens)
+    told = [f"{count_text(sums[kind])} {kind}" for kind in KINDS if sums.get(kind)]
+    return " + ".join(told) or "0"

@@ -91,7 +91,9 @@ def _recolour(figure: Figure) -> None:
             continue
         for part in ("color", "edgecolor", "facecolor", "markeredgecolor", "markerfacecolor"):
             get, put = getattr(artist, f"get_{part}", None), getattr(artist, f"set_{part}", None)
-            colour = get() if get and put else None
+            if get is None or put is None:
+                continue
+            colour = get()
             if isinstance(colour, str | tuple) and len(colour) and colour != "none" and to_hex(colour) in known:
                 put(known[to_hex(colour)])
 

@@ -10,7 +10,7 @@ from optimizers import cli, doctor
 from optimizers.cli import app
 from optimizers.experiments.plan import grid_steps, plan_steps
 from optimizers.jobs.display import ProgressDisplay
-from optimizers.settings.load import load_config, recipe_names
+from optimizers.settings.load import load_config
 
 
 @pytest.fixture(autouse=True)

@@ -758,7 +758,7 @@ def test_models_behind_an_api_need_no_torch():
     heavy = {"torch", "transformers", "trl", "peft", "openvino_genai"}
     found = {path for path, tree in trees().items() for name in imported(tree.body) if name.split(".")[0] in heavy}
     # The trainer's own process imports these.
-    own = ("completion_head", "completion_loss", "dpo", "grpo", "regularise", "sampler")
+    own = ("completion_head", "completion_loss", "dpo", "grpo", "regularise", "sampler", "tracker_callbacks")
     assert found == {f"optimizers/finetune/{name}.py" for name in own}
 
 

@@ -23,4 +23,4 @@ def test_a_trained_student_runs_in_openvino_and_is_exported(base, home, tmp_path
     fast, reference = (backends.choose_backend(student, name, "cpu") for name in ("openvino", "transformers"))
     asked = [GenerateRequest(render(reference.tokenizer, row["messages"][:1]), max_tokens=8) for row in rows]
     assert [result.text for result in fast.generate(asked)] == [result.text for result in reference.generate(asked)]
-    assert [path.name for path in export(student, tmp_path / "s.gguf")] == ["s.gguf"]
+    assert [path.name for path in export(student, tmp_path / "s.gguf")] == ["s.gguf", "s.Modelfile"]

@@ -173,7 +173,7 @@ def test_weights_can_be_read_by_whom_the_manifest_can(tmp_path):
 def test_a_home_that_cannot_be_written_is_no_obstacle_to_a_model_that_is_there(tmp_path, home, monkeypatch):
     kept = publish(make_source(tmp_path / "a"), home / "embedded" / "base", name="base", namespace="embedded")
 
-    def locked(path):
+    def locked(path, *_):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(artifacts, "folder_lock", locked)

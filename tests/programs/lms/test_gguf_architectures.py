@@ -221,12 +221,11 @@ def test_ollama_is_told_the_form_and_the_ends_of_each_template(folders, tmp_path
     ])  # fmt: skip
     model = as_model(folder)
     model.manifest["prompts"] = {"decompose": prompt.to_dict()}
-    target, written = export(model, tmp_path / "m.gguf")
+    target, written, *_ = export(model, tmp_path / "m.gguf")
     bare = chat.render(AutoTokenizer.from_pretrained(tmp_path, gguf_file=target.name), [{"role": "user", "content": "Who?"}])
     assert bare == chat.render(tokenizer, prompt.chat("Who?"))
     text = written.read_text()
     template = text.split('TEMPLATE """')[1].split('"""\nPARAMETER')[0]
-    assert template.startswith(begin) and '"""' not in template
-    spoken = template.replace('{{ "{{" }}', "{{").replace('{{ "\\"\\"\\"" }}', '"""').replace("{{ .Prompt }}", "Who?")
-    assert bare.endswith(spoken.removesuffix("{{ .Response }}"))
+    # What Go makes of it is looked at in `test_modelfile.py`.
+    assert begin in template and '"""' not in template
     assert {line.split('"')[1] for line in text.splitlines() if line.startswith("PARAMETER stop")} == ends

@@ -10,7 +10,7 @@ from typing import Any
 from optimizers.settings.tracking import TrackingConfig
 from optimizers.tracking.tracker import FINISHED, Figures
 
-_SECONDS = 30.0
+_SECONDS = 60.0
 """How long a server is waited for; by itself W&B waits for it at the end of a run for ever."""
 
 

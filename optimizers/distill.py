@@ -53,7 +53,7 @@ class TooFewRowsError(ValueError):
     """Screening left fewer rows than a training needs; nothing was trained, the traces are kept."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Distilled:
     """What a distillation did, attached to the compiled program as `.distilled`.
 
@@ -77,6 +77,11 @@ class Distilled:
     left_out: list[LeftOut] = field(default_factory=list)
     unscored: str = ""
     repeated: list[dict[str, Any]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        models = {name: str(artifact.model_string) for name, artifact in self.artifacts.items()}
+        rows = {name: len(rows) for name, rows in self.rows.items()}
+        return f"Distilled(models={models}, rows={rows}, kept {sum(one.kept for one in self.decisions)} of {len(self.decisions)} samples)"
 
     def decisions_frame(self) -> DataFrame:
         """A row a teacher sample: kept, or the reason why not.

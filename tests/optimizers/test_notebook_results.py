@@ -157,3 +157,10 @@ def test_a_real_kernel_shows_them_without_a_warning(here):
         assert word in page
     assert "image/png" in outputs[1][0]["data"]
     assert not re.search("stderr|Warning", json.dumps(outputs))
+
+
+def test_a_distillation_is_named_in_a_line():
+    """Not with every row, and no folder of whoever ran it."""
+    from optimizers.distill import Distilled
+
+    assert repr(Distilled(rows={"decompose": [{"id": "1"}]})) == "Distilled(models={}, rows={'decompose': 1}, kept 0 of 0 samples)"

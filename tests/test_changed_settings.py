@@ -131,7 +131,6 @@ def test_back_to_the_first_settings_trains_nothing(here, server, monkeypatch):
     ["--screening.min_rows", "3"], ["--screening.min_rows", "1"], ["--teacher.timeout", "7"],
     ["--teacher.api_base", "http://127.0.0.1:9/v1"], ["--max_usd", "9"],
     ["--labelling.max_tokens", "99999"], ["--data.test", "3"], ["--training.threads", "2"],
-    ["--tracking.report_to", "tensorboard"], ["--tracking.project", "other"],
 ])  # fmt: skip
 def test_settings_that_ask_nothing_new_work_in_place(here, server, setting, monkeypatch):
     monkeypatch.setattr("optimizers.finetune.train._run", lambda *_: pytest.fail("trained again"))
@@ -141,6 +140,13 @@ def test_settings_that_ask_nothing_new_work_in_place(here, server, setting, monk
     found = go("run", *setting)
     assert server.asked == 0 and paid("run") == before
     assert found["conditions"]["S_D-R+teacher"]["n"] == (3 if "--data.test" in setting else 4)
+
+
+@pytest.mark.parametrize("kind", ["run", "experiment", "improve"])
+def test_a_tracker_makes_nothing_again(here, server, kind, monkeypatch, caplog):
+    monkeypatch.setattr("optimizers.finetune.train._run", lambda *_: pytest.fail("trained again"))
+    go(kind, "--tracking.report_to", "tensorboard", "--tracking.name", "other")
+    assert server.asked == 0 and "again" not in caplog.text and not list(Path(kind).rglob("earlier"))
 
 
 @pytest.mark.parametrize("setting", [

@@ -10,7 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from optimizers.conditions import expand_conditions
 from optimizers.finetune.spec import TrainingSpec
+from optimizers.settings.experiment import ExperimentConfig
 from optimizers.settings.explain import explain
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
@@ -65,7 +67,18 @@ def load_config(recipe: str | None = None, overrides: dict[str, Any] | None = No
         raise ValueError(explain(error)) from error
     _refuse_huge(config.model_dump())
     _check_experiment(config)
+    if "experiment.conditions" in given and "experiment.transfer_conditions" not in given:
+        _follow_conditions(config.experiment)
     return config
+
+
+def _follow_conditions(experiment: ExperimentConfig) -> None:
+    """Leave out of a recipe's `transfer_conditions` what is no longer measured: who names fewer conditions has not asked for those."""
+    names = list(experiment.conditions)
+    names += [*experiment.student_conditions, *experiment.variant_conditions] if experiment.students else []
+    names += [*experiment.rows_conditions, *experiment.variant_conditions] if experiment.ablations else []
+    measured = expand_conditions(names, experiment.solvers)
+    experiment.transfer_conditions = [name for name in experiment.transfer_conditions if name in (*measured, "all")]
 
 
 def _refuse_base(settings: Mapping[str, Any]) -> None:

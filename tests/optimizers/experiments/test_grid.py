@@ -92,6 +92,18 @@ def test_a_transfer_condition_that_is_measured_nowhere_is_refused(tmp_path):
         Grid(config(tmp_path, **settings))
 
 
+def test_fewer_conditions_than_a_recipe_has_need_no_second_list():
+    measured = "teacher+teacher,single-stage-cot,S_E-T+teacher"
+    assert load_config("gsm8k", {"experiment.conditions": measured}).experiment.transfer_conditions == [
+        "single-stage-cot", "teacher+teacher", "student0+teacher", "S_D-R+teacher",
+    ]  # fmt: skip
+    alone = {"experiment.conditions": measured, "experiment.students": "", "experiment.ablations": ""}
+    assert load_config("gsm8k", alone).experiment.transfer_conditions == [
+        "single-stage-cot", "teacher+teacher",
+    ]  # fmt: skip
+    assert load_config("gsm8k").experiment.transfer_conditions[2] == "none+teacher"
+
+
 def test_test_questions_that_stand_in_train_are_kept_out(tmp_path):
     train, test = tmp_path / "mine_train.jsonl", tmp_path / "mine_test.jsonl"
     question = "How many of the {} apples that the old farmer sold on the market in May were red in the end?"

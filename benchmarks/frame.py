@@ -73,7 +73,7 @@ def setting(text: str) -> tuple[str, str]:
 
 def recipe_and_settings(words: Sequence[str], default: str) -> tuple[str, dict[str, Any]]:
     """What `@ RECIPE --section.key VALUE` says; without a recipe the script's own."""
-    from optimizers.cli import parse_settings
+    from optimizers.arguments import parse_settings
 
     recipe, settings = parse_settings(list(words))
     return recipe or default, dict(settings)

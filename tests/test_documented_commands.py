@@ -11,7 +11,8 @@ from links import ROOT, pages
 from markdown_it import MarkdownIt
 from typer.main import get_command
 
-from optimizers.cli import app, parse_settings
+from optimizers.arguments import parse_settings
+from optimizers.cli import app
 from optimizers.completion import SettingsCommand
 from optimizers.experiments.plan import plan
 from optimizers.settings.load import load_config

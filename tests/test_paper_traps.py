@@ -17,7 +17,8 @@ import dspy
 import pytest
 from scripted import scripted_lm, two_stage_rule
 
-from optimizers.cli import main, parse_settings
+from optimizers.arguments import parse_settings
+from optimizers.cli import main
 from optimizers.conditions import ALL_CONDITIONS, DEFAULT_CONDITIONS, MATCHED, STUDENTS, expand_conditions, parse_condition
 from optimizers.distill import BootstrapDistill
 from optimizers.evaluation.costs import cost_per_question

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from optimizers import compile_prompts, improve, load_config, run, run_experiment, study
-from optimizers.cli import parse_settings
+from optimizers.arguments import parse_settings
 from optimizers.jobs.display import VARIABLE
 
 sys.path.insert(0, str(Path(__file__).parent / "recorded"))

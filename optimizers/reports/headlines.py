@@ -31,8 +31,8 @@ from optimizers.reports.verdicts import outcome, outcome_words, p_words
 
 
 def in_short(run: RunFiles) -> list[Section]:
-    """Warnings, then the teacher, one stage alone and the student, with what the student keeps and saves."""
-    return [Section("In short", [*_warnings(run), _results(run), *_setting_note(run)])]
+    """What holds for all of it; teacher, one stage alone and student, with what it keeps and saves; then what is odd in a condition."""
+    return [Section("In short", [*_warnings(run), _results(run), *reply_warnings(run.conditions.items()), *_setting_note(run)])]
 
 
 def _warnings(run: RunFiles) -> list[Block]:
@@ -40,7 +40,7 @@ def _warnings(run: RunFiles) -> list[Block]:
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This run is incomplete: {run.metrics['incomplete']} {CONTINUE}", "warning"))
     cut = cut_off_warning(endings_of(run.conditions.items(), run.part("labelling")))
-    return [*blocks, *overlap_blocks(run.metrics), *cut, *reply_warnings(run.conditions.items())]
+    return [*blocks, *overlap_blocks(run.metrics), *cut]
 
 
 def _results(run: RunFiles) -> Block:

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from optimizers.cli import parse_settings
+from optimizers.arguments import parse_settings
 from optimizers.experiments.run_folder import open_folder
 from optimizers.settings.load import load_config, recipe_names, setting_names
 from optimizers.settings.run import RunConfig

@@ -14,7 +14,7 @@ from loopback import chat, serving
 from scripted import scripted_lm, two_stage_rule
 
 from optimizers import BootstrapDistill, Limits, compile_prompts, load_config, run
-from optimizers.cli import parse_settings
+from optimizers.arguments import parse_settings
 from optimizers.jobs.jsonlines import read_lines
 from optimizers.labelling.collect import collect
 from programs import TwoStage

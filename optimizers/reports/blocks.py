@@ -66,6 +66,8 @@ class Picture:
         alt: What it shows, for who cannot see it.
         data: The PNG on white.
         dark: The same for a dark page; empty for `data` on both.
+        narrow: The same for a telephone; empty for `data` there too.
+        narrow_dark: For a dark page on a telephone.
         kind: Always `picture`.
     """
 
@@ -73,6 +75,8 @@ class Picture:
     alt: str
     data: bytes
     dark: bytes = b""
+    narrow: bytes = b""
+    narrow_dark: bytes = b""
     kind: str = "picture"
 
 
@@ -168,7 +172,7 @@ def plain_value(value: Any) -> str:
 
 def picture_or_text(name: str, figure: Figure | None, alt: str, missing: str) -> Picture | Text:
     """`figure` as PNG, or `missing` where there was nothing to draw."""
-    return missing_text(missing) if figure is None else Picture(name, alt, figures.png(figure), figures.png(figure, dark=True))
+    return missing_text(missing) if figure is None else Picture(name, alt, *figures.forms(figure))
 
 
 def verdict(line: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """What the figures of all reports share: size, style, colours, and bars and axes that several of them draw.
 
 Figures are made without pyplot, so a notebook's backend and open figures stay as they are, and matplotlib is loaded only
-while one is drawn. Widths are in inches and small enough that labels can be read on a phone.
+while one is drawn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ P = ParamSpec("P")
 
 R = TypeVar("R")
 
-WIDTH = 6.4
+WIDTH, NARROW = 6.4, 3.8
+"""Inches, of a page and of a telephone."""
 
 INK, FAINT = "#222222", "#d9d9d9"
 
@@ -64,6 +65,12 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return inside
 
 
+def forms(figure: Figure) -> tuple[bytes, bytes, bytes, bytes]:
+    """`figure` as PNG for a page: on white and dark, then both for a telephone. It stays recoloured."""
+    narrow = narrowed(figure)
+    return png(figure), png(figure, dark=True), png(narrow), png(narrow, dark=True)
+
+
 @styled
 def png(figure: Figure, dark: bool = False) -> bytes:
     """`figure` as PNG at 180 dots an inch, drawn by Agg whatever backend is in use.
@@ -96,6 +103,50 @@ def _recolour(figure: Figure) -> None:
             colour = get()
             if isinstance(colour, str | tuple) and len(colour) and colour != "none" and to_hex(colour) in known:
                 put(known[to_hex(colour)])
+
+
+@styled
+def narrowed(figure: Figure) -> Figure:
+    """A copy of `figure` for a telephone: the same plots on `NARROW` inches, with smaller words, fewer marks, and a longer legend."""
+    import pickle
+    import textwrap
+
+    from matplotlib.text import Text
+    from matplotlib.ticker import MaxNLocator
+
+    copy: Figure = pickle.loads(pickle.dumps(figure))
+    for text in copy.findobj(Text):
+        text.set_fontsize(0.82 * text.get_fontsize())
+    for axes in copy.axes:
+        axes.tick_params(labelsize=9)
+        if isinstance(axes.xaxis.get_major_locator(), MaxNLocator):
+            axes.locator_params(axis="x", nbins=4)
+        axes.set_xlabel(textwrap.fill(axes.get_xlabel(), 32))
+    copy.set_size_inches(NARROW, figure.get_figheight() + _one_column(copy))
+    _room_for_words(copy)
+    return copy
+
+
+def _room_for_words(figure: Figure) -> None:
+    """Longer axes to the right, where words behind a bar or an interval would reach beyond the edge."""
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        beyond = max((text.get_window_extent().x1 for text in axes.texts), default=0.0) - figure.bbox.x1
+        if beyond > 0:
+            box, (low, high) = axes.get_window_extent(), axes.get_xlim()
+            axes.set_xlim(low, low + (high - low) * box.width / max(box.width - beyond - 8, box.width / 2))
+
+
+def _one_column(figure: Figure) -> float:
+    """Names of the legend below each other, where two do not fit abreast; inches that it grows by."""
+    grown = 0.0
+    for legend in list(figure.legends):
+        handles, texts = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
+        columns = 2 if max(map(len, texts)) <= 18 else 1
+        grown += 0.17 * (len(texts) // 2) if columns == 1 else 0.0
+        legend.remove()
+        figure.legend(handles, texts, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    return grown
 
 
 KEEP = "keep"

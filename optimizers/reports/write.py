@@ -62,9 +62,11 @@ def _write(path: Path, data: bytes) -> None:
 def page(title: str, contents: Iterable[Section]) -> str:
     """The report as one HTML file with its figures inside."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup, escape
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
+    environment.filters["breakable"] = lambda text: Markup(re.sub(r"(?<=[+@/])(?=\w)", "<wbr>", str(escape(text))))
     sections = list(contents)
     named = list(zip(_anchors(section.title for section in sections), sections, strict=True))
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(title=title, sections=named)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 from browser import WIDTHS, chromium, cut_off, needs_browser
 
-from optimizers.reports import compilation, improvement, study
+from optimizers.reports import compilation, figures, improvement, study
 from optimizers.reports.experiment_report import write_experiment_report
 from optimizers.reports.run_report import write_report
 
@@ -49,6 +49,14 @@ def shown(browser, address, width, scheme):
     return page
 
 
+def cells_that_are_too_tall(page):
+    """Columns that were pressed together until their words stand upon each other."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll("th, td:not(:first-child)")]
+            .filter((one) => one.scrollHeight > 170 && one.textContent.trim().length < 200).map((one) => one.textContent)"""
+    )
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_nothing_is_cut_off_and_figures_have_the_colours_of_the_page(browser, pages, kind):
     from PIL import Image
@@ -63,6 +71,8 @@ def test_nothing_is_cut_off_and_figures_have_the_colours_of_the_page(browser, pa
         for source in sources:
             image = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")
             assert "rgb({}, {}, {})".format(*image.getpixel((0, 0))) == back
+            assert image.width == round((figures.NARROW if width == min(WIDTHS) else figures.WIDTH) * 180)
+        assert cells_that_are_too_tall(page) == []
         alts = page.eval_on_selector_all("img", "all => all.map(one => one.alt)")
         assert all(alts)
         page.context.close()

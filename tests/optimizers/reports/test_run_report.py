@@ -9,6 +9,7 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
+from matplotlib import text as matplotlib_text
 
 from optimizers.reports import figures, run_figures, tokens
 from optimizers.reports.blocks import Picture, Section, Table, Text
@@ -18,7 +19,7 @@ from optimizers.reports.training import policies_of
 
 HOSTILE = '<script>alert("x")</script> | [link](http://example.org) `code`'
 CONDITIONS = {"single-stage": 0.55, "teacher+teacher": 0.931, "student0+teacher": 0.412, "S_D-R+teacher": 0.872}
-VOID = {"meta", "img", "br", "source"}
+VOID = {"meta", "img", "br", "wbr", "source"}
 
 
 class Page(HTMLParser):
@@ -116,10 +117,10 @@ def write_lines(path, records):
 
 @pytest.fixture(autouse=True)
 def drawn(monkeypatch):
-    """Stands in for drawing, which takes nearly all the time of a report; gives the real `png` back to who wants it."""
-    real = figures.png
-    monkeypatch.setattr(figures, "png", lambda figure, dark=False: b"drawn")
-    return lambda: monkeypatch.setattr(figures, "png", real)
+    """Stands in for drawing, which takes nearly all the time of a report; gives the real `forms` back to who wants it."""
+    real = figures.forms
+    monkeypatch.setattr(figures, "forms", lambda figure: (b"drawn",) * 4)
+    return lambda: monkeypatch.setattr(figures, "forms", real)
 
 
 @pytest.fixture
@@ -431,6 +432,23 @@ def test_a_run_says_what_its_student_saves_and_when_it_is_paid_back(run_dir):
     assert row[5] == "220,000" and "$1.75" in row and "719" in row and "60" in row
     assert "The cheapest decomposer student, S_D-R+teacher, takes 50.0% of the dollars of teacher+teacher." in page.text
     assert "break-even were not computed in this run" in report_of(run_dir, cost=None).text
+
+
+def test_a_figure_for_a_telephone_leaves_no_word_out():
+    figure = run_figures.token_figure(two_conditions(), "test/teacher")
+    narrow = figures.narrowed(figure)
+    figure.draw_without_rendering(), narrow.draw_without_rendering()
+    assert (figure.get_figwidth(), narrow.get_figwidth()) == (figures.WIDTH, figures.NARROW)
+    assert words(narrow) == words(figure)
+    for text in narrow.findobj(matplotlib_text.Text):
+        if text.get_visible() and text.get_text():
+            assert text.get_window_extent().x0 >= 0 and text.get_window_extent().x1 <= narrow.bbox.x1 + 1, text
+
+
+def words(figure):
+    plots = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    labels = [" ".join(axes.get_xlabel().split()) for axes in figure.axes]
+    return plots, labels, [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_figures_of_nothing_are_none():

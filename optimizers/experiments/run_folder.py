@@ -53,7 +53,11 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
     there, now = folder.settings(), view(config)
     if there is not None and ("experiment" in there) != experiment:
         kinds = ("a run", "an experiment") if experiment else ("an experiment", "a run")
-        raise ValueError(f"{folder.folder} holds {kinds[0]}, not {kinds[1]}. Choose a new folder: --out {free(folder.folder)}")
+        own = f"'divide-or-conquer {'run' if experiment else 'experiment'} @ {folder.folder / 'config.toml'}'"
+        raise ValueError(
+            f"{folder.folder} holds {kinds[0]}, not {kinds[1]}. {own} goes on with it, or writes its report again; else choose a new "
+            f"folder: --out {free(folder.folder)}"
+        )
     # Of two compiled programs what they hold is compared.
     same = {"teacher.program"} if all("program" in _teacher(side) for side in (there or {}, now)) else set()
     may_differ = MAY_DIFFER | REACH | _GRID | same

@@ -11,8 +11,12 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from optimizers.reports.blocks import Block, Bullets, Code, Picture, Question, Reply, Section, Table, Text
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _TEMPLATE = Path(__file__).with_name("template.html.j2")
 
@@ -62,14 +66,20 @@ def _write(path: Path, data: bytes) -> None:
 def page(title: str, contents: Iterable[Section]) -> str:
     """The report as one HTML file with its figures inside."""
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup, escape
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
-    environment.filters["breakable"] = lambda text: Markup(re.sub(r"(?<=[+@/])(?=\w)", "<wbr>", str(escape(text))))
+    environment.filters["breakable"] = breakable
     sections = list(contents)
     named = list(zip(_anchors(section.title for section in sections), sections, strict=True))
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(title=title, sections=named)
+
+
+def breakable(text: object) -> Markup:
+    """A name, escaped, that a browser may break where its parts meet: `teacher+<wbr>teacher`."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?<=[+@/._])(?=[^\W\d])", "<wbr>", str(escape(text))))
 
 
 def _anchors(titles: Iterable[str]) -> list[str]:

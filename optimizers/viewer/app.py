@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from optimizers.reports.write import breakable
 from optimizers.viewer.pages import NotFoundError, Pages, Shown
 
 _TEMPLATES = Path(__file__).parent
@@ -114,7 +115,7 @@ def _renderer() -> Callable[[Shown], bytes]:
 
     loader = FileSystemLoader(_TEMPLATES)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["link"] = _link
+    environment.globals["link"], environment.filters["breakable"] = _link, breakable
     return lambda shown: environment.get_template(shown.template).render(**shown.values).encode("utf-8", "replace")
 
 

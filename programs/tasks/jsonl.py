@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
 import warnings
@@ -13,10 +15,12 @@ import dspy
 
 from programs.tasks._published import Fractions, divide, parse_fractions
 from programs.tasks.base import SPLITS, Score, Task, canonical
-from programs.tasks.scorers import FORMATS, MEASURES, scorer_by_name
+from programs.tasks.scorers import AUTO, FORMATS, MEASURES, golds_of, scorer_by_name, suited_scorer
 
 COLUMNS = ("question", "answer", "context", "subquestions", "id")
 _GZIP = b"\x1f\x8b"
+_LOOKED_AT = 1000
+"""Lines of a file by which a scorer is chosen."""
 _REQUIRED = ("question", "answer")
 _OFTEN_CONTEXT = ("text", "passage", "paragraph", "document", "article", "story", "body", "evidence")
 
@@ -35,9 +39,9 @@ class JsonlTask(Task):
         max_subquestions: The limit that the decomposer is told.
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone; None gives a model what it
             was trained to see, and the passage to all others.
-        scorer: How an answer is judged: `exact`, `number` (the final number), `f1` (of words), `contains`,
-            `multiple_choice`, or a Python function `module:function`, called as `f(example, prediction, trace=None)`; see
-            `programs.tasks.scorers`.
+        scorer: How an answer is judged: `auto` (`number` where every answer of the file is one, with a unit or without, else `exact`),
+            `exact`, `number` (the final number), `f1` (of words), `contains`, `multiple_choice`, or a Python function
+            `module:function`, called as `f(example, prediction, trace=None)`; see `programs.tasks.scorers`.
 
     Raises:
         ValueError: Nothing at `path`, unknown columns, fractions that do not add up to 1, or an unknown scorer.
@@ -54,7 +58,7 @@ class JsonlTask(Task):
         fractions: Fractions = (0.7, 0.1, 0.2),
         max_subquestions: int | None = 3,
         decomposer_sees_context: bool | None = None,
-        scorer: str = "exact",
+        scorer: str = AUTO,
     ) -> None:
         self.path = Path(path)
         if not self.path.exists():
@@ -64,6 +68,7 @@ class JsonlTask(Task):
         self.fractions = parse_fractions(fractions)
         self.max_subquestions = max_subquestions
         self.decomposer_sees_context = decomposer_sees_context
+        scorer = self._suited() if scorer == AUTO else scorer
         self.scoring = scorer
         self._score = scorer_by_name(scorer)
         # A class attribute of other tasks; here it follows from the scorer.
@@ -92,6 +97,16 @@ class JsonlTask(Task):
     def score(self, example: dspy.Example, prediction: Any) -> Score:
         """By `scorer`, with the best of the accepted answers; unscored if the reference is empty."""
         return self._score(example, prediction)
+
+    def _suited(self) -> str:
+        """The scorer for the first answers of each file; a line that cannot be read is told of when it is loaded."""
+        files = sorted(self.path.glob("*.jsonl")) if self.path.is_dir() else [self.path]
+        answers: list[list[Any]] = []
+        for file in files:
+            with contextlib.suppress(ValueError):
+                for number, row in itertools.islice(_rows(file), _LOOKED_AT):
+                    answers.append(golds_of(dspy.Example(answer=_Row(file, number, row, self.columns).answer())))
+        return suited_scorer(answers)
 
     def _load_folder(self, split: str) -> dict[str, list[dspy.Example]]:
         file = self.path / f"{split}.jsonl"

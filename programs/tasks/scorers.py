@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from programs.tasks._asked_numbers import asked_number
 from programs.tasks._choices import chosen_label, options_in
 from programs.tasks._entities import is_question, is_taken_back_or_doubted
 from programs.tasks._equality import canonical, equal_answers
-from programs.tasks._numbers import number
+from programs.tasks._numbers import number, quantity
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, judged, usable_golds
 
 Scorer = Callable[[dspy.Example, Any], Score]
@@ -93,6 +94,19 @@ NUMBER_ALONE = "If the answer is a number, write the number alone."
 FORMATS = {"number": NUMBER_ALONE}
 """What a solver is told about the form of its answer, where a scorer needs it; see `Task.answer_format`."""
 
+AUTO = "auto"
+"""`number` where every reference is a number, with a unit or without, else `exact`."""
+_MEASURE = re.compile(r"\s*[-+−]?\s?[^\w\s]?\s?(?!0\d)\d\S*(?:\s+\S+){0,3}\s*\Z")
+
+
+def suited_scorer(references: Iterable[Sequence[Any]]) -> str:
+    """`number` where every one of these accepted answers is a number, as "12 km", "$7.50" or "five", else `exact`.
+
+    An LLM that is right writes "853 grams" where somebody else's file has "853 g", or a sentence with the number in it.
+    """
+    texts = [text for golds in references for text in usable_golds(golds)]
+    return "number" if texts and all(quantity(text) or (_MEASURE.match(text) and number(text) is not None) for text in texts) else "exact"
+
 
 def scorer_by_name(name: str) -> Scorer:
     """A scorer by its name, or a Python function by `module:function`.
@@ -108,7 +122,7 @@ def scorer_by_name(name: str) -> Scorer:
         return SCORERS[name]
     module, separator, function = name.partition(":")
     if not separator or not module or not function:
-        raise ValueError(f"Unknown scorer {name!r}; expected one of {list(SCORERS)}, or a function of yours as 'module:function'.")
+        raise ValueError(f"Unknown scorer {name!r}; expected one of {[AUTO, *SCORERS]}, or a function of yours as 'module:function'.")
     found = getattr(_module(name, module), function, None)
     if not callable(found):
         raise ValueError(f"scorer {name!r}: module {module!r} has no function {function!r}; check the name after the colon.")

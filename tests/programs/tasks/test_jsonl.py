@@ -197,12 +197,51 @@ def test_a_scorer_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("own_metrics:third", "module 'own_metrics' has no function 'third'"),
         ("own_metrics:number", "module 'own_metrics' has no function 'number'"),
         ("no_such_module:f", r"module 'no_such_module' cannot be imported \(ModuleNotFoundError"),
-        ("exakt", r"Unknown scorer 'exakt'; expected one of \['exact', 'number', 'f1', 'contains', 'multiple_choice'\], or a function"),
+        (
+            "exakt",
+            r"Unknown scorer 'exakt'; expected one of \['auto', 'exact', 'number', 'f1', 'contains', 'multiple_choice'\], or a function",
+        ),
         ("own_metrics:", "Unknown scorer"),
         ("", "Unknown scorer"),
     ]:
         with pytest.raises(ValueError, match=message):
             load_task("jsonl", path=path, scorer=name)
+
+
+@pytest.mark.parametrize(
+    ("answers", "scoring"),
+    [
+        (["12 km", "$7.50", "853 g", "five", 21], "number"),
+        ([["18", "eighteen"], "20 %", "-3 °C", "1,234 km/h"], "number"),
+        (["1990", "Rome"], "exact"),
+        (["Apollo 11", "Apollo 13"], "exact"),
+        (["3 May 1990", "1991"], "exact"),
+        (["007", "008"], "exact"),
+        (["3:30", "4:00"], "exact"),
+        (["B", "C"], "exact"),
+        (["12 of the eggs that were in the basket"], "exact"),
+    ],
+)
+def test_answers_that_are_all_numbers_are_judged_as_numbers(tmp_path: Path, answers: list[Any], scoring: str) -> None:
+    lines = [{"question": f"How many are {i}?", "answer": answer} for i, answer in enumerate(answers)]
+    task = load_task("jsonl", path=write(tmp_path / "d.jsonl", lines), fractions="0,0,1")
+    assert task.scoring == scoring
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write(folder / "test.jsonl", lines)
+    assert load_task("jsonl", path=folder).scoring == scoring
+
+
+@pytest.mark.parametrize(
+    ("reference", "reply", "right"),
+    [
+        ("853 g", "853 grams", 1), ("21 cm", "21", 1), ("8", "8 degrees", 1), ("$5.63", "Keiko pays $5.63 for 2 coffees and one bun.", 1),
+        ("208 litres", "There are 208 liters left.", 1), ("853 g", "835 g", 0), ("21 cm", "It is between 20 and 21 cm.", 0),
+    ],
+)  # fmt: skip
+def test_a_unit_or_a_sentence_around_a_number_is_no_fault(tmp_path: Path, reference: str, reply: str, right: int) -> None:
+    task = load_task("jsonl", path=write(tmp_path / "d.jsonl", [{"question": "How much is it?", "answer": reference}]), fractions="0,0,1")
+    assert task.score(task.load("test")[0], dspy.Prediction(answer=reply)).value == right
 
 
 def test_the_scorer_decides_the_measure_and_stands_with_the_scoring(tmp_path: Path) -> None:

@@ -16,6 +16,12 @@ _TRUST = 0.02
 """Share of the seconds expected of a kind of stage, after which its speed is believed by half."""
 
 
+_TRAINING = "train"
+
+_CARRIED = 3.0
+"""Times that a training is slower at most than expected because of asking, or asking because of a training."""
+
+
 class Pace:
     """The speed of one stage, over a stretch that grows with it: the last third of its time, and at least 30 seconds.
 
@@ -55,8 +61,9 @@ class Pace:
 class JobPace:
     """How far a whole job is, and how long it will go on.
 
-    Every kind of stage (labelling, training, ...) is as much slower or faster than expected as what was done of it; of kinds that have
-    not begun, as much as the job until now. Stages that were never begun count as done when a later one is: they were not needed.
+    Every kind of stage (labelling, training, ...) is as much slower or faster than expected as what was done of it. Of kinds that have
+    not begun, asking goes as the asking until now, as both wait for the same models; a training is done here, whatever a server far
+    away takes, so that it follows at most threefold. Stages that were never begun count as done when a later one is: they were not needed.
 
     Args:
         seconds: What each stage was expected to take, in their order.
@@ -94,10 +101,15 @@ class JobPace:
         kinds = dict.fromkeys(map(kind_of, self._expected))
         spent = {**self._spent, self._current: self._spent[self._current] + now - self._last}
         begun = [kind for kind in kinds if spent.get(kind)]
-        factors = {kind: self._factor([kind], spent) or self._factor(begun, spent) or 1.0 for kind in kinds}
+        factors = {kind: self._factor([kind], spent) or self._carried(kind, begun, spent) for kind in kinds}
         whole = sum(seconds * factors[kind_of(stage)] for stage, seconds in self._expected.items())
         left = sum(seconds * factors[kind_of(stage)] * (1 - self._share.get(stage, 0.0)) for stage, seconds in self._expected.items())
         return (1 - left / whole, left) if whole > 0 else None
+
+    def _carried(self, kind: str, begun: list[str], spent: Mapping[str, float]) -> float:
+        """The factor of a kind that has not begun."""
+        alike = self._factor([other for other in begun if (other == _TRAINING) == (kind == _TRAINING)], spent)
+        return alike or min(max(self._factor(begun, spent) or 1.0, 1 / _CARRIED), _CARRIED)
 
     def _factor(self, kinds: list[str], spent: Mapping[str, float]) -> float | None:
         """Seconds for each expected one; None where nothing is known of it."""

@@ -53,9 +53,19 @@ def test_the_whole_job_goes_by_what_was_expected_then_by_what_was_seen():
     assert share == pytest.approx(0.25, abs=0.01) and left == pytest.approx(600.0, rel=0.05)
     job.note(200.0, "train S_D-R", 0.0)
     job.note(250.0, "train S_D-R", 0.5)  # twice as fast as expected
-    assert job.share_and_left(250.0)[1] == pytest.approx(50 + 100 * 250 / 200, rel=0.05)
+    assert job.share_and_left(250.0)[1] == pytest.approx(50 + 100 * 2, rel=0.05)  # asking goes on as asking did
     job.finished()
     assert job.share_and_left(250.0) == (1.0, 0.0)
+
+
+def test_a_slow_server_makes_asking_slow_and_no_training():
+    job = JobPace({"label train": 5.0, "train S_D-R": 200.0, "evaluate a": 20.0}, 0.0)
+    job.note(0.0, "label train", 0.0)
+    job.note(250.0, "label train", 1.0)  # fifty times slower than an API that is counted on
+    assert job.share_and_left(250.0)[1] == pytest.approx(200 * 3 + 20 * 50, rel=0.05)
+    job.note(250.0, "train S_D-R", 0.0)
+    job.note(350.0, "train S_D-R", 0.5)
+    assert job.share_and_left(350.0)[1] == pytest.approx(100 + 20 * 50, rel=0.05)
 
 
 def test_a_job_that_does_not_come_on_has_ever_more_time_left():

@@ -229,8 +229,20 @@ def _run(work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -
     if process.returncode == EXIT_LIMIT:
         raise LimitReached(read_json(work / "limit.json")["reason"])
     if process.returncode:
-        tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-12:])
-        raise TrainingError(f"Training failed with exit code {process.returncode}; its log is {log_path}. Its end:\n{tail}")
+        raise TrainingError(_failure(process.returncode, log_path))
+
+
+def _failure(code: int, log_path: Path) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        memory = (
+            ", as a system does where memory runs out (a smaller training.batch_size, with more training.gradient_accumulation, needs less)"
+            if name == "SIGKILL"
+            else ""
+        )
+        return f"Training was ended from outside by {name}{memory}; the same command goes on from its last saved step. Its log: {log_path}"
+    tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-12:])
+    return f"Training failed with exit code {code}; its log is {log_path}. Its end:\n{tail}"
 
 
 def start_trainer(work: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:

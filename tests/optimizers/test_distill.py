@@ -206,6 +206,17 @@ def test_the_trainer_makes_the_steps_that_are_asked_for(tiny_model, tmp_path):
     assert artifact.manifest["metrics"]["steps"] == 5
 
 
+def test_a_training_that_was_killed_says_so_and_not_its_log(tiny_model, tmp_path, monkeypatch):
+    def killed(work, log):
+        return subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], stdout=log, stderr=log)
+
+    monkeypatch.setattr("optimizers.finetune.train.start_trainer", killed)
+    with pytest.raises(
+        TrainingError, match=r"ended from outside by SIGKILL, as a system does where memory runs out .*same command goes on"
+    ):
+        trained(tiny_model, tmp_path / "t", chats(8), QUICK)
+
+
 @pytest.mark.own_process
 def test_a_failed_training_raises_with_the_end_of_its_log(tiny_model, tmp_path):
     row = {"messages": [{"role": "user", "content": "long " * 50}, {"role": "assistant", "content": "a"}]}

@@ -116,7 +116,7 @@ def narrowed(figure: Figure) -> Figure:
 
     copy: Figure = pickle.loads(pickle.dumps(figure))
     for text in copy.findobj(Text):
-        text.set_fontsize(0.82 * text.get_fontsize())
+        text.set_fontsize(0.82 * float(text.get_fontsize()))
     for axes in copy.axes:
         axes.tick_params(labelsize=9)
         if isinstance(axes.xaxis.get_major_locator(), MaxNLocator):
@@ -141,7 +141,10 @@ def _one_column(figure: Figure) -> float:
     """Names of the legend below each other, where two do not fit abreast; inches that it grows by."""
     grown = 0.0
     for legend in list(figure.legends):
-        handles, texts = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
+        handles, texts = (
+            [handle for handle in legend.legend_handles if handle is not None],
+            [text.get_text() for text in legend.get_texts()],
+        )
         columns = 2 if max(map(len, texts)) <= 18 else 1
         grown += 0.17 * (len(texts) // 2) if columns == 1 else 0.0
         legend.remove()

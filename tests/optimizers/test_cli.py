@@ -95,7 +95,7 @@ def test_a_further_student_is_planned_as_itself_and_the_rows_of_an_ablation_as_s
 
 def test_a_sum_of_dollars_says_how_much_has_no_price():
     output = invoke("run", "@", "embedded", "--teacher", "openai/gpt-4.1-mini", "--dry-run")
-    assert "dollars and 7 steps without a price" in output
+    assert "dollars and 5 steps without a price" in output
 
 
 def test_brackets_of_a_package_are_printed(monkeypatch):
@@ -134,7 +134,7 @@ def test_a_bare_hub_name_is_a_student_of_this_process():
 
 def test_a_local_price_makes_local_steps_cost_dollars():
     config = load_config("embedded", {"cost.local_usd_per_hour": 3600})
-    step = next(step for step in plan_steps(config) if step.name == "train S_D-T")
+    step = next(step for step in plan_steps(config) if step.name == "train S_D-R")
     assert step.usd == pytest.approx(step.minutes * 60)
 
 

@@ -60,17 +60,16 @@ class Variant:
 def variants(config: RunConfig) -> list[Variant]:
     """The experiment's own settings first, then every variant that it asks for."""
     experiment = config.experiment
-    conditions = tuple(experiment.variant_conditions)
-    of_students = tuple(experiment.student_conditions) or conditions
     found = [Variant(everywhere=True)]
     for name, model in experiment.students.items():
-        found.append(Variant(f"student={name}", {"student": model.model_dump()}, of_students, everywhere=True))
+        found.append(
+            Variant(f"student={name}", {"student": model.model_dump()}, tuple(experiment.measured_by("students")), everywhere=True)
+        )
     builders = {"rows": _rows, "limit": _limits, "screening": _screening, "method": _method, "format": _format}
-    measured_by = {"rows": tuple(experiment.rows_conditions) or conditions, "limit": ("teacher+teacher",)}
     # Few-shot against distilled is a condition of the experiment itself.
     for ablation in [name for name in experiment.ablations if name in builders]:
-        found += [Variant(name, settings, measured_by.get(ablation, conditions)) for name, settings in builders[ablation](config)]
-    return [*found, *_seeds(config, conditions)]
+        found += [Variant(name, settings, tuple(experiment.measured_by(ablation))) for name, settings in builders[ablation](config)]
+    return [*found, *_seeds(config, tuple(experiment.measured_by("seeds")))]
 
 
 def is_measured(config: RunConfig, condition: Condition, test: str) -> bool:

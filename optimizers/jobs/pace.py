@@ -15,7 +15,6 @@ _KEPT = 300
 _TRUST = 0.02
 """Share of the seconds expected of a kind of stage, after which its speed is believed by half."""
 
-
 _TRAINING = "train"
 
 _CARRIED = 3.0

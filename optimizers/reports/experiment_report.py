@@ -176,9 +176,11 @@ def _headlines(run: RunFiles) -> list[Block]:
     tasks = trained or tests_of(run)
     blocks += [block for task in tasks for block in _harm(run, task)]
     blocks += cut_off_warning(_endings(run))
+    odd = reply_warnings((_place(run, cell), cell) for cell in cells_of(run))
     if not any(score_of(cell) is not None for cell in cells_of(run)):
         return [
             *blocks,
+            *odd,
             missing_text("No cell of the grid has a score, so there is no result yet. The same command again does what is missing."),
         ]
     if not trained:
@@ -187,9 +189,8 @@ def _headlines(run: RunFiles) -> list[Block]:
     blocks += [*(Text(text, "warning") for text in behind), *(studies.learning_picture(run) if behind else [])]
     for task in tasks:
         blocks += [Text(f"{task}: {_verdict(run, task)}"), Bullets(_task_lines(run, task))]
-    blocks += reply_warnings((_place(run, cell), cell) for cell in cells_of(run))
     note = "The best student of each kind is picked by the score shown, which flatters it a little where several were trained."
-    return [*blocks, Text(note, "note")]
+    return [*blocks, *odd, Text(note, "note")]
 
 
 def _trained(run: RunFiles) -> list[str]:

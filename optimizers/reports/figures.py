@@ -141,10 +141,8 @@ def _one_column(figure: Figure) -> float:
     """Names of the legend below each other, where two do not fit abreast; inches that it grows by."""
     grown = 0.0
     for legend in list(figure.legends):
-        handles, texts = (
-            [handle for handle in legend.legend_handles if handle is not None],
-            [text.get_text() for text in legend.get_texts()],
-        )
+        handles = [handle for handle in legend.legend_handles if handle is not None]
+        texts = [text.get_text() for text in legend.get_texts()]
         columns = 2 if max(map(len, texts)) <= 18 else 1
         grown += 0.17 * (len(texts) // 2) if columns == 1 else 0.0
         legend.remove()

@@ -89,6 +89,11 @@ class ExperimentConfig(Section):
                 raise ValueError(f"solver name {name!r} must be of letters, digits, '.', '-', '_', and none of {list(SOLVERS)}")
         return solvers
 
+    def measured_by(self, variants: str) -> list[str]:
+        """The conditions of further `students`, or of an ablation or `seeds`, by its name."""
+        own = {"students": self.student_conditions, "rows": self.rows_conditions, "limit": ["teacher+teacher"], "few-shot": self.conditions}
+        return own.get(variants) or self.variant_conditions
+
     def task(self, name: str, default: TaskConfig) -> TaskConfig:
         """The task of a name: of `tasks`, the run's own, or one of the package.
 

@@ -74,9 +74,9 @@ def load_config(recipe: str | None = None, overrides: dict[str, Any] | None = No
 
 def _follow_conditions(experiment: ExperimentConfig) -> None:
     """Leave out of a recipe's `transfer_conditions` what is no longer measured: who names fewer conditions has not asked for those."""
-    names = list(experiment.conditions)
-    names += [*experiment.student_conditions, *experiment.variant_conditions] if experiment.students else []
-    names += [*experiment.rows_conditions, *experiment.variant_conditions] if experiment.ablations else []
+    seeded = experiment.training_seeds or experiment.data_seeds or experiment.sampling_seeds
+    kinds = [*(["students"] if experiment.students else []), *experiment.ablations, *(["seeds"] if seeded else [])]
+    names = [*experiment.conditions, *(name for kind in kinds for name in experiment.measured_by(kind))]
     measured = expand_conditions(names, experiment.solvers)
     experiment.transfer_conditions = [name for name in experiment.transfer_conditions if name in (*measured, "all")]
 

@@ -100,9 +100,9 @@ class JsonlTask(Task):
 
     def _suited(self) -> str:
         """The scorer for the first answers of each file; a line that cannot be read is told of when it is loaded."""
-        files = sorted(self.path.glob("*.jsonl")) if self.path.is_dir() else [self.path]
+        files = [self.path / f"{split}.jsonl" for split in SPLITS] if self.path.is_dir() else [self.path]
         answers: list[list[Any]] = []
-        for file in files:
+        for file in filter(Path.is_file, files):
             with contextlib.suppress(ValueError):
                 for number, row in itertools.islice(_rows(file), _LOOKED_AT):
                     answers.append(golds_of(dspy.Example(answer=_Row(file, number, row, self.columns).answer())))

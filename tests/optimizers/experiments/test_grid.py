@@ -101,6 +101,9 @@ def test_fewer_conditions_than_a_recipe_has_need_no_second_list():
     assert load_config("gsm8k", alone).experiment.transfer_conditions == [
         "single-stage-cot", "teacher+teacher",
     ]  # fmt: skip
+    # Of the recipe's two lists for variants the learning curve has its own, in which S_D-R is not.
+    curve = load_config("gsm8k", {**alone, "experiment.ablations": "rows", "experiment.rows_conditions": "S_D-T+teacher"})
+    assert curve.experiment.transfer_conditions == ["single-stage-cot", "teacher+teacher"]
     assert load_config("gsm8k").experiment.transfer_conditions[2] == "none+teacher"
 
 

@@ -229,6 +229,7 @@ def test_answers_that_are_all_numbers_are_judged_as_numbers(tmp_path: Path, answ
     folder = tmp_path / "folder"
     folder.mkdir()
     write(folder / "test.jsonl", lines)
+    write(folder / "notes.jsonl", [{"question": "What is it?", "answer": "something else that lies there"}])
     assert load_task("jsonl", path=folder).scoring == scoring
 
 

@@ -211,6 +211,12 @@ def report_of(folder, **changes):
     return Page((folder / "report.html").read_text())
 
 
+def test_replies_that_cannot_be_read_are_told_of_where_nothing_has_a_score(folder):
+    cells = [{**one, "score": None, "scored": 0, "unparsed": one["n"]} for one in metrics()["cells"]]
+    text = report_of(folder, cells=cells).text
+    assert "No cell of the grid has a score" in text and "200 (100.0%) of 200 questions have replies that are unreadable" in text
+
+
 def tables_of(page, *start):
     """All rows that begin so, in reading order."""
     return [row for row in page.rows if tuple(row[: len(start)]) == start]

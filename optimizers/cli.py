@@ -122,12 +122,25 @@ def _run(
     from optimizers.experiments.run import STAGES
     from optimizers.experiments.run import run as run_job
 
-    result = _continuable(lambda: run_job(config, None, stages or STAGES, _names_in(redo)))
+    result = _continuable(lambda: _with_table(lambda: run_job(config, None, stages or STAGES, _names_in(redo)), Path(config.out)))
     if stages is None or "report" in stages:
         _show(result)
     else:
         following = STAGES[STAGES.index(stages[-1]) + 1]
         console.print(f"Done: {result.folder}. Next, with the same settings: divide-or-conquer {following}", soft_wrap=True)
+
+
+def _with_table(job: Callable[[], T], folder: Path) -> T:
+    """Do a run; of one that could not make a student, show what it found without."""
+    from optimizers.distill import TooFewRowsError
+    from optimizers.experiments.results import Run
+
+    try:
+        return job()
+    except TooFewRowsError:
+        if (folder / "metrics.json").exists():
+            _show(Run(folder))
+        raise
 
 
 def _refuse_settings(settings: bool, dry_run: bool) -> None:

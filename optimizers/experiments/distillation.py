@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import dspy
 
 from optimizers.conditions import FEEDBACK_STUDENTS
-from optimizers.distill import BootstrapDistill, Distilled
+from optimizers.distill import BootstrapDistill, Distilled, TooFewRowsError
 from optimizers.experiments.roles import decompose_demos, policy_name, slug
 from optimizers.experiments.setup import Setup
 from optimizers.experiments.students import RECIPES, StudentRecipe
@@ -20,19 +21,27 @@ from optimizers.jobs.jsonlines import line_of, read_json, write_json, write_whol
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.labelling.collect import TRACES
 from optimizers.labelling.journal import Limits
-from optimizers.labelling.samples import Collected
+from optimizers.labelling.samples import Collected, example_key
 from optimizers.screening.lm_policy import check_asking
-from optimizers.screening.policy import Policy, PolicyModels, answer_free, configured_policy
+from optimizers.screening.policy import WRONG_ANSWER, Policy, PolicyModels, answer_free, configured_policy
 from optimizers.screening.precision import write_measures
 from programs.lms.engine import unload_all
 from programs.lms.ledger import Usage
 from programs.modules import SingleStage, TwoStage, with_answer_format
+from programs.tasks.base import Task
+from programs.tasks.scorers import accepted_by
 
 STANDS_IN_TEST = "stands_in_test"
 """Why a further row was not made: it repeats a question that is reported."""
 
 DEMOS = 4
 """Demos of the few-shot decomposer."""
+
+
+_LENIENT = ("number", "contains")
+"""Scorers that take more than equal texts for right."""
+
+_log = logging.getLogger("divide_or_conquer")
 
 
 class LabellingStoppedError(RuntimeError):
@@ -164,12 +173,23 @@ class Distillation:
             prepared = [(one.policy, one.collected) for one in found if one.policy and one.collected]
             write_measures(self.notes, prepared, self.splits["train"], self.task.score, self.config.screening.min_score)
 
-    def distill(self) -> dspy.Module | None:
-        """Train every student that has no artifact yet; the program of the last, or None without students."""
-        program = None
+    def distill(self, skip: tuple[type[Exception], ...] = ()) -> tuple[dspy.Module | None, dict[str, str]]:
+        """Train every student that has no artifact yet.
+
+        Args:
+            skip: Errors by which a student is left out, the others being trained all the same.
+
+        Returns:
+            The program of the last student that there is, None without one; and by student left out, why.
+        """
+        program, skipped = None, {}
         for name, distilled in self.screen().items():
-            program = self.train(name, distilled)
-        return program
+            try:
+                program = self.train(name, distilled)
+            except skip as error:
+                _log.error("%s: %s", name, error)
+                skipped[name] = str(error)
+        return program, skipped
 
     def ready(self, name: str) -> Distilled:
         """One student with all that it needs: its labels, its rows, and its artifact, made where they are missing.
@@ -199,7 +219,10 @@ class Distillation:
             self.roles.artifact_of(name)
         recipe, rows = RECIPES[name], max(map(len, distilled.rows.values()))
         distiller = self._distiller(name, recipe, rows if recipe.matched else self.config.screening.max_rows)
-        distiller.check_rows(distilled)
+        try:
+            distiller.check_rows(distilled)
+        except TooFewRowsError as error:
+            raise TooFewRowsError(f"{error}{_other_scorers(self.task, self.splits['train'], distilled)}") from None
         dev = self.prepare(name, split="dev") if self.splits.get("dev") else None
         unload_all()  # the trainer's process needs the memory more
         return distiller.fit(self._programs(recipe)[0], distilled, dev)
@@ -309,6 +332,21 @@ def _row_lines(student: str, policy: str, distilled: Distilled, questions: Mappi
         yield from ({**row, **made} for row in found if "origin" in row)
     left_out = {"student": student, "target": next(iter(distilled.rows), None), "policy": policy, "kept": False, "reason": STANDS_IN_TEST}
     yield from ({"id": row["sources"][0], "sample": 0, **row, **left_out, "messages": None} for row in distilled.repeated)
+
+
+def _other_scorers(task: Task, examples: Sequence[dspy.Example], distilled: Distilled) -> str:
+    """Which scorers would take answers for right that the own one does not: of an LLM that answers in sentences that may be most."""
+    if task.name != "jsonl" or distilled.collected is None:
+        return ""
+    by_id = {example_key(example): example for example in examples}
+    wrong = {(decision.example_id, decision.sample) for decision in distilled.decisions if decision.reason == WRONG_ANSWER}
+    answers = [
+        (by_id[sample.example_id], dspy.Prediction(**sample.prediction))
+        for sample in distilled.collected.samples
+        if (sample.example_id, sample.sample) in wrong
+    ]
+    found = [f"{count} by --task.scorer {name}" for name, count in accepted_by(_LENIENT, answers).items() if count and name != task.scoring]
+    return f" Of the {len(answers)} wrong answers are right: {', '.join(found)}; look at some before you choose it." if found else ""
 
 
 def _by_stage(parts: Iterable[Collected]) -> dict[str, Usage]:

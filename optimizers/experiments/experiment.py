@@ -7,7 +7,6 @@ conditions that need it; a killed experiment goes on where it was.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -36,8 +35,6 @@ from optimizers.settings.run import RunConfig
 from optimizers.tracking.job import Tracking
 from programs.lms.ledger import Ledger
 
-_log = logging.getLogger("divide_or_conquer")
-
 Journaled = Callable[..., dspy.LM]
 """Puts the journal around an LM; see `journaled`."""
 
@@ -63,14 +60,8 @@ class ExperimentJob(Grid):
     def distill(self) -> None:
         """Every student: `students/<task>/<variant>/<student>/`. One that cannot be trained is skipped, and reported."""
         for train, variant in self.trainings():
-            distillation = self.distillation(train, variant)
-            prepared = distillation.screen()
-            for name in distillation.students:
-                try:
-                    distillation.train(name, prepared[name])
-                except (TooFewRowsError, TrainingError) as error:
-                    _log.error("%s of %s %s: %s", name, train, variant.name, error)
-                    self.skipped["/".join(filter(None, (train, variant.name, name)))] = str(error)
+            _, skipped = self.distillation(train, variant).distill(skip=(TooFewRowsError, TrainingError))
+            self.skipped |= {"/".join(filter(None, (train, variant.name, name))): why for name, why in skipped.items()}
         write_json(self.folder / "skipped.json", self.skipped)
 
     def evaluate(self) -> None:

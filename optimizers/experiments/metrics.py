@@ -22,7 +22,7 @@ from optimizers.experiments.distillation import STANDS_IN_TEST, Distillation, no
 from optimizers.experiments.overlap import learned_from, overlap, repeated_in
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_job import MainJob
-from optimizers.jobs.jsonlines import read_lines
+from optimizers.jobs.jsonlines import read_json, read_lines
 from optimizers.jobs.work import read_timings
 from optimizers.screening.precision import read_measures, screening_cost
 from optimizers.settings.run import RunConfig
@@ -62,6 +62,7 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         **({"incomplete": f"labelling stopped: {labelling['stopped']}"} if "stopped" in labelling else {}),
         "training": {"decompose": list(students.values())[-1]} if students else {},
         "students": students,
+        "skipped": read_json(folder / "skipped.json"),
         "conditions": conditions,
         "comparisons": _comparisons(scores),
         "retention": _retentions(scores),

@@ -35,7 +35,8 @@ def run(config: RunConfig | dict[str, Any], progress: Shown = None, stages: tupl
 
     Raises:
         ValueError: A configuration that cannot work, or a report on a folder without a run, said before any work.
-        TooFewRowsError: Too few rows after screening; nothing was trained.
+        TooFewRowsError: Too few rows after screening for one of the students. It is raised at the end: the other students are
+            trained, and all conditions without it are asked and reported, if these stages are among those to do.
         TrainingError: Training failed.
     """
     config = RunConfig.model_validate(config)
@@ -48,6 +49,7 @@ def run(config: RunConfig | dict[str, Any], progress: Shown = None, stages: tupl
         expect(shown, lambda: run_outline(job, stages))
         work = {"label": job.label, "screen": job.screen, "distill": job.distill, "evaluate": job.evaluate, "report": lambda: report(job)}
         do_stages(job.folder, Ledger(job.prices), {stage: work[stage] for stage in stages}, tracking)
+        job.refuse_skipped(job.folder / "report.html" if {"evaluate", "report"} <= {*stages} else None)
     return Run(job.folder)
 
 

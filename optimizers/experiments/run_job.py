@@ -9,6 +9,7 @@ from pathlib import Path
 import dspy
 
 from optimizers.conditions import Condition, parse_condition, students_of
+from optimizers.distill import TooFewRowsError
 from optimizers.evaluation.evaluate import Asking, ask_all
 from optimizers.experiments.answers import answering, check_students, refuse_untrained, students_in_memory
 from optimizers.experiments.distillation import Distillation
@@ -16,6 +17,7 @@ from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.setup import check_before_payment, check_rows_to_come, set_up
+from optimizers.jobs.jsonlines import write_json
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.run import RunConfig
@@ -41,6 +43,7 @@ class MainJob:
         self.conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
         self.folder = Path(config.out)
         setup = set_up(config, self.folder / "student", demos=lambda: self.distillation.demos())
+        self.skipped: dict[str, str] = {}
         self.task, self.splits, self.roles = setup.task, setup.splits, setup.roles
         self.distillation = Distillation(setup, labels=self.folder, students=students_of(self.conditions), progress=self.progress)
         check_before_payment(config, self.roles)
@@ -65,24 +68,44 @@ class MainJob:
         self.distillation.screen()
 
     def distill(self) -> None:
-        """Train every student that has no artifact yet: `student/<name>/`, and a program with the last: `program.json`."""
-        program = self.distillation.distill()
+        """Train every student that has no artifact yet: `student/<name>/`, and a program with the last: `program.json`.
+
+        One with too few rows is left out for now, as there may be conditions that need none: see `refuse_skipped`.
+        """
+        program, self.skipped = self.distillation.distill(skip=(TooFewRowsError,))
+        write_json(self.folder / "skipped.json", self.skipped)
         if program is not None:
             program.save(self.folder / "program.json")
 
+    def refuse_skipped(self, report: Path | None) -> None:
+        """End a job that could not make a student, once all else is done.
+
+        Args:
+            report: Of the conditions that need none of them; None where none was written.
+
+        Raises:
+            TooFewRowsError: For each of them, why.
+        """
+        if not self.skipped:
+            return
+        told = [f"{name} was not trained: {why}" for name, why in self.skipped.items()]
+        told += [f"The conditions without it were asked all the same: {report}"] if report else []
+        raise TooFewRowsError("\n".join(told))
+
     def evaluate(self) -> None:
-        """Ask every condition the same test questions: `predictions/<condition>.jsonl`.
+        """Ask every condition the same test questions: `predictions/<condition>.jsonl`; none whose student was left out.
 
         Raises:
             ValueError: A student is not trained yet, or was trained on one of them; nothing was asked.
             EvaluationStoppedError: A limit of the job is reached.
         """
         predictions = self.folder / "predictions"
-        refuse_untrained(students_of(self.conditions), self.roles.folder_of)
+        conditions = [condition for condition in self.conditions if not set(condition.students) & set(self.skipped)]
+        refuse_untrained(students_of(conditions), self.roles.folder_of)
         refuse_trained_on(self.roles, self.distillation.students, learned_from(self.splits, ()), self.splits["test"])
         with answering(self.config, predictions) as (journal, limits):
             wrap = functools.partial(journaled, journal=journal, limits=limits)
-            ask_all((self._asking(condition, predictions, wrap) for condition in self.conditions), self.config.evaluation.threads)
+            ask_all((self._asking(condition, predictions, wrap) for condition in conditions), self.config.evaluation.threads)
 
     def _asking(self, condition: Condition, predictions: Path, wrap: Callable[[dspy.LM], dspy.LM]) -> Asking:
         out = predictions / f"{condition.name}.jsonl"

@@ -13,6 +13,7 @@ from typing import Any
 from optimizers.reports import controls
 from optimizers.reports import paper_tables as tables
 from optimizers.reports import transfer as studies
+from optimizers.reports.benefit import PLAIN, no_benefit
 from optimizers.reports.blocks import (
     Block,
     Bullets,
@@ -241,15 +242,11 @@ def _verdict(run: RunFiles, task: str) -> str:
 
 
 def _harm(run: RunFiles, task: str) -> list[Block]:
-    """That the teacher's own subquestions mislead its solver: what a decomposer distils then is that."""
-    without, teacher = named(run, task, WITHOUT), named(run, task, REFERENCE)
-    if not without or not teacher or outcome(comparison(run, without, teacher)) != "higher":
-        return []
-    text = (
-        f"{task}: the solver does better without the teacher's subquestions ({WITHOUT} {percent(without.get('score'))}, {REFERENCE} "
-        f"{percent(teacher.get('score'))}). A student that equals this teacher as a decomposer is of no use to this solver."
-    )
-    return [Text(text, "warning")]
+    """That the teacher's own subquestions are no help to its solver: what a decomposer distils then is that."""
+    teacher = named(run, task, REFERENCE)
+    found = {name: named(run, task, name) for name in PLAIN}
+    told = no_benefit(teacher, [(name, cell, comparison(run, cell, teacher)) for name, cell in found.items() if cell and teacher])
+    return [Text(f"{task}: {told[0].lower()}{told[1:]}", "warning")] if told else []
 
 
 def _possible_losses(run: RunFiles, teacher: Cell | None, found: Mapping[str, Cell | None]) -> str:

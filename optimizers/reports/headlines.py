@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optimizers.evaluation.stages import stages_of
+from optimizers.reports.benefit import PLAIN, Rival, no_benefit
 from optimizers.reports.blocks import (
     CONTINUE,
     Block,
@@ -27,7 +28,7 @@ from optimizers.reports.blocks import (
 from optimizers.reports.conditions import UNTRAINED, paired_comparison_of, student_condition
 from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles
 from optimizers.reports.replies import cut_off_warning, endings_of, reply_warnings
-from optimizers.reports.verdicts import outcome, outcome_words, p_words
+from optimizers.reports.verdicts import difference_words, outcome, outcome_words, p_words
 
 
 def in_short(run: RunFiles) -> list[Section]:
@@ -40,7 +41,13 @@ def _warnings(run: RunFiles) -> list[Block]:
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This run is incomplete: {run.metrics['incomplete']} {CONTINUE}", "warning"))
     cut = cut_off_warning(endings_of(run.conditions.items(), run.part("labelling")))
-    return [*blocks, *overlap_blocks(run.metrics), *cut]
+    blocks += [Text(f"The student {name} could not be trained: {why}", "warning") for name, why in run.part("skipped").items()]
+    told = no_benefit(run.conditions.get(REFERENCE), _rivals(run))
+    return [*blocks, *overlap_blocks(run.metrics), *([Text(told, "warning")] if told else []), *cut]
+
+
+def _rivals(run: RunFiles) -> list[Rival]:
+    return [(name, run.conditions[name], paired_comparison_of(run, name, REFERENCE)) for name in PLAIN if name in run.conditions]
 
 
 def _results(run: RunFiles) -> Block:
@@ -92,7 +99,12 @@ def _student_lines(run: RunFiles) -> list[str]:
     else:
         decomposer = name.split("+")[0]
         line = f"With the trained student {decomposer} as the decomposer ({name}): {_score_with_interval(run.conditions[name])}."
-        lines = [" ".join([line, *_difference_sentence(run, name)]), *_retention_lines(run, name), _saving_line(run, name)]
+        lines = [
+            " ".join([line, *_difference_sentence(run, name)]),
+            *_undecomposed_lines(run, name),
+            *_retention_lines(run, name),
+            _saving_line(run, name),
+        ]
     untrained = run.conditions.get(UNTRAINED, {})
     if is_number(untrained.get("score")):
         lines.insert(1, f"With the student model before training ({UNTRAINED}): {_score_with_interval(untrained)}.")
@@ -117,11 +129,30 @@ def _difference_sentence(run: RunFiles, name: str) -> list[str]:
     return [f"{text}: {meaning[outcome(found)]}."]
 
 
+def _undecomposed_lines(run: RunFiles, name: str) -> list[str]:
+    """How often the student wrote no subquestions, and what it adds to a solver that gets none: it may shine by abstaining."""
+    found = {one: run.conditions.get(one, {}).get("states") or {} for one in (name, REFERENCE)}
+    counts = {one: (states.get("none_needed", 0), sum(states.values())) for one, states in found.items() if states}
+    lines = []
+    if counts.get(name, (0, 0))[0]:
+        none, all_of = counts[name]
+        teacher = f" (the teacher {counts[REFERENCE][0]} of {counts[REFERENCE][1]})" if REFERENCE in counts else ""
+        lines = [f"The student left {none} of {all_of} questions undecomposed{teacher}; there the solver works without subquestions."]
+    against = paired_comparison_of(run, name, WITHOUT)
+    return [*lines, *([f"Against the solver without subquestions ({WITHOUT}): {difference_words(against)}."] if against else [])]
+
+
 def _retention_lines(run: RunFiles, name: str) -> list[str]:
     for record in run.records("retention"):
         if (record.get("a"), record.get("b")) == (name, REFERENCE) and is_number(record.get("ratio")):
-            return [f"The student keeps {percent(record['ratio'])} of the teacher's score (95% interval {percent_interval(record)})."]
+            kept = f"The student keeps {percent(record['ratio'])} of the teacher's score (95% interval {percent_interval(record)})"
+            return [f"{kept}{', which the solver reaches without it' if _needless(run) else ''}."]
     return ["How much of the teacher's score the student keeps was not computed."]
+
+
+def _needless(run: RunFiles) -> bool:
+    """Whether the solver without subquestions scores as high as with the teacher's."""
+    return bool(no_benefit(run.conditions.get(REFERENCE), (rival for rival in _rivals(run) if rival[0] == WITHOUT)))
 
 
 def _saving_line(run: RunFiles, name: str) -> str:

@@ -129,6 +129,11 @@ def scorer_by_name(name: str) -> Scorer:
     return lambda example, prediction: judged(f"scorer {name!r}", found(example, prediction))
 
 
+def accepted_by(names: Iterable[str], answers: Sequence[tuple[dspy.Example, Any]]) -> dict[str, int]:
+    """How many of these answers each of the scorers takes for wholly right; pairs of example and prediction."""
+    return {name: sum(SCORERS[name](*pair).value >= 1 for pair in answers) for name in names}
+
+
 def golds_of(example: dspy.Example) -> list[Any]:
     """The accepted answers of an example."""
     answer = example.get("answer")

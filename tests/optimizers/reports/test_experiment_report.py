@@ -420,11 +420,15 @@ def test_controls_say_whether_it_is_the_decomposition(folder, other, generic, sa
     assert said in text[text.index("people, solver teacher:") : text.index("books, solver teacher:")]
 
 
-@pytest.mark.parametrize(("ci", "harm"), [((-0.3, -0.1), False), ((-0.1, 0.1), False), ((0.1, 0.3), True)])
-def test_subquestions_that_mislead_the_solver_are_said_first(folder, ci, harm):
+@pytest.mark.parametrize(
+    ("ci", "harm", "level"),
+    [((-0.3, -0.1), False, False), ((-0.2, 0.1), False, False), ((-0.1, 0.1), False, True), ((0.1, 0.3), True, False)],
+)
+def test_subquestions_that_mislead_the_solver_are_said_first(folder, ci, harm, level):
     text = report_of(folder, comparisons=[compared("none+teacher", "teacher+teacher", sum(ci) / 2, *ci, train=None, student=None)]).text
     assert "The same solver without subquestions: none+teacher 60.1%" in text
     assert ("people: the solver does better without" in text) == harm
+    assert ("people: the solver does as well without" in text) == level
     assert ("cost the solver more than they give" in text) == harm
 
 

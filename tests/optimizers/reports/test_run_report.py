@@ -203,6 +203,31 @@ def test_controls_are_no_students_and_the_solver_alone_is_told(run_dir):
     assert "No trained student was evaluated" in text and "The same solver without subquestions (none+teacher) scores 95.0%" in text
 
 
+def declining(share):
+    """Metrics in which the solver alone is above the teacher, and the student leaves that share of 40 questions to it."""
+    found = metrics()["conditions"]
+    found |= {"none+teacher": condition("none+teacher", 0.95), "single-stage-cot": condition("single-stage", 0.94)}
+    found["S_D-R+teacher"]["states"] = {"ok": 40 - share, "none_needed": share}
+    record = {"a": "none+teacher", "b": "S_D-R+teacher", "n": 40, "delta": 0.078, "ci95": [-0.02, 0.17], "p": 0.2, "p_holm": 0.4}
+    return {"conditions": found, "comparisons": [*metrics()["comparisons"], record]}
+
+
+def test_a_teacher_below_its_own_solver_is_the_first_thing_told(run_dir):
+    text = " ".join(report_of(run_dir, **declining(30)).text.split())
+    said = (
+        "The solver does as well without the teacher's subquestions: 95.0% without subquestions (none+teacher), 94.0% by chain of thought"
+    )
+    assert said in text and text.index(said) < text.index("The teacher in both stages")
+    assert "nothing here shows that decomposing helps this solver" in text
+    assert "The student left 30 of 40 questions undecomposed (the teacher 1 of 40)" in text
+    assert "Against the solver without subquestions (none+teacher): -7.8 points" in text
+    assert "of the teacher's score (95% interval 86.1% to 102.4%), which the solver reaches without it." in text
+    better = {"a": "none+teacher", "b": "teacher+teacher", "n": 40, "delta": 0.1, "ci95": [0.02, 0.18], "p": 0.01, "p_holm": 0.03}
+    text = " ".join(report_of(run_dir, **{**declining(0), "comparisons": [better]}).text.split())
+    assert "does better without the teacher's subquestions: 95.0% without subquestions (none+teacher); 93.1% with them" in text
+    assert "undecomposed" not in text
+
+
 def test_a_comparison_the_other_way_round_is_turned(run_dir):
     reverse = {"a": "teacher+teacher", "b": "S_D-R+teacher", "n": 39, "delta": 0.059, "ci95": [0.023, 0.141], "p": 0.04}
     text = report_of(run_dir, comparisons=[reverse]).text

@@ -25,6 +25,7 @@ from optimizers.experiments.setup import check_limits, check_rows_to_come
 from optimizers.experiments.students import RECIPES
 from optimizers.experiments.variants import Variant, is_measured, variants
 from optimizers.reports.plans import PlanView, minutes_text, short_count
+from optimizers.reports.tokens import PAID, kind_of
 from optimizers.screening.judge import JudgeDecomposition
 from optimizers.screening.policy import check_options, planned_calls
 from optimizers.settings.models import ModelConfig
@@ -312,7 +313,7 @@ def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None,
     """
     steps = steps or (_grouped(grid_steps(config)) if grid else plan_steps(config))
     rows = [(step.name, step.model, _cells(step)) for step in steps]
-    notes = ["", _power(config, grid), *(["", config.to_toml(experiment=grid)] if settings else [])]
+    notes = ["", *_served(steps), _power(config, grid), *(["", config.to_toml(experiment=grid)] if settings else [])]
     return PlanView(_total(steps), ("calls", "in", "out", "dollars", "minutes"), rows, notes)
 
 
@@ -348,9 +349,22 @@ def _grouped(steps: list[Step]) -> list[Step]:
 
 def _power(config: RunConfig, grid: bool) -> str:
     needed = {delta: questions_needed(delta, 2 * delta) for delta in (0.02, 0.05, 0.10)}
-    power = ", ".join(f"{delta:.0%}: {count}" for delta, count in needed.items())
+    power = ", ".join(f"{count:,} for one of {100 * delta:.0f} points" for delta, count in needed.items())
     experiment = config.experiment
     tests = (experiment.test or experiment.train or [config.task.name]) if grid else [config.task.name]
     sizes = {name: configured_for(config, name).data.test if grid else config.data.test for name in tests}
     sized = ", ".join(f"{name}: {count}" for name, count in sizes.items())
-    return f"Test questions: {sized}. Needed to see a difference at 80 % power, if twice as many answers change: {power}."
+    return (
+        f"Test questions: {sized}. To show a difference between two conditions takes about {power} (four times in five, where three "
+        "answers get better for each that gets worse)."
+    )
+
+
+def _served(steps: Sequence[Step]) -> list[str]:
+    """What the minutes of models behind an API rest on, where there are any."""
+    if not any(kind_of(step.model) == PAID for step in steps):
+        return []
+    return [
+        f"Minutes of models behind an API are reckoned at {_API_SECONDS_A_CALL:g} seconds a call, side by side in as many threads as are "
+        "set; a server on a CPU may take a hundred times as long."
+    ]

@@ -82,7 +82,7 @@ class JobFolder:
                 f"{self.folder} holds {_with_article(self.what)} of another configuration:\n"
                 + "\n".join(changed)
                 + f"\nChoose a new folder: {self.flag} {free(self.folder)}"
-                + (f"\nTo make none of its calls again add {self.reuse} {self.folder}" if self.reuse else "")
+                + (f"\nTo make no call again that stays the same, add {self.reuse} {self.folder}" if self.reuse else "")
             )
 
     def open(self, now: Settings, may_differ: Collection[str], fill_in: FillIn, apart: Apart | None = None) -> None:

@@ -116,8 +116,9 @@ class JobPace:
         fresh = sum(seconds * (self._share.get(stage, 0.0) - self._first.get(stage, 0.0)) for stage, seconds in own.items())
         seconds, expected = sum(spent.get(kind, 0.0) for kind in kinds), sum(own.values())
         if fresh <= 0:
-            # Nothing is done, and it took longer than all of it should have: as long again, at the least.
-            return seconds / expected if seconds > expected else None
+            # Nothing is done, and it took longer than all that was left should have: as long again, at the least.
+            ahead = expected - sum(own[stage] * share for stage, share in self._first.items() if stage in own)
+            return seconds / ahead if seconds > ahead > 0 else None
         return (seconds + _TRUST * expected) / (fresh + _TRUST * expected)
 
 

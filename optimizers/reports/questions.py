@@ -129,7 +129,7 @@ def question_block(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> Question:
 def _reply(name: str, line: Mapping[str, Any]) -> Reply:
     # Answers beyond the subquestions are shown too: a solver that writes too many is worth seeing.
     pairs = zip_longest(line.get("subquestions") or [], line.get("sub_answers") or [], fillvalue="")
-    steps = [(text_of(step), text_of(answer)) for step, answer in pairs]
+    steps = [(text_of(step) or "(a step of the solver's own)", text_of(answer)) for step, answer in pairs]
     answer = text_of(line.get("answer")) or "(no answer)"
     return Reply(name, verdict(line), steps, answer, _remarks(line))
 

@@ -29,7 +29,8 @@ def _usage(run: RunFiles) -> list[Block]:
         return [missing_text("No usage was recorded in this run.")]
     text = (
         f"Sums over all test questions of a condition. {MEANING} Local models cost seconds; dollars stand only where a price is known "
-        "('no price' elsewhere). Seconds add up over calls that ran side by side, so they can exceed the time on the clock."
+        "('no price' elsewhere). Seconds add up over calls that ran side by side, so they can exceed the time on the clock. A call that "
+        "a cache answered has no tokens and no dollars: 'at least' stands where some were, 'cached' where all were."
     )
     columns = ["Condition", "Stage", "Tokens are", "Calls", "From cache", "Input tokens", "Output tokens", "Seconds", "US dollars"]
     alt = "Tokens a test question by condition, paid ones apart from local ones; dollars below where prices are known."
@@ -59,6 +60,16 @@ def _paying_back(run: RunFiles) -> list[Block]:
 
 
 def _usage_row(usage: Mapping[str, Any]) -> list[str]:
-    counts = [count_text(usage.get(key)) for key in ("calls", "cache_hits", "input_tokens", "output_tokens")]
+    calls = [count_text(usage.get(key)) for key in ("calls", "cache_hits")]
+    tokens = [_beside_cache(usage, count_text(usage.get(key))) for key in ("input_tokens", "output_tokens")]
     seconds = f"{usage['seconds']:,.1f}" if is_number(usage.get("seconds")) else "n/a"
-    return [*counts, seconds, usd_text(usage.get("usd"))]
+    usd = usd_text(usage.get("usd"))
+    return [*calls, *tokens, seconds, _beside_cache(usage, usd) if is_number(usage.get("usd")) else usd]
+
+
+def _beside_cache(usage: Mapping[str, Any], amount: str) -> str:
+    """An amount that calls answered by the cache add nothing to: of all of them it is not known, of some it is too low."""
+    hits = usage.get("cache_hits")
+    if not is_number(hits) or not hits:
+        return amount
+    return "cached" if hits == usage.get("calls") else f"at least {amount}"

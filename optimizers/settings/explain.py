@@ -29,7 +29,9 @@ def _sentence(problem: Mapping[str, Any], section: str) -> str:
     where = ".".join(str(part) for part in (section, *problem["loc"]) if part != "")
     kind, given, told = problem["type"], problem["input"], problem["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        return unknown_setting(where)
+        # Of a section that does not exist, the setting in it tells which one was meant.
+        inner = next(iter(given), "") if isinstance(given, Mapping) else ""
+        return unknown_setting(f"{where}.{inner}" if inner else where)
     if kind == "missing" and where.endswith(".model"):
         role = where.removesuffix(".model")
         return f"{role} has settings and names no model: add --{role} MODEL."

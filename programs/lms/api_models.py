@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from dspy._vendor.lm15.serde import request_to_dict, response_to_dict
 from dspy.utils.exceptions import LMError
 
 from programs.lms.rate_limits import await_out, wait_out
+from programs.lms.servers import address_of, name_server
 
 _NO_TEXT = frozenset({"role", "type", "model", "id", "finish_reason", "usage", "config", "kwargs", "provider_data"})
 
@@ -69,12 +71,22 @@ class PatientLM(dspy.LM):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         kwargs = self._bounded(kwargs)
-        return wait_out(lambda: super(PatientLM, self).__call__(*args, **kwargs))
+        with self._naming_server():
+            return wait_out(lambda: super(PatientLM, self).__call__(*args, **kwargs))
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """`__call__` without blocking the event loop."""
         kwargs = self._bounded(kwargs)
-        return await await_out(lambda: super(PatientLM, self).acall(*args, **kwargs))
+        with self._naming_server():
+            return await await_out(lambda: super(PatientLM, self).acall(*args, **kwargs))
+
+    @contextlib.contextmanager
+    def _naming_server(self) -> Iterator[None]:
+        try:
+            yield
+        except LMError as error:
+            name_server(error, address_of(self.model, self.kwargs))
+            raise
 
     def limit(self, call: Mapping[str, Any]) -> int | None:
         """The limit of tokens that a call needs, as none is set: by the LM's options, those of the call, or its request's."""

@@ -10,6 +10,7 @@ import dspy
 from programs.lms.api_models import PatientLM, load_litellm
 from programs.lms.engine import AsyncLocalEngine, LocalEngine
 from programs.lms.model_strings import FORMS, check_local, is_local, pinned, resolve
+from programs.lms.servers import address_of
 
 _KEYLESS = {"hosted_vllm", "ollama", "ollama_chat", "lm_studio", "llamafile", "vllm"}
 
@@ -26,8 +27,8 @@ def lm(model: str, **options: Any) -> dspy.LM:
         model: `embedded/base`, `embedded/teacher`, `embedded/strict`, `local/<folder>` (an artifact, or a plain checkpoint as of
             `save_pretrained`), `local/<name>@<hash>`, `gguf/<file>`, `gguf/<name>@<hash>`, `hf/<organisation>/<name>`, which all run
             in this process; any other string goes to DSPy and LiteLLM.
-        **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`; for models in this process also
-            `backend` (`auto`, `transformers`, `openvino`) and `device` (`auto`, `cpu`, `cuda`, `mps`). `max_tokens` is 256 by
+        **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`, also one of the environment; for models in this process
+            also `backend` (`auto`, `transformers`, `openvino`) and `device` (`auto`, `cpu`, `cuda`, `mps`). `max_tokens` is 256 by
             default for models trained here and embedded ones, 512 for others in this process, 1024 behind an API.
 
     Raises:
@@ -35,7 +36,7 @@ def lm(model: str, **options: Any) -> dspy.LM:
     """
     if not is_local(model):
         _check_provider(model)
-        if options.get("api_base"):
+        if address_of(model, options):
             # DSPy's cache does not key the address, so another server's answers would pass for this one's.
             options.setdefault("cache", False)
         return PatientLM(model, **options)
@@ -93,7 +94,8 @@ def _check_provider(model: str) -> None:
     try:
         litellm.get_llm_provider(model)
     except Exception:
-        raise ValueError(f"Unknown model {model!r}; expected {FORMS}.") from None
+        here = f"{prefix!r} is no provider, and there is no folder or file {model}" if slash else "it names no provider"
+        raise ValueError(f"Unknown model {model!r}: {here}; expected {FORMS}.") from None
 
 
 def _provider_names(provider: Any) -> list[str]:

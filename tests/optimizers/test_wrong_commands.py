@@ -38,6 +38,10 @@ WRONG = {
     "run --task jsonl --task.path q60.jsonl --data.train 20 --task.columns context=no --dry-run": "no line has the column 'no'",
     # Settings that do not exist
     "run --taks gsm8k": "did you mean --task?",
+    "run @ embedded --traning.min_steps 5": "did you mean --training.min_steps",
+    "run @ embedded --dryrun": "Did you mean --dry-run?",
+    "run @ embedded --dry_run": "Did you mean --dry-run?",
+    "ask what? --decomposer runs/nowhere/S_D-R": "there is no folder or file runs/nowhere/S_D-R",
     "run --epochs 3": "did you mean --training.epochs",
     "run --data.tarin 3": "did you mean --data.train",
     "run --nosuch 3": "the sections are seed, out, max_usd",

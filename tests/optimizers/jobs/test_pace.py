@@ -101,3 +101,11 @@ def test_a_job_of_which_nothing_is_expected_has_no_time():
 def test_kinds_of_stages():
     assert [kind_of(stage) for stage in ("train S_D-R people", "round 1: train", "trials", "evaluate 1/2 a: b")] == [
         "train", "train", "trials", "b"]  # fmt: skip
+
+
+def test_a_continued_stage_that_stands_still_is_expected_to_go_on_standing_still():
+    job = JobPace({"evaluate a": 90.0, "evaluate b": 10.0}, 0.0)
+    job.note(1.0, "evaluate a", 1.0)
+    job.note(1.0, "evaluate b", 0.5)
+    assert job.share_and_left(2.0)[1] == pytest.approx(5.0)
+    assert job.share_and_left(61.0)[1] == pytest.approx(61.0)

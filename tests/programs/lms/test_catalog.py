@@ -51,8 +51,10 @@ def test_missing_keys(monkeypatch):
     assert missing_key("openai/gpt-4o") is None
 
 
-def test_a_server_of_your_own_is_not_answered_from_dspys_cache():
+def test_a_server_of_your_own_is_not_answered_from_dspys_cache(monkeypatch):
     """The cache's key has no address: two servers that call their models alike would share their answers."""
     assert not lm("openai/student", api_base="http://127.0.0.1:1/v1", api_key="none").cache
     assert lm("openai/student", api_base="http://127.0.0.1:1/v1", api_key="none", cache=True).cache
+    monkeypatch.setenv("HOSTED_VLLM_API_BASE", "http://127.0.0.1:1/v1")
+    assert not lm("hosted_vllm/student").cache and lm("openai/student", api_key="none").cache
     assert lm("openai/gpt-4.1-mini").cache

@@ -1,0 +1,33 @@
+"""Which server stands behind an LM, where it is not the provider's own."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dspy.utils.exceptions import LMError
+
+_UNREACHED = re.compile(r"refused|connect|resol|unreachable|name or service", re.IGNORECASE)
+
+
+def address_of(model: str, options: Mapping[str, Any]) -> str:
+    """The address that an LM was told, by its options or as LiteLLM reads it from the environment; empty for a provider's own.
+
+    Args:
+        model: Its model string; the provider stands before the first slash.
+        options: As given to `dspy.LM`: `api_base` or `base_url`.
+    """
+    given = options.get("api_base") or options.get("base_url")
+    provider = model.partition("/")[0].upper() if "/" in model else "OPENAI"
+    names = (f"{provider}_API_BASE", f"{provider}_BASE_URL")
+    return str(given or next((os.environ[name] for name in names if os.environ.get(name)), ""))
+
+
+def name_server(error: LMError, address: str) -> None:
+    """Add the address to what an error says of a server that was not reached, where it is missing: a wrong port is a common slip."""
+    told = str(error)
+    if address and address not in told and _UNREACHED.search(told):
+        error.message = f"{error.message} (at {address})"
+        error.args = (f"{told} (at {address})",)

@@ -62,6 +62,10 @@ def folder(tmp_path, monkeypatch):
     best = tmp_path / "runs" / "study" / "best.toml"
     best.parent.mkdir(parents=True)
     best.write_text((resources.files("optimizers.recipes") / "embedded.toml").read_text())
+    # What earlier commands of a page leave.
+    for name in ("third", "helps"):
+        (tmp_path / "runs" / name).mkdir()
+        (tmp_path / "runs" / name / "config.toml").write_text(best.read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
 

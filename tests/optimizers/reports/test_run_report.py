@@ -445,6 +445,16 @@ def test_what_is_local_in_a_figure_is_local_in_the_bill():
     assert tokens.LOCAL_PREFIXES == ledger.LOCAL_PREFIXES
 
 
+def test_what_a_cache_answered_is_no_small_bill(run_dir):
+    conditions = metrics()["conditions"]
+    conditions["single-stage"]["solve"] = usage(40, 0, 0, 0.0, cache_hits=40)
+    conditions["teacher+teacher"]["solve"] = usage(40, 9345, 2567, None, cache_hits=4)
+    page = report_of(run_dir, conditions=conditions)
+    assert page.row("single-stage", "solve", "paid", "40", "40")[5:7] == ["cached", "cached"]
+    assert page.row("single-stage", "solve", "paid", "40", "40")[8] == "cached"
+    assert page.row("teacher+teacher", "solve", "paid", "40", "4")[5:9] == ["at least 9,345", "at least 2,567", "5.0", "no price"]
+
+
 def test_a_run_says_what_its_student_saves_and_when_it_is_paid_back(run_dir):
     each = {"input_tokens": 200.0, "output_tokens": 20.0, "seconds": 0.25, "usd": 0.0125, "output_only_usd": None}
     stages = {"decompose": {"model": "local/s@ff00", **each}, "solve": {"model": "test/teacher", **each}}

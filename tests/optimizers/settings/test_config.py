@@ -52,6 +52,17 @@ def test_names_of_a_file_may_be_followed_by_options(tmp_path):
     )
 
 
+def test_the_folder_of_a_job_stands_for_its_settings(tmp_path):
+    folder = tmp_path / "mine"
+    config = load_config("forgiving", {"out": "elsewhere", "data.train": "7"})
+    folder.mkdir()
+    (folder / "config.toml").write_text(config.to_toml())
+    found = load_config(*parse_settings([str(folder), "--data.test", "9"]))
+    assert (found.out, found.data.train, found.data.test, found.task) == (str(folder), 7, 9, config.task)
+    with pytest.raises(ValueError, match="Two recipes are given"):
+        parse_settings(["@", "embedded", str(folder)])
+
+
 def test_a_solver_may_be_added():
     config = load_config(None, {"solver": "hosted_vllm/x"})
     assert config.solver.model == "hosted_vllm/x"

@@ -345,8 +345,12 @@ def _other_scorers(task: Task, examples: Sequence[dspy.Example], distilled: Dist
         for sample in distilled.collected.samples
         if (sample.example_id, sample.sample) in wrong
     ]
-    found = [f"{count} by --task.scorer {name}" for name, count in accepted_by(_LENIENT, answers).items() if count and name != task.scoring]
-    return f" Of the {len(answers)} wrong answers are right: {', '.join(found)}; look at some before you choose it." if found else ""
+    counts = {name: count for name, count in accepted_by(_LENIENT, answers).items() if count and name != task.scoring}
+    found = [f"{count} by --task.scorer {name}" for name, count in counts.items()]
+    told = (
+        f" Another scorer takes some of the {len(answers)} wrong answers for right: {', '.join(found)}; look at them before you choose it."
+    )
+    return told if found else ""
 
 
 def _by_stage(parts: Iterable[Collected]) -> dict[str, Usage]:

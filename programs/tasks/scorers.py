@@ -1,4 +1,4 @@
-"""Scorers by name, for questions of your own: `exact`, `number`, `f1`, `contains`, `multiple_choice`, or a function of yours."""
+"""Scorers by name, for questions of your own: `exact`, `number`, `short`, `f1`, `contains`, `multiple_choice`, or a function of yours."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ def numeric(example: dspy.Example, prediction: Any) -> Score:
         return Score.unscored(f"the reference answer {golds[0][:80]!r} is no number" if golds else EMPTY_REFERENCE)
     found = asked_number(answer_text(prediction), as_text(example.get("question")))
     return Score(0.0, NO_FINAL_ANSWER) if found is None else Score(float(found in wanted))
+
+
+def short(example: dspy.Example, prediction: Any) -> Score:
+    """By `number` where the accepted answers are numbers, with a unit or without, else by `exact`: for files that have both."""
+    golds = usable_golds(golds_of(example))
+    return (numeric if golds and all(map(is_measure, golds)) else exact)(example, prediction)
 
 
 def f1(example: dspy.Example, prediction: Any) -> Score:
@@ -86,26 +92,58 @@ def multiple_choice(example: dspy.Example, prediction: Any) -> Score:
     return Score(float(chosen in wanted))
 
 
-SCORERS: dict[str, Scorer] = {"exact": exact, "number": numeric, "f1": f1, "contains": contains, "multiple_choice": multiple_choice}
+SCORERS: dict[str, Scorer] = {
+    "exact": exact,
+    "number": numeric,
+    "short": short,
+    "f1": f1,
+    "contains": contains,
+    "multiple_choice": multiple_choice,
+}
 MEASURES = {"f1": "F1"}
 """What the value of a scorer measures, where it is not accuracy."""
 NUMBER_ALONE = "If the answer is a number, write the number alone."
 """For tasks whose answers are numbers: LLMs answer in sentences, and a sentence with two numbers tells no final one."""
-FORMATS = {"number": NUMBER_ALONE}
+SHORT_ALONE = "The final answer itself has as few words as it takes: a name, a date, yes or no, or a number alone, not a sentence."
+FORMATS = {"number": NUMBER_ALONE, "short": SHORT_ALONE}
 """What a solver is told about the form of its answer, where a scorer needs it; see `Task.answer_format`."""
 
 AUTO = "auto"
-"""`number` where every reference is a number, with a unit or without, else `exact`."""
-_MEASURE = re.compile(r"\s*[-+−]?\s?[^\w\s]?\s?(?!0\d)\d\S*(?:\s+\S+){0,3}\s*\Z")
+"""`number` where every reference is a number, with a unit or without, `short` where all are of a few words, else `exact`."""
+_FEW_WORDS = 6
+_MEASURE = re.compile(
+    r"\s*[-+−]?\s?[^\w\s]?\s?(?!0\d)\d(?:[\d.,'’/ \u00a0\u202f]*\d)?(?P<unit>[^\w\s]?[^\W\d]*[²³]?)"
+    r"(?P<words>\s+\S+(?:\s+[^\sA-Z]\S*){0,2})?\s*\Z"
+)
+_NO_UNITS = frozenset(
+    "st nd rd th am pm a.m. p.m. uhr o'clock o’clock bc ad bce ce x or and of to by und oder et ou y o "
+    "january february march april may june july august september october november december jan feb mar apr jun jul aug sep sept oct nov "
+    "dec januar februar märz mai juni juli oktober dezember janvier février mars avril juin juillet août septembre octobre novembre "
+    "décembre enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre gennaio febbraio aprile maggio "
+    "giugno luglio settembre ottobre dicembre".split()
+)
+"""Words behind a number that make something else of it: a date, a time, a rank, two numbers."""
+
+
+def is_measure(text: str) -> bool:
+    """Whether a reference is a number, with a unit or without, so that its number says all: "12 km", "$7.50", "five", not "3 April"."""
+    found = _MEASURE.match(text)
+    if quantity(text) is not None:
+        return True
+    behind = f"{found['unit']} {found['words'] or ''}".lower() if found else ""
+    words = {form for word in behind.split() for form in (word, word.strip(".,"))}
+    return found is not None and not words & _NO_UNITS and number(text) is not None
 
 
 def suited_scorer(references: Iterable[Sequence[Any]]) -> str:
-    """`number` where every one of these accepted answers is a number, as "12 km", "$7.50" or "five", else `exact`.
+    """`number` where all of these accepted answers are numbers (see `is_measure`), `short` where they have a few words, else `exact`.
 
-    An LLM that is right writes "853 grams" where somebody else's file has "853 g", or a sentence with the number in it.
+    An LLM that is right writes "853 grams" where somebody else's file has "853 g", and a sentence unless it is told not to.
     """
     texts = [text for golds in references for text in usable_golds(golds)]
-    return "number" if texts and all(quantity(text) or (_MEASURE.match(text) and number(text) is not None) for text in texts) else "exact"
+    if texts and all(map(is_measure, texts)):
+        return "number"
+    return "short" if texts and all(len(text.split()) <= _FEW_WORDS for text in texts) else "exact"
 
 
 def scorer_by_name(name: str) -> Scorer:

@@ -27,7 +27,7 @@ def invoke(*words):
 
 def test_dry_run_shows_the_plan_and_does_nothing(tmp_path):
     output = invoke("run", "@", "embedded", "--data.train", "30", "--out", str(tmp_path / "run"), "--dry-run")
-    assert "label: decompose" in output and "S_D-R" in output and "80 % power" in output
+    assert "label: decompose" in output and "S_D-R" in output and "To show a difference" in output
     assert not (tmp_path / "run").exists()
 
 

@@ -20,7 +20,7 @@ def settings(folder, address, **given):
     path = folder / "questions.jsonl"
     path.write_text("\n".join(lines))
     common = {
-        "task": "jsonl", "task.path": str(path), "task.fractions": "0.5,0,0.5", "data.train": 6, "data.test": 6,
+        "task": "jsonl", "task.path": str(path), "task.fractions": "0.5,0,0.5", "task.scorer": "exact", "data.train": 6, "data.test": 6,
         "teacher": "hosted_vllm/wordy", "teacher.api_base": address, "screening.min_rows": 4, "out": str(folder / "run"),
         "evaluation.conditions": "none+teacher,teacher+teacher,S_D-R+teacher",
     }  # fmt: skip
@@ -38,7 +38,7 @@ def wordy(body):
 def test_what_needs_no_student_is_measured_and_another_scorer_is_named(tmp_path):
     with serving(wordy) as (address, bodies):
         config = settings(tmp_path, address)
-        said = r"S_D-R was not trained: Only 0 rows.*6 wrong_answer.*right: 6 by --task\.scorer contains.*report\.html"
+        said = r"S_D-R was not trained: Only 0 rows.*6 wrong_answer.*for right: 6 by --task\.scorer contains.*report\.html"
         with pytest.raises(TooFewRowsError, match=f"(?s){said}"):
             run(config, progress=False)
         found = Run(tmp_path / "run")

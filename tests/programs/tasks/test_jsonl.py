@@ -199,7 +199,7 @@ def test_a_scorer_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("no_such_module:f", r"module 'no_such_module' cannot be imported \(ModuleNotFoundError"),
         (
             "exakt",
-            r"Unknown scorer 'exakt'; expected one of \['auto', 'exact', 'number', 'f1', 'contains', 'multiple_choice'\], or a function",
+            r"Unknown scorer 'exakt'; expected one of \['auto', 'exact', 'number', 'short', 'f1', .*\], or a function",
         ),
         ("own_metrics:", "Unknown scorer"),
         ("", "Unknown scorer"),
@@ -213,16 +213,19 @@ def test_a_scorer_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         (["12 km", "$7.50", "853 g", "five", 21], "number"),
         ([["18", "eighteen"], "20 %", "-3 °C", "1,234 km/h"], "number"),
-        (["1990", "Rome"], "exact"),
-        (["Apollo 11", "Apollo 13"], "exact"),
-        (["3 May 1990", "1991"], "exact"),
-        (["007", "008"], "exact"),
-        (["3:30", "4:00"], "exact"),
-        (["B", "C"], "exact"),
+        (["1990", "Rome"], "short"),
+        (["Apollo 11", "Apollo 13"], "short"),
+        (["3 May 1990", "1991"], "short"),
+        (["007", "008"], "short"),
+        (["3:30", "4:00"], "short"),
+        (["B", "C"], "short"),
+        (["3 April", "5 April"], "short"),
+        (["10 Downing Street", "221 Baker Street"], "short"),
         (["12 of the eggs that were in the basket"], "exact"),
+        (["Rome", "as the river had frozen in the night before"], "exact"),
     ],
 )
-def test_answers_that_are_all_numbers_are_judged_as_numbers(tmp_path: Path, answers: list[Any], scoring: str) -> None:
+def test_the_scorer_of_a_file_follows_from_its_answers(tmp_path: Path, answers: list[Any], scoring: str) -> None:
     lines = [{"question": f"How many are {i}?", "answer": answer} for i, answer in enumerate(answers)]
     task = load_task("jsonl", path=write(tmp_path / "d.jsonl", lines), fractions="0,0,1")
     assert task.scoring == scoring
@@ -231,6 +234,21 @@ def test_answers_that_are_all_numbers_are_judged_as_numbers(tmp_path: Path, answ
     write(folder / "test.jsonl", lines)
     write(folder / "notes.jsonl", [{"question": "What is it?", "answer": "something else that lies there"}])
     assert load_task("jsonl", path=folder).scoring == scoring
+
+
+@pytest.mark.parametrize(
+    ("reference", "reply", "right"),
+    [
+        ("45 dollars", "The total cost is 45 dollars.", 1), ("Olaf", "olaf", 1), ("Nina", "Olaf is taller than Nina.", 0),
+        ("3 April", "3 May", 0), ("3 April", "3 april", 1), ("1:30 pm", "the group comes back at 10:30 am", 0), ("No", "No.", 1),
+    ],
+)  # fmt: skip
+def test_a_file_of_numbers_and_words_is_judged_by_each_reference(tmp_path: Path, reference: str, reply: str, right: float) -> None:
+    lines = [{"question": "What is it?", "answer": reference}, {"question": "Who is it?", "answer": "Rome"}]
+    task = load_task("jsonl", path=write(tmp_path / "d.jsonl", lines), fractions="0,0,1")
+    example = next(example for example in task.load("test") if example.answer == reference)
+    assert task.score(example, dspy.Prediction(answer=reply)).value == right
+    assert "as few words as it takes" in task.answer_format
 
 
 @pytest.mark.parametrize(
@@ -249,7 +267,7 @@ def test_the_scorer_decides_the_measure_and_stands_with_the_scoring(tmp_path: Pa
     path = write(tmp_path / "d.jsonl", rows(3))
     task = load_task("jsonl", path=path, scorer="f1")
     assert (task.measure, task.scoring) == ("F1", "f1")
-    assert (load_task("jsonl", path=path).measure, load_task("jsonl", path=path).scoring) == ("accuracy", "exact")
+    assert (load_task("jsonl", path=path).measure, load_task("jsonl", path=path).scoring) == ("accuracy", "short")
 
 
 @pytest.mark.parametrize(

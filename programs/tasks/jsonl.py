@@ -40,7 +40,7 @@ class JsonlTask(Task):
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone; None gives a model what it
             was trained to see, and the passage to all others.
         scorer: How an answer is judged: `auto` (`number` where every answer of the file is one, with a unit or without, `short` where
-            all have six words at most, else `exact`), `exact`, `number` (the final number), `short` (`number` or `exact`, by the
+            nearly all have six words at most, else `exact`), `exact`, `number` (the final number), `short` (`number` or `exact`, by the
             reference), `f1` (of words), `contains`, `multiple_choice`, or a Python function `module:function`, called as
             `f(example, prediction, trace=None)`; see `programs.tasks.scorers`.
 

@@ -109,8 +109,8 @@ FORMATS = {"number": NUMBER_ALONE, "short": SHORT_ALONE}
 """What a solver is told about the form of its answer, where a scorer needs it; see `Task.answer_format`."""
 
 AUTO = "auto"
-"""`number` where every reference is a number, with a unit or without, `short` where all are of a few words, else `exact`."""
-_FEW_WORDS = 6
+"""`number` where every reference is a number, with a unit or without, `short` where nearly all are of a few words, else `exact`."""
+_FEW_WORDS, _NEARLY_ALL = 6, 0.8
 _MEASURE = re.compile(
     r"\s*[-+−]?\s?[^\w\s]?\s?(?!0\d)\d(?:[\d.,'’/ \u00a0\u202f]*\d)?(?P<unit>[^\w\s]?[^\W\d]*[²³]?)"
     r"(?P<words>\s+\S+(?:\s+[^\sA-Z]\S*){0,2})?\s*\Z"
@@ -136,14 +136,15 @@ def is_measure(text: str) -> bool:
 
 
 def suited_scorer(references: Iterable[Sequence[Any]]) -> str:
-    """`number` where all of these accepted answers are numbers (see `is_measure`), `short` where they have a few words, else `exact`.
+    """`number` where all of these accepted answers are numbers (see `is_measure`), `short` where nearly all have a few words, else `exact`.
 
     An LLM that is right writes "853 grams" where somebody else's file has "853 g", and a sentence unless it is told not to.
     """
     texts = [text for golds in references for text in usable_golds(golds)]
     if texts and all(map(is_measure, texts)):
         return "number"
-    return "short" if texts and all(len(text.split()) <= _FEW_WORDS for text in texts) else "exact"
+    few = sum(len(text.split()) <= _FEW_WORDS for text in texts)
+    return "short" if texts and few >= _NEARLY_ALL * len(texts) else "exact"
 
 
 def scorer_by_name(name: str) -> Scorer:

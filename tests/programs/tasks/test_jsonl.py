@@ -222,6 +222,7 @@ def test_a_scorer_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (["3 April", "5 April"], "short"),
         (["10 Downing Street", "221 Baker Street"], "short"),
         (["12 of the eggs that were in the basket"], "exact"),
+        (["Rome", "12", "no", "5 km", "the one with three chainrings and eight sprockets"], "short"),
         (["Rome", "as the river had frozen in the night before"], "exact"),
     ],
 )

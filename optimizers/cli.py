@@ -17,6 +17,7 @@ from rich.text import Text
 from optimizers.arguments import SETTINGS_HELP, parse_settings
 from optimizers.completion import SettingsCommand, models, redone, stages_of_experiment, weights
 from optimizers.errors import is_expected, log_unexpected, message
+from optimizers.jobs.stopping import leave
 
 if TYPE_CHECKING:
     from optimizers.reports.blocks import Section
@@ -157,6 +158,7 @@ def _continuable(job: Callable[[], T]) -> T:
             return job()
     except KeyboardInterrupt:
         console.print("\nStopped. What is finished is kept: the same command continues.", style="yellow")
+        leave(130)
         raise typer.Exit(130) from None
 
 

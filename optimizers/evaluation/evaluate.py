@@ -20,6 +20,7 @@ from dspy.utils.exceptions import AdapterParseError
 from optimizers.evaluation.reply_counts import reply_counts
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import Lines, as_json, read_lines
+from optimizers.jobs.stopping import telling_to_wait
 from programs.adapter import adapter_name
 from programs.decomposition import CUT_OFF, STATES
 from programs.lms.api_models import said_by
@@ -147,17 +148,18 @@ def ask_all(askings: Iterable[Asking], threads: int) -> None:
     under_way: dict[Future[dict[str, Any]], Asking] = {}
     opened: list[Asking] = []
     try:
-        for asking in askings:
-            opened.append(asking)
-            asking.open()
-            for example in asking.missing:
-                # Never more than a few times `threads` questions in the air.
-                while len(under_way) >= 2 * threads:
-                    _take(under_way, opened)
-                under_way[pool.submit(contextvars.copy_context().run, answer_one, asking.program, asking.task, example)] = asking
-            _close_done(opened)
-        while under_way:
-            _take(under_way, opened)
+        with telling_to_wait():
+            for asking in askings:
+                opened.append(asking)
+                asking.open()
+                for example in asking.missing:
+                    # Never more than a few times `threads` questions in the air.
+                    while len(under_way) >= 2 * threads:
+                        _take(under_way, opened)
+                    under_way[pool.submit(contextvars.copy_context().run, answer_one, asking.program, asking.task, example)] = asking
+                _close_done(opened)
+            while under_way:
+                _take(under_way, opened)
     finally:
         for asking in opened:
             asking.close()

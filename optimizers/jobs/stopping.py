@@ -1,0 +1,30 @@
+"""Ctrl-C while answers are under way: what was sent may be paid for, so that it is waited for, once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+_WORDS = "Stopping: the answers under way, which may be paid for, are waited for and kept. Ctrl-C again leaves them.\n"
+
+
+@contextlib.contextmanager
+def telling_to_wait() -> Iterator[None]:
+    """Say on standard error, where Ctrl-C ends what is enclosed, that the answers under way are waited for."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(_WORDS)
+        sys.stderr.flush()
+        raise
+
+
+def leave(code: int) -> None:
+    """End the process though threads may wait for answers; returns where none does, so that it can end as usual."""
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

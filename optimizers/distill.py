@@ -442,7 +442,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
                 raise TooFewRowsError(
                     f"Only {len(own)} rows for {name!r}, at least {self.min_rows} are needed; nothing was trained. Of "
                     f"{len(distilled.decisions)} teacher samples: {dropped}.{_why(name, distilled)} Add questions, look at "
-                    f"{self.folder / 'samples.jsonl'}, or lower screening.min_rows."
+                    f"{self.folder / 'samples.jsonl'}, or lower min_rows (--screening.min_rows)."
                 )
 
     def _prompt(self, student: dspy.Module, name: str, predictor: dspy.Predict, distilled: Distilled) -> TrainedPrompt:

@@ -29,6 +29,12 @@ REASONING = ("reasoning", "rationale")
 _FULL_STOP = re.compile(
     r"(?<=\d)\.\s+.*|\.\s+(?=(?:I|This|That|Let|So|Therefore|Thus|Hope|Because|It|Since|The|We|You|Note|If)\b).*|(?<!\b[A-Za-z])\.\s*$"
 )
+_TO_QUOTED = re.compile(
+    r"(?<=\banswer) to (?:(?:the|this|your|our) )?(?:(?:original|main|final|given) )?(?:question:? ?)?"
+    r"[\"“”'‘«„][^\n]{3,300}?[?？]\s*[\"”“'’»]",
+    re.IGNORECASE,
+)
+"""The question itself in a sentence that gives its answer: an "is" in it is not the one before the answer."""
 _SENTENCE = re.compile(r"the (?:final |correct )?answer (?:is|would be):? +(?!not\b)(\S[^\n]*)\Z", re.IGNORECASE)
 _HEADER = re.compile(r"^[ \t#*_>-]*\[+[ \t]{0,3}#*[ \t]{0,3}(\w+)[ \t]{0,3}#*[ \t]{0,3}\]+[*_]*:?", re.MULTILINE)
 _COMPLETED = re.compile(r"^[ \t]*\[\[ ## completed.*", re.MULTILINE | re.DOTALL)
@@ -41,6 +47,8 @@ def read_fields(signature: type[dspy.Signature], completion: str) -> dict[str, A
         ValueError: The reply is empty, lacks a field that needs a label, or a value does not fit its type.
     """
     text = _with_labels(signature, own_turn(completion))
+    if list(signature.output_fields)[-1] == "answer":
+        text = _TO_QUOTED.sub("", text)
     text = before_next_example(text) if list(signature.output_fields) == ["answer"] else text
     labelled = list(signature.output_fields)[-1] == "answer" and is_labelled_behind_json(text)
     values = (None if labelled else json_fields(signature.output_fields, text)) or _sections(signature, text)

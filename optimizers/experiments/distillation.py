@@ -18,7 +18,7 @@ from optimizers.experiments.students import RECIPES, StudentRecipe
 from optimizers.finetune.augment import check_augment
 from optimizers.finetune.rows import teachers_own
 from optimizers.jobs.jsonlines import line_of, read_json, write_json, write_whole
-from optimizers.jobs.progress import Progress, no_progress
+from optimizers.jobs.progress import Progress, no_progress, say
 from optimizers.labelling.collect import TRACES
 from optimizers.labelling.journal import Limits
 from optimizers.labelling.samples import Collected, example_key
@@ -188,6 +188,7 @@ class Distillation:
                 program = self.train(name, distilled)
             except skip as error:
                 _log.error("%s: %s", name, error)
+                say(f"{name} is left out: {error}")
                 skipped[name] = str(error)
         return program, skipped
 

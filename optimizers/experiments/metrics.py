@@ -83,7 +83,7 @@ def provenance(config: RunConfig, folder: Path) -> dict[str, Any]:
     """Where the figures come from: command, commit, versions, seed, machine and time."""
     timings = read_timings(folder)
     return {
-        "command": _command(),
+        "command": _command(folder),
         "commit": _commit(),
         "versions": {"python": platform.python_version(), **installed_versions(*_PACKAGES)},
         "seed": config.seed,
@@ -224,9 +224,11 @@ def _saving(conditions: Mapping[str, Any]) -> dict[str, Any]:
     return {"per_1000_questions": {**tokens, "usd": usd}}
 
 
-def _command() -> str | None:
-    """What was typed, where it was the command line that ran."""
+def _command(folder: Path) -> str | None:
+    """What was typed, where it was the command line that ran; who only reports again did not make the figures."""
     name = Path(sys.argv[0]).name
+    if sys.argv[1:2] == ["report"] and (made := read_json(folder / "metrics.json").get("command")):
+        return str(made)
     return shlex.join(["divide-or-conquer", *sys.argv[1:]]) if name in {"divide-or-conquer", "cli.py"} else None
 
 

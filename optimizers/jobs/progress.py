@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,12 @@ class Expecting(Protocol):
 
     def expect(self, seconds: Mapping[str, float]) -> None:
         """Take in about how many seconds each stage will take, in their order."""
+
+
+def say(text: str) -> None:
+    """Put a line on standard error, above what shows the progress: for what a user is to know while a job goes on."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def no_progress(stage: str, done: int, total: int, note: str) -> None:

@@ -8,7 +8,9 @@ import sys
 import threading
 from collections.abc import Iterator
 
-_WORDS = "Stopping: the answers under way, which may be paid for, are waited for and kept. Ctrl-C again leaves them.\n"
+from optimizers.jobs.progress import say
+
+_WORDS = "Stopping: the answers under way, which may be paid for, are waited for and kept. Ctrl-C again leaves them."
 
 
 @contextlib.contextmanager
@@ -17,8 +19,7 @@ def telling_to_wait() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write(_WORDS)
-        sys.stderr.flush()
+        say(_WORDS)
         raise
 
 

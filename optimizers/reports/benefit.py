@@ -34,10 +34,8 @@ def no_benefit(teacher: Mapping[str, Any] | None, rivals: Iterable[Rival]) -> st
         if better
         else "So nothing here shows that decomposing helps this solver, and a student that equals this teacher shows it no more."
     )
-    how = "better" if better else "as well"
-    return (
-        f"The solver does {how} without the teacher's subquestions: {told}; {percent(teacher['score'])} with them ({REFERENCE}). {verdict}"
-    )
+    how = "does better" if better else "scores no less"
+    return f"The solver {how} without the teacher's subquestions: {told}; {percent(teacher['score'])} with them ({REFERENCE}). {verdict}"
 
 
 def _lead(rival: Rival, teacher: Mapping[str, Any]) -> float:

@@ -30,6 +30,11 @@ from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles
 from optimizers.reports.replies import cut_off_warning, endings_of, reply_warnings
 from optimizers.reports.verdicts import difference_words, outcome, outcome_words, p_words
 
+_MOST = 0.5
+
+# As in `programs.signatures`, which would load DSPy.
+_DECLINED = "No decomposition"
+
 
 def in_short(run: RunFiles) -> list[Section]:
     """What holds for all of it; teacher, one stage alone and student, with what it keeps and saves; then what is odd in a condition."""
@@ -43,7 +48,28 @@ def _warnings(run: RunFiles) -> list[Block]:
     cut = cut_off_warning(endings_of(run.conditions.items(), run.part("labelling")))
     blocks += [Text(f"The student {name} could not be trained: {why}", "warning") for name, why in run.part("skipped").items()]
     told = no_benefit(run.conditions.get(REFERENCE), _rivals(run))
-    return [*blocks, *overlap_blocks(run.metrics), *([Text(told, "warning")] if told else []), *cut]
+    return [*blocks, *overlap_blocks(run.metrics), *([Text(told, "warning")] if told else []), *_abstaining(run), *cut]
+
+
+def _abstaining(run: RunFiles) -> list[Block]:
+    """That the student leaves most questions whole: its score is then the solver's own, whatever it learned."""
+    name = student_condition(run.conditions)
+    none, whole = _undecomposed(run, name) if name else (0, 0)
+    if not whole or none / whole <= _MOST:
+        return []
+    rows = [row for row in run.rows if row.get("kept") and row.get("student") == str(name).split("+")[0]]
+    learned = sum(str((row.get("messages") or [{}])[-1].get("content", "")).startswith(_DECLINED) for row in rows)
+    taught = f" {learned} of the {len(rows)} rows that it learned from are such." if learned else ""
+    text = (
+        f"The student left {none} of {whole} questions undecomposed, so that its score ({name}) is nearly that of the solver alone.{taught}"
+    )
+    return [Text(text, "warning")]
+
+
+def _undecomposed(run: RunFiles, name: str) -> tuple[int, int]:
+    """How many questions a condition left undecomposed, of how many."""
+    states = run.conditions.get(name, {}).get("states") or {}
+    return states.get("none_needed", 0), sum(states.values())
 
 
 def _rivals(run: RunFiles) -> list[Rival]:
@@ -131,13 +157,11 @@ def _difference_sentence(run: RunFiles, name: str) -> list[str]:
 
 def _undecomposed_lines(run: RunFiles, name: str) -> list[str]:
     """How often the student wrote no subquestions, and what it adds to a solver that gets none: it may shine by abstaining."""
-    found = {one: run.conditions.get(one, {}).get("states") or {} for one in (name, REFERENCE)}
-    counts = {one: (states.get("none_needed", 0), sum(states.values())) for one, states in found.items() if states}
+    (none, whole), (theirs, of_them) = _undecomposed(run, name), _undecomposed(run, REFERENCE)
     lines = []
-    if counts.get(name, (0, 0))[0]:
-        none, all_of = counts[name]
-        teacher = f" (the teacher {counts[REFERENCE][0]} of {counts[REFERENCE][1]})" if REFERENCE in counts else ""
-        lines = [f"The student left {none} of {all_of} questions undecomposed{teacher}; there the solver works without subquestions."]
+    if none:
+        teacher = f" (the teacher {theirs} of {of_them})" if of_them else ""
+        lines = [f"The student left {none} of {whole} questions undecomposed{teacher}; there the solver works without subquestions."]
     against = paired_comparison_of(run, name, WITHOUT)
     return [*lines, *([f"Against the solver without subquestions ({WITHOUT}): {difference_words(against)}."] if against else [])]
 
@@ -157,13 +181,13 @@ def _needless(run: RunFiles) -> bool:
 
 def _saving_line(run: RunFiles, name: str) -> str:
     given = run.part("saving").get("per_1000_questions")
-    saving = given if isinstance(given, Mapping) and given else _saving(run.conditions, name)
-    if isinstance(saving.get(name), Mapping):
-        saving = saving[name]
+    whole = _saving(run.conditions, name)
+    saving = whole or (given if isinstance(given, Mapping) else {})
     amounts = [_amount(key, value) for key, value in saving.items() if is_number(value)]
     if not amounts:
         return "What the student saves could not be computed: the calls of both conditions were not counted, or came from a cache."
     text = f"Per 1,000 questions the student in the teacher's place saves {', '.join(amounts)}"
+    text += ", the solver's part included" if whole else " by the teacher's decomposing; what the solver takes more or less is not known"
     text += " (negative: it takes more)" if any(number(value) < 0 for value in saving.values()) else ""
     return text + (". No price is known for dollars." if not is_number(saving.get("usd")) else ".")
 

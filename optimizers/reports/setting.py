@@ -34,7 +34,7 @@ def setting(run: RunFiles) -> list[Section]:
 
 def _facts(run: RunFiles) -> Block:
     metrics = run.metrics
-    facts = {"Task": metrics.get("task"), "Task options": metrics.get("task_options")}
+    facts = {"Task": metrics.get("task"), "Task options": metrics.get("task_options"), "Scorer": metrics.get("scoring")}
     models = run.part("models")
     facts |= {f"{role.capitalize()} model": models.get(role) for role in dict.fromkeys(["teacher", "student", "solver", *models])}
     facts["Prompt formats"] = _formats(run.part("formats"))

@@ -15,11 +15,11 @@ from optimizers.jobs.jsonlines import read_json
 from optimizers.reports.blocks import is_number, percent, percent_interval
 from optimizers.reports.cells import best_student, label, named, tests_of
 from optimizers.reports.conditions import student_condition
-from optimizers.reports.read import REFERENCE, RunFiles, metrics_of
+from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles, metrics_of
 from optimizers.viewer.history import History, history_of
 from optimizers.viewer.places import REPORTS, RESULTS, Place, inside
 
-_MOST_SCORES = 3
+_MOST_SCORES = 4
 
 _SECRET = re.compile(r"key|token|secret|password|authorization|credential", re.IGNORECASE)
 _NO_SECRET = re.compile(r"max_tokens|tokens_per_second|budget_tokens", re.IGNORECASE)
@@ -181,7 +181,7 @@ def _no_scores(metrics: Mapping[str, Any]) -> tuple[Score, ...]:
 
 def _run_scores(metrics: Mapping[str, Any]) -> tuple[Score, ...]:
     conditions = RunFiles(metrics, "", {}, [], {}).conditions
-    wanted = [REFERENCE, student_condition(conditions), "single-stage-cot", *conditions]
+    wanted = [REFERENCE, student_condition(conditions), WITHOUT, "single-stage-cot", *conditions]
     names = [name for name in dict.fromkeys(wanted) if name in conditions]
     return tuple([score for name in names if name for score in _score(name, conditions[name])][:_MOST_SCORES])
 
@@ -190,7 +190,7 @@ def _experiment_scores(metrics: Mapping[str, Any]) -> tuple[Score, ...]:
     run = RunFiles(metrics, "", {}, [], {})
     found: list[Score] = []
     for test in tests_of(run):
-        cells = [named(run, test, REFERENCE), best_student(run, test, 0), named(run, test, "single-stage-cot")]
+        cells = [named(run, test, REFERENCE), best_student(run, test, 0), named(run, test, WITHOUT), named(run, test, "single-stage-cot")]
         behind = f" on {test}" if len(tests_of(run)) > 1 else ""
         found += [score for cell in cells if cell for score in _score(f"{label(run, cell)}{behind}", cell)]
     return tuple(found[:_MOST_SCORES])

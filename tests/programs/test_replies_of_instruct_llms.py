@@ -216,6 +216,8 @@ LONG = "\n".join(["Answer: 1.5"] * 100)
 WORK = "1. Natalia sold 48/2 = 24 clips in May.\n2. 48 + 24 = 72 clips altogether."
 ANSWERS = {
     "The answer is Rome.": "Rome",
+    'Therefore, the answer to the question "What is the capital of Italy?" is Rome.': "Rome",
+    "So the answer to 'Which city is older, Rome or Paris?' is: Rome": "Rome",
     "The correct answer is: Rome": "Rome",
     "The correct answer is:\nRome": "Rome",
     "### Answer\nRome": "Rome",

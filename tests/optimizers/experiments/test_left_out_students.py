@@ -35,12 +35,13 @@ def wordy(body):
     return chat(f"Answer: It begins in the city of {city}, I believe")
 
 
-def test_what_needs_no_student_is_measured_and_another_scorer_is_named(tmp_path):
+def test_what_needs_no_student_is_measured_and_another_scorer_is_named(tmp_path, capsys, monkeypatch):
     with serving(wordy) as (address, bodies):
         config = settings(tmp_path, address)
         said = r"S_D-R was not trained: Only 0 rows.*6 wrong_answer.*for right: 6 by --task\.scorer contains.*report\.html"
         with pytest.raises(TooFewRowsError, match=f"(?s){said}"):
             run(config, progress=False)
+        assert "S_D-R is left out: Only 0 rows" in capsys.readouterr().err
         found = Run(tmp_path / "run")
         assert [row["condition"] for row in found.table()] == ["none+teacher", "teacher+teacher"]
         assert "S_D-R" in found.metrics["skipped"]
@@ -49,6 +50,11 @@ def test_what_needs_no_student_is_measured_and_another_scorer_is_named(tmp_path)
         with pytest.raises(TooFewRowsError):
             run(config, progress=False)
         assert len(bodies) == asked
+        # A command that only reports again made none of the figures.
+        (tmp_path / "run" / "metrics.json").write_text(json.dumps({**found.metrics, "command": "divide-or-conquer run --seed 0"}))
+        monkeypatch.setattr("sys.argv", ["divide-or-conquer", "report"])
+        run(config, progress=False, stages=("report",))
+        assert found.metrics["command"] == "divide-or-conquer run --seed 0"
 
 
 def test_the_stage_alone_ends_with_the_error(tmp_path):

@@ -428,7 +428,7 @@ def test_subquestions_that_mislead_the_solver_are_said_first(folder, ci, harm, l
     text = report_of(folder, comparisons=[compared("none+teacher", "teacher+teacher", sum(ci) / 2, *ci, train=None, student=None)]).text
     assert "The same solver without subquestions: none+teacher 60.1%" in text
     assert ("people: the solver does better without" in text) == harm
-    assert ("people: the solver does as well without" in text) == level
+    assert ("people: the solver scores no less without" in text) == level
     assert ("cost the solver more than they give" in text) == harm
 
 

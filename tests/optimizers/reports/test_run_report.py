@@ -189,7 +189,7 @@ def test_headlines_say_what_the_run_found(run_dir):
     assert "5.9 points less than the teacher" in text
     assert "p = 0.2188 after Holm): no difference can be shown, which is no proof of equality." in text
     assert "The student keeps 93.7% of the teacher's score (95% interval 86.1% to 102.4%)." in text
-    assert "saves 1,000 teacher calls, 203,075 input tokens, 36,400 output tokens, $1.28." in text
+    assert "saves 1,000 teacher calls, 203,075 input tokens, 36,400 output tokens, $1.28, the solver's part included." in text
     assert "does not reproduce the paper's benchmarks" in " ".join(text.split())
 
 
@@ -215,7 +215,7 @@ def declining(share):
 def test_a_teacher_below_its_own_solver_is_the_first_thing_told(run_dir):
     text = " ".join(report_of(run_dir, **declining(30)).text.split())
     said = (
-        "The solver does as well without the teacher's subquestions: 95.0% without subquestions (none+teacher), 94.0% by chain of thought"
+        "The solver scores no less without the teacher's subquestions: 95.0% without subquestions (none+teacher), 94.0% by chain of thought"
     )
     assert said in text and text.index(said) < text.index("The teacher in both stages")
     assert "nothing here shows that decomposing helps this solver" in text
@@ -226,6 +226,19 @@ def test_a_teacher_below_its_own_solver_is_the_first_thing_told(run_dir):
     text = " ".join(report_of(run_dir, **{**declining(0), "comparisons": [better]}).text.split())
     assert "does better without the teacher's subquestions: 95.0% without subquestions (none+teacher); 93.1% with them" in text
     assert "undecomposed" not in text
+
+
+def test_a_student_that_abstains_is_said_to_do_so_before_its_score(run_dir):
+    made = {"sample": 0, "student": "S_D-R", "target": "decompose", "policy": "oracle", "kept": True, "reason": None}
+    replies = ["No decomposition"] * 6 + ["Who is it?\nWhere is #1?"] * 3
+    rows = [{**made, "id": i, "messages": [{"role": "assistant", "content": reply}]} for i, reply in enumerate(replies)]
+    write_lines(run_dir / "rows.jsonl", rows)
+    text = " ".join(report_of(run_dir, **declining(30)).text.split())
+    said = (
+        "The student left 30 of 40 questions undecomposed, so that its score (S_D-R+teacher) is nearly that of the solver alone. 6 of the 9"
+    )
+    assert said in text and text.index(said) < text.index("The teacher in both stages")
+    assert "is nearly that of the solver alone" not in report_of(run_dir, **declining(10)).text
 
 
 def test_a_comparison_the_other_way_round_is_turned(run_dir):
@@ -240,8 +253,13 @@ def test_saving_is_computed_from_the_conditions_where_the_metrics_have_none(run_
     changed["S_D-R+teacher"]["solve"] = usage(40, 9000, 2000, 1.0)
     text = report_of(run_dir, saving=None, conditions=changed).text
     saved_in, saved_out = 1000 * (8123 + 9345 - 9000) / 40, 1000 * (1456 + 2567 - 2000) / 40
-    assert f"saves 1,000 teacher calls, {saved_in:,.0f} input tokens, {saved_out:,.0f} output tokens, $7.53." in text
+    assert (
+        f"saves 1,000 teacher calls, {saved_in:,.0f} input tokens, {saved_out:,.0f} output tokens, $7.53, the solver's part included."
+        in text
+    )
     changed["teacher+teacher"]["solve"]["cache_hits"] = 3
+    known = report_of(run_dir, conditions=changed).text
+    assert "$1.28 by the teacher's decomposing; what the solver takes more or less is not known." in known
     assert "What the student saves could not be computed" in report_of(run_dir, saving=None, conditions=changed).text
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import dspy
 
 from optimizers.experiments.roles import check_keys
+from optimizers.jobs.jsonlines import read_json
 from optimizers.settings.models import ModelConfig
 from programs.lms.catalog import lm
 from programs.modules import TRAINED, TwoStage
@@ -25,7 +26,7 @@ def ask_once(question: str, context: str = "", decomposer: str = "embedded/teach
         max_subquestions: The limit that the decomposer is told; by default the one that it was trained under, and 3 otherwise.
 
     Raises:
-        ValueError: An empty question, an unknown model, or an API model without its key.
+        ValueError: An empty question, an unknown model, a student that its run could not train, or an API model without its key.
     """
     if not question.strip():
         raise ValueError("The question is empty; give one as the first argument.")
@@ -39,6 +40,8 @@ def ask_once(question: str, context: str = "", decomposer: str = "embedded/teach
 
 def _model(name: str) -> str:
     path = Path(name).expanduser()
+    if not path.exists() and (why := read_json(path.parent.parent / "skipped.json").get(path.name)):
+        raise ValueError(f"{name} was not trained: {why}")
     if any((path / file).exists() for file in ("manifest.json", "config.json")):
         return f"local/{name}"
     return f"gguf/{name}" if name.lower().endswith(".gguf") and path.is_file() else name

@@ -41,6 +41,7 @@ WRONG = {
     "run @ embedded --traning.min_steps 5": "did you mean --training.min_steps",
     "run @ embedded --dryrun": "Did you mean --dry-run?",
     "run @ embedded --dry_run": "Did you mean --dry-run?",
+    "ask what? --decomposer left_out/student/S_D-R": "left_out/student/S_D-R was not trained: Only 2 rows",
     "ask what? --decomposer runs/nowhere/S_D-R": "there is no folder or file runs/nowhere/S_D-R",
     "run --epochs 3": "did you mean --training.epochs",
     "run --data.tarin 3": "did you mean --data.train",
@@ -181,6 +182,8 @@ def files(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     for name in ("folder/x.txt", "with [a]/x.txt", "student/manifest.json"):
         (tmp_path / name).write_text("{}")
+    (tmp_path / "left_out").mkdir()
+    (tmp_path / "left_out" / "skipped.json").write_text('{"S_D-R": "Only 2 rows for decompose"}')
     return tmp_path
 
 

@@ -73,7 +73,8 @@ class MainJob:
         One with too few rows is left out for now, as there may be conditions that need none: see `refuse_skipped`.
         """
         program, self.skipped = self.distillation.distill(skip=(TooFewRowsError,))
-        write_json(self.folder / "skipped.json", self.skipped)
+        if self.skipped or (self.folder / "skipped.json").exists():
+            write_json(self.folder / "skipped.json", self.skipped)
         if program is not None:
             program.save(self.folder / "program.json")
 

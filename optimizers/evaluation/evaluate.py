@@ -20,7 +20,7 @@ from dspy.utils.exceptions import AdapterParseError
 from optimizers.evaluation.reply_counts import reply_counts
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import Lines, as_json, read_lines
-from optimizers.jobs.stopping import telling_to_wait
+from optimizers.jobs.stopping import ASKING, telling_to_wait
 from programs.adapter import adapter_name
 from programs.decomposition import CUT_OFF, STATES
 from programs.lms.api_models import said_by
@@ -144,7 +144,7 @@ def ask_all(askings: Iterable[Asking], threads: int) -> None:
         askings: Each is taken when those before it have no question left to hand out.
         threads: Questions at a time.
     """
-    pool = ThreadPoolExecutor(max_workers=threads)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=ASKING)
     under_way: dict[Future[dict[str, Any]], Asking] = {}
     opened: list[Asking] = []
     try:

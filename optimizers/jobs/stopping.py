@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 from optimizers.jobs.progress import say
 
+ASKING = "divide-or-conquer asks"
+"""How the threads are named that wait for answers."""
+
 _WORDS = "Stopping: the answers under way, which may be paid for, are waited for and kept. Ctrl-C again leaves them."
 
 
@@ -24,8 +27,8 @@ def telling_to_wait() -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """End the process though threads may wait for answers; returns where none does, so that it can end as usual."""
-    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+    """End the process though threads wait for answers; returns where none does, so that it can end as usual."""
+    if any(thread.name.startswith(ASKING) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -28,7 +28,7 @@ import dspy
 from dspy.clients import costs
 
 from optimizers.jobs.jsonlines import Lines
-from optimizers.jobs.stopping import telling_to_wait
+from optimizers.jobs.stopping import ASKING, telling_to_wait
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
 from optimizers.labelling.samples import CUT_OFF, FINAL, SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash, shortened
 from optimizers.labelling.teacher import Teacher
@@ -255,7 +255,7 @@ class _Job:
     def run(self, threads: int) -> Collected:
         started = time.monotonic()
         missing = self._total - self._done
-        with ThreadPoolExecutor(max(1, min(threads, missing)), thread_name_prefix="label") as pool, telling_to_wait():
+        with ThreadPoolExecutor(max(1, min(threads, missing)), thread_name_prefix=ASKING) as pool, telling_to_wait():
             try:
                 workers = [pool.submit(contextvars.copy_context().run, self._work) for _ in range(min(threads, missing))]
                 while wait(workers, timeout=_TICK_SECONDS).not_done:

@@ -150,7 +150,7 @@ class Teacher:
         if not isinstance(error, LMError):
             return said if cause is None or str(cause) in said else f"{said}; because of {self._said(cause)}"
         addresses = {lm.kwargs.get("api_base") or lm.kwargs.get("base_url") for lm in self.asked if lm.model == error.model}
-        return _LOGIN.sub("", " ".join([said, *(f"(at {address})" for address in addresses if address)]))
+        return _LOGIN.sub("", " ".join([said, *(f"(at {address})" for address in addresses if address and str(address) not in said)]))
 
 
 def _annotations(predictor: dspy.Predict) -> Iterator[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dspy.utils.exceptions import LMError
 
+_LOGIN = re.compile(r"[^\s/@:]+:[^\s/@]+@")
 _UNREACHED = re.compile(r"refused|connect|resol|unreachable|name or service", re.IGNORECASE)
 
 
@@ -26,8 +27,10 @@ def address_of(model: str, options: Mapping[str, Any]) -> str:
 
 
 def name_server(error: LMError, address: str) -> None:
-    """Add the address to what an error says of a server that was not reached, where it is missing: a wrong port is a common slip."""
+    """Add the address to what an error says of a server that was not reached, where it is missing, and take a login out of it."""
     told = str(error)
-    if address and address not in told and _UNREACHED.search(told):
-        error.message = f"{error.message} (at {address})"
-        error.args = (f"{told} (at {address})",)
+    if not address or not _UNREACHED.search(told):
+        return
+    behind = "" if address in told else f" (at {address})"
+    error.message = _LOGIN.sub("", f"{error.message}{behind}")
+    error.args = (_LOGIN.sub("", f"{told}{behind}"),)

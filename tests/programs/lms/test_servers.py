@@ -21,6 +21,12 @@ async def test_a_server_that_is_not_there_is_named_by_its_address(monkeypatch, t
         await nobody.acall("How many?")
 
 
+def test_a_login_in_the_address_is_not_told():
+    with pytest.raises(LMError) as caught:
+        lm("hosted_vllm/m", num_retries=0, api_base="http://ann:secret@127.0.0.1:9/v1")("How many?")
+    assert "secret" not in str(caught.value) and "127.0.0.1:9" in str(caught.value)
+
+
 def test_the_address_is_that_of_the_provider_in_the_model_string(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://a/v1")
     assert address_of("openai/gpt-4.1-mini", {}) == address_of("gpt-4.1-mini", {}) == "http://a/v1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,14 +16,13 @@ from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE, shortened
 from optimizers.labelling.values import Types, is_plain, shape_of, written
 from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
+from programs.lms.servers import LOGIN
 from programs.module_settings import CHANGING, setting_text
 
 TIMEOUT = "timeout"
 
 # An attribute, as programs copy their predictors while they work (`BestOfN`, `Refine`), and copies keep it.
 _NAME = "divide_or_conquer_name"
-
-_LOGIN = re.compile(r"[^\s/@:]+:[^\s/@]+@")
 
 
 class Teacher:
@@ -150,7 +148,7 @@ class Teacher:
         if not isinstance(error, LMError):
             return said if cause is None or str(cause) in said else f"{said}; because of {self._said(cause)}"
         addresses = {lm.kwargs.get("api_base") or lm.kwargs.get("base_url") for lm in self.asked if lm.model == error.model}
-        return _LOGIN.sub("", " ".join([said, *(f"(at {address})" for address in addresses if address and str(address) not in said)]))
+        return LOGIN.sub("", " ".join([said, *(f"(at {address})" for address in addresses if address and str(address) not in said)]))
 
 
 def _annotations(predictor: dspy.Predict) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dspy.utils.exceptions import LMError
 
-_LOGIN = re.compile(r"[^\s/@:]+:[^\s/@]+@")
+LOGIN = re.compile(r"[^\s/@:]+:[^\s/@]+@")
 _UNREACHED = re.compile(r"refused|connect|resol|unreachable|name or service", re.IGNORECASE)
 
 
@@ -32,5 +32,5 @@ def name_server(error: LMError, address: str) -> None:
     if not address or not _UNREACHED.search(told):
         return
     behind = "" if address in told else f" (at {address})"
-    error.message = _LOGIN.sub("", f"{error.message}{behind}")
-    error.args = (_LOGIN.sub("", f"{told}{behind}"),)
+    error.message = LOGIN.sub("", f"{error.message}{behind}")
+    error.args = (LOGIN.sub("", f"{told}{behind}"),)

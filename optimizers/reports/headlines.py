@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optimizers.conditions import TRAINED, stages_in
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports.benefit import PLAIN, Rival, no_benefit
 from optimizers.reports.blocks import (
@@ -79,7 +80,7 @@ def _rivals(run: RunFiles) -> list[Rival]:
 def _results(run: RunFiles) -> Block:
     if not run.conditions:
         return missing_text(f"No condition has been evaluated, so there is no result yet. {CONTINUE}")
-    return Bullets([_teacher_line(run), *_without_line(run), *_single_stage_line(run), *_student_lines(run)])
+    return Bullets([_teacher_line(run), *_without_line(run), *_single_stage_line(run), *_student_lines(run), *_solver_lines(run)])
 
 
 def _setting_note(run: RunFiles) -> list[Block]:
@@ -134,6 +135,17 @@ def _student_lines(run: RunFiles) -> list[str]:
     untrained = run.conditions.get(UNTRAINED, {})
     if is_number(untrained.get("score")):
         lines.insert(1, f"With the student model before training ({UNTRAINED}): {_score_with_interval(untrained)}.")
+    return lines
+
+
+def _solver_lines(run: RunFiles) -> list[str]:
+    """Trained students that solve, to compare: which of the two parts distils is the question (paper, section 3)."""
+    lines = []
+    for name, condition in run.conditions.items():
+        solver = (stages_in(name) or ("", ""))[1]
+        if solver in TRAINED and is_number(condition.get("score")):
+            line = f"With the trained student {solver} as the solver ({name}): {_score_with_interval(condition)}."
+            lines.append(" ".join([line, *_difference_sentence(run, name)]))
     return lines
 
 

@@ -48,9 +48,10 @@ def outcome_words(record: Mapping[str, Any] | None) -> str:
 
 
 def p_words(record: Mapping[str, Any]) -> str:
-    """`p = 0.0123 after Holm`."""
+    """`p = 0.0123 after Holm`, or `p < 0.0001`."""
     p, corrected = _p_of(record)
-    return f"p = {p_text(p)}{corrected}"
+    text = p_text(p)
+    return f"p {f'< {text[1:]}' if text.startswith('<') else f'= {text}'}{corrected}"
 
 
 def difference_words(record: Mapping[str, Any]) -> str:

@@ -241,6 +241,16 @@ def test_a_student_that_abstains_is_said_to_do_so_before_its_score(run_dir):
     assert "is nearly that of the solver alone" not in report_of(run_dir, **declining(10)).text
 
 
+def test_the_student_that_solves_stands_beside_the_one_that_decomposes(run_dir):
+    found = {**metrics()["conditions"], "teacher+S_E-T": condition("teacher+S_E-T", 0.58)}
+    record = {"a": "teacher+S_E-T", "b": "teacher+teacher", "n": 39, "delta": -0.351, "ci95": [-0.5, -0.2], "p": 1e-6, "p_holm": 2e-6}
+    text = report_of(run_dir, conditions=found, comparisons=[record]).text
+    assert "With the trained student S_E-T as the solver (teacher+S_E-T): 58.0%" in text
+    assert "35.1 points less than the teacher on the 39 questions" in text
+    assert "-50.0 to -20.0; p < 0.0001 after Holm): chance alone hardly explains it" in text
+    assert "as the solver" not in report_of(run_dir).text
+
+
 def test_a_comparison_the_other_way_round_is_turned(run_dir):
     reverse = {"a": "teacher+teacher", "b": "S_D-R+teacher", "n": 39, "delta": 0.059, "ci95": [0.023, 0.141], "p": 0.04}
     text = report_of(run_dir, comparisons=[reverse]).text

@@ -46,7 +46,9 @@ def _warnings(run: RunFiles) -> list[Block]:
     blocks: list[Block] = []
     if run.metrics.get("incomplete"):
         blocks.append(Text(f"This run is incomplete: {run.metrics['incomplete']} {CONTINUE}", "warning"))
-    cut = cut_off_warning(endings_of(run.conditions.items(), run.part("labelling")))
+    # Untrained, the student knows no format: what follows the results says so, and nobody paid a server for it.
+    asked = [(name, condition) for name, condition in run.conditions.items() if name != UNTRAINED]
+    cut = cut_off_warning(endings_of(asked, run.part("labelling")))
     blocks += [Text(f"The student {name} could not be trained: {why}", "warning") for name, why in run.part("skipped").items()]
     told = no_benefit(run.conditions.get(REFERENCE), _rivals(run))
     return [*blocks, *overlap_blocks(run.metrics), *([Text(told, "warning")] if told else []), *_abstaining(run), *cut]
@@ -134,7 +136,7 @@ def _student_lines(run: RunFiles) -> list[str]:
         ]
     untrained = run.conditions.get(UNTRAINED, {})
     if is_number(untrained.get("score")):
-        lines.insert(1, f"With the student model before training ({UNTRAINED}): {_score_with_interval(untrained)}.")
+        lines.insert(0, f"With the student model before training ({UNTRAINED}): {_score_with_interval(untrained)}.")
     return lines
 
 

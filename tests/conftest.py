@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from optimizers.reports import figures
 from programs.lms import artifacts, embedded, engine
 from programs.lms.artifacts import Artifact
 
@@ -22,6 +23,13 @@ def forked_trainings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """See `forked_training`."""
     if not any(map(request.node.get_closest_marker, ("own_process", "slow", "long"))):
         monkeypatch.setattr("optimizers.finetune.train.start_trainer", ForkedTraining)
+
+
+@pytest.fixture(autouse=True)
+def small_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn once, and coarsely, where nobody looks at them: four sharp forms are half the time of a tiny job."""
+    if not any(map(request.node.get_closest_marker, ("whole_figures", "slow", "long"))):
+        monkeypatch.setattr("optimizers.reports.figures.forms", lambda figure: (figures.png(figure, dots=30),) * 4)
 
 
 @pytest.fixture(scope="session")

@@ -72,19 +72,20 @@ def forms(figure: Figure) -> tuple[bytes, bytes, bytes, bytes]:
 
 
 @styled
-def png(figure: Figure, dark: bool = False) -> bytes:
-    """`figure` as PNG at 180 dots an inch, drawn by Agg whatever backend is in use.
+def png(figure: Figure, dark: bool = False, dots: int = 180) -> bytes:
+    """`figure` as PNG, drawn by Agg whatever backend is in use.
 
     Args:
         figure: As drawn for a white page. With `dark` it is recoloured and stays so.
         dark: For a dark page.
+        dots: An inch.
     """
     import io
 
     if dark:
         _recolour(figure)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=180, facecolor=_DARK_PAGE if dark else "white")
+    figure.savefig(buffer, format="png", dpi=dots, facecolor=_DARK_PAGE if dark else "white")
     return buffer.getvalue()
 
 

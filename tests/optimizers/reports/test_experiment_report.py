@@ -13,6 +13,8 @@ from optimizers.reports.experiment_figures import cost_figure, error_figure, lea
 from optimizers.reports.experiment_report import write_experiment_report
 from optimizers.reports.paper_numbers import MARK, TABLES
 
+pytestmark = pytest.mark.whole_figures
+
 MODELS = {"teacher": "test/teacher", "solver": "test/teacher", "student0": "test/base", "gpt4": "test/other"}
 OWN = {
     "single-stage": 0.521,

@@ -14,6 +14,8 @@ from optimizers.reports import compilation, figures, improvement, study
 from optimizers.reports.blocks import Bullets, Code, Picture, Question, Reply, Section, Table, Text
 from optimizers.reports.terminal import show
 
+pytestmark = pytest.mark.whole_figures
+
 HOSTILE = "<script>alert(1)</script> | [red]`x`"
 
 

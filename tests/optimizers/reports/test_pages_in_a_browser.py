@@ -23,7 +23,7 @@ WRITERS = {
 }
 ARCHIVE = Path(__file__).parents[2] / "recorded" / "folders.tar.xz"
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.whole_figures]
 
 
 @pytest.fixture(scope="module")

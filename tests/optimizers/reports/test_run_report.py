@@ -17,6 +17,8 @@ from optimizers.reports.read import read_run
 from optimizers.reports.run_report import FIGURES, SECTIONS, write_report
 from optimizers.reports.training import policies_of
 
+pytestmark = pytest.mark.whole_figures
+
 HOSTILE = '<script>alert("x")</script> | [link](http://example.org) `code`'
 CONDITIONS = {"single-stage": 0.55, "teacher+teacher": 0.931, "student0+teacher": 0.412, "S_D-R+teacher": 0.872}
 VOID = {"meta", "img", "br", "wbr", "source"}

@@ -102,6 +102,8 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
         return task.result()
     finally:
         task.cancel()
+        # Of an end that nobody looks at, asyncio writes a traceback to the terminal.
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def serve(model: str, host: str = "127.0.0.1", port: int = 8000) -> None:

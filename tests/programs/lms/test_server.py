@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import re
 import shlex
@@ -74,8 +76,9 @@ def test_a_client_that_goes_away_leaves_no_work_behind(address, monkeypatch):
         time.sleep(0.02)
         return real(self, rows, logits)
 
-    monkeypatch.setattr(TransformersBackend, "_write_tokens", slowly)
     asked = {"model": "tiny", "max_tokens": 220, "messages": [{"role": "user", "content": "hello"}]}
+    httpx.post(f"{address}/chat/completions", json={**asked, "max_tokens": 1}, timeout=60)  # the model is loaded
+    monkeypatch.setattr(TransformersBackend, "_write_tokens", slowly)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{address}/chat/completions", json=asked, timeout=0.5)
     deadline = time.monotonic() + 60
@@ -326,3 +329,29 @@ def test_a_file_is_known_by_the_name_that_it_was_asked_for_and_by_its_own(monkey
 def test_only_models_of_this_process_are_served():
     with pytest.raises(ValueError, match="does not run in this process"):
         server.create_app({"gpt": "openai/gpt-4o"})
+
+
+async def test_a_client_that_goes_away_ends_its_answer_and_leaves_no_traceback(tiny_model, monkeypatch):
+    ended, told, sent = [], [], []
+
+    async def endless(self, request):
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.append(request.model)
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        return next(received, {"type": "http.disconnect"})
+
+    body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}).encode()
+    received = iter([{"type": "http.request", "body": body, "more_body": False}])
+    monkeypatch.setattr("programs.lms.server.AsyncLocalEngine.complete", endless)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+    path, headers = "/v1/chat/completions", [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers}
+    await server.create_app({"tiny": tiny_model})(scope, receive, send)
+    gc.collect()
+    assert sent[0]["status"] == 499 and ended == [tiny_model] and not told

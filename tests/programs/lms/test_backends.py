@@ -119,6 +119,7 @@ def test_the_cache_grows_with_the_model_and_stays_below_the_memory(monkeypatch):
     assert cache_gb(large, 4) == 1
 
 
+@pytest.mark.slow
 def test_openvino_writes_what_transformers_writes(base, monkeypatch):
     pytest.importorskip("openvino_genai")
     fast, reference = backends.choose_backend(base, "openvino"), backends.choose_backend(base, "transformers", "cpu")

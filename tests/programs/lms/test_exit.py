@@ -30,6 +30,7 @@ def ended(model: str, backend: str, seconds: float, how: str) -> subprocess.Comp
     return subprocess.run(command, capture_output=True, text=True, timeout=200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ENDS)
 def test_an_end_during_a_generation_is_an_end(base, how):
     done = ended(base.model_string, "transformers", 0, how)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dspy
+from dspy.utils.callback import BaseCallback
 
 from optimizers.experiments.roles import check_keys
+from optimizers.jobs.display import showing
 from optimizers.jobs.jsonlines import read_json
+from optimizers.jobs.progress import Progress, Shown
 from optimizers.settings.models import ModelConfig
 from programs.lms.catalog import lm
 from programs.modules import TRAINED, TwoStage
 
 
 def ask_once(question: str, context: str = "", decomposer: str = "embedded/teacher", solver: str = "embedded/teacher",
-             max_subquestions: int | None = None) -> dspy.Prediction:  # fmt: skip
+             max_subquestions: int | None = None, progress: Shown = False) -> dspy.Prediction:  # fmt: skip
     """Decompose and solve one question.
 
     Args:
@@ -24,6 +28,7 @@ def ask_once(question: str, context: str = "", decomposer: str = "embedded/teach
         decomposer: Model string, or the path of a student, a checkpoint folder or a GGUF file.
         solver: The same.
         max_subquestions: The limit that the decomposer is told; by default the one that it was trained under, and 3 otherwise.
+        progress: Which stage is under way, and with which model; see `Shown`. Nothing by default.
 
     Raises:
         ValueError: An empty question, an unknown model, a student that its run could not train, or an API model without its key.
@@ -35,7 +40,28 @@ def ask_once(question: str, context: str = "", decomposer: str = "embedded/teach
     program = TwoStage(max_subquestions=TRAINED if max_subquestions is None else max_subquestions)
     program.decompose.set_lm(lm(decomposer))
     program.solve.set_lm(lm(solver))
-    return program(question=question, context=context)
+    with showing(progress) as shown, dspy.context(callbacks=[*dspy.settings.callbacks, _Told(program, shown)]):
+        return program(question=question, context=context)
+
+
+class _Told(BaseCallback):
+    """Tells which stage of a program is under way: a server's first answer, or a model to be loaded, may take a minute."""
+
+    def __init__(self, program: TwoStage, progress: Progress) -> None:
+        self._stages = {id(getattr(program, stage)): stage for stage in program.stages}
+        self._progress = progress
+        self._under_way: dict[str, str] = {}
+
+    def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        stage = self._stages.get(id(instance))
+        if stage:
+            self._under_way[call_id] = stage
+            self._progress(stage, 0, 1, f"waiting for {instance.lm.model}")
+
+    def on_module_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
+        stage = self._under_way.pop(call_id, "")
+        if stage:
+            self._progress(stage, 1, 1, "")
 
 
 def _model(name: str) -> str:

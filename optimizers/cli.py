@@ -176,12 +176,16 @@ def _tell(sentence: str) -> None:
 
 def _show(result: Any) -> None:
     from optimizers.reports.blocks import percent
+    from optimizers.reports.headlines import in_short
+    from optimizers.reports.read import read_run
+    from optimizers.reports.terminal import show_warnings
 
     table = Table("condition", "questions", "accuracy", "95 % interval", "failed", title=str(result.folder))
     for row in result.table():
         interval = f"{percent(row['low'])} to {percent(row['high'])}"
         table.add_row(row["condition"], str(row["n"]), percent(row["score"]), interval, str(row["failed"]))
     out.print(table)
+    show_warnings(out, in_short(read_run(result.folder)))
     out.print(f"Report: {result.folder / 'report.html'}", soft_wrap=True)
 
 
@@ -352,7 +356,7 @@ def ask(
     """Answer one question in two stages, showing the subquestions."""
     from optimizers.ask import ask_once
 
-    prediction = _continuable(lambda: _displayed(lambda: ask_once(question, context, decomposer, solver, max_subquestions)))
+    prediction = _continuable(lambda: ask_once(question, context, decomposer, solver, max_subquestions, progress=None))
     for number, subquestion in enumerate(prediction.subquestions, 1):
         answer = prediction.sub_answers[number - 1] if number <= len(prediction.sub_answers) else ""
         out.print(Text.assemble(f"{number}. {subquestion}  ", (answer, "dim")))

@@ -323,6 +323,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
         collected = self._collect(teacher, trainset, split)
         scorer = MetricScorer(self.metric)
         decisions = self._screen(collected, trainset, policy, teacher, split, scorer, list(targets))
+        self.tell(f"screen {split}", len(decisions), len(decisions), f"{sum(one.kept for one in decisions)} kept")
         repeats = Repeats(self.reported) if self.augment.is_on else None
         maker = RowMaker(targets, adapter, self.rewrite, self.max_rows, self.row_seed, self.augment, repeats=repeats)
         kept = {(decision.example_id, decision.sample) for decision in decisions if decision.kept}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dspy
@@ -18,10 +19,13 @@ from dspy.utils.exceptions import AdapterParseError
 
 from programs.labelled_replies import REASONING, bare_field, is_labelled_behind_json, is_list, label_of, read_answer, read_fields
 from programs.replies import with_latex_escaped
+from programs.tasks._sentences import answers_in_a_sentence
 from programs.turns import own_turn
 
 _LONGEST_FOR_DSPY = 8000
 """Characters of a reply above which DSPy's repair of JSON, whose time grows with their square, does not see it."""
+
+_Parser = Callable[[type[dspy.Signature], str], dict[str, Any]]
 
 _NOTE = re.compile(r"[ \t]*# note: the value you produce [^\n]*")
 """What `dspy.ChatAdapter` writes behind a field that is no plain text."""
@@ -159,23 +163,40 @@ def _options(adapter: dspy.Adapter, cls: type[dspy.Adapter]) -> dict[str, Any]:
     return {key: value for key, value in vars(adapter).items() if isinstance(value, bool) and value != usual.get(key)}
 
 
-def past_thoughts(adapter: dspy.Adapter) -> dspy.Adapter:
+def tolerant(adapter: dspy.Adapter, question: str = "") -> dspy.Adapter:
     """An adapter that also reads what LMs write in place of its format, and is the same in all else.
 
     What a reasoning model thought aloud is left out, and so are DSPy's notes on types, which small LLMs copy. A reply that the
     adapter cannot read is read as `LineAdapter` reads it, and not asked again in JSON: a second call for each such reply is a cost
     that no other format has.
+
+    Args:
+        adapter: Any one; it stays as it is.
+        question: What is asked, where `answer` is to be read: a sentence without a label that repeats it is an answer too.
     """
-    if isinstance(adapter, LineAdapter):
-        return adapter
     reader = copy.copy(adapter)
-    reader.parse = lambda signature, completion: _read_tolerantly(adapter, signature, _NOTE.sub("", own_turn(completion)))
+    read = adapter.parse if isinstance(adapter, LineAdapter) else functools.partial(_read_tolerantly, adapter)
+    reader.parse = lambda signature, completion: _read_sentence(read, signature, completion, question)
     if hasattr(reader, "use_json_adapter_fallback"):
         reader.use_json_adapter_fallback = False
     return reader
 
 
-def _read_tolerantly(adapter: dspy.Adapter, signature: type[dspy.Signature], text: str) -> dict[str, Any]:
+def _read_sentence(read: _Parser, signature: type[dspy.Signature], completion: str, question: str) -> dict[str, Any]:
+    try:
+        return read(signature, completion)
+    except AdapterParseError:
+        told = own_turn(completion).strip()
+        names = list(signature.output_fields)
+        others_may_lack = all(name in REASONING or is_list(signature.output_fields[name].annotation) for name in names[:-1])
+        if names[-1] != "answer" or not others_may_lack or not answers_in_a_sentence(told, question):
+            raise
+        empty = {name: [] if is_list(signature.output_fields[name].annotation) else "" for name in names[:-1]}
+        return {**empty, "answer": read_answer(told)}
+
+
+def _read_tolerantly(adapter: dspy.Adapter, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
+    text = _NOTE.sub("", own_turn(completion))
     if len(text) > _LONGEST_FOR_DSPY:
         return _read_anyway(signature, text, AdapterParseError(type(adapter).__name__, signature, text, "the reply cannot be read"))
     last = list(signature.output_fields)[-1]

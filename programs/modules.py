@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
-from programs.adapter import adapter_by_name, adapter_from_state, adapter_name, adapter_state, past_thoughts
+from programs.adapter import adapter_by_name, adapter_from_state, adapter_name, adapter_state, tolerant
 from programs.decomposition import CUT_OFF, Decomposition, read_decomposition
 from programs.lms.ledger import Usage, metered
 from programs.lms.model_strings import adapter_name_for
@@ -100,13 +100,13 @@ class Staged(dspy.Module):
         self._adapters.setdefault(stage, adapter)
 
     @contextlib.contextmanager
-    def _in_stage(self, stage: str) -> Iterator[Any]:
-        with dspy.context(adapter=past_thoughts(self.adapter_of(stage))), metered(stage) as meter:
+    def _in_stage(self, stage: str, question: str = "") -> Iterator[Any]:
+        with dspy.context(adapter=tolerant(self.adapter_of(stage), question)), metered(stage) as meter:
             yield meter
 
     def _ask(self, stage: str, inputs: dict[str, Any]) -> tuple[dspy.Prediction, Usage]:
         """A stage's prediction with `unparsed`: its reply could not be read, and stands in `answer` as it was; and with `cut_off`."""
-        with self._in_stage(stage) as meter:
+        with self._in_stage(stage, inputs.get("question", "")) as meter:
             try:
                 prediction = _read(getattr(self, stage)(**inputs))
             except AdapterParseError as error:
@@ -116,7 +116,7 @@ class Staged(dspy.Module):
 
     async def _aask(self, stage: str, inputs: dict[str, Any]) -> tuple[dspy.Prediction, Usage]:
         """`_ask` without blocking the event loop."""
-        with self._in_stage(stage) as meter:
+        with self._in_stage(stage, inputs.get("question", "")) as meter:
             try:
                 prediction = _read(await getattr(self, stage).acall(**inputs))
             except AdapterParseError as error:

@@ -122,22 +122,21 @@ def _single_stage_line(run: RunFiles) -> list[str]:
 
 
 def _student_lines(run: RunFiles) -> list[str]:
+    untrained = run.conditions.get(UNTRAINED, {})
+    has_untrained = is_number(untrained.get("score"))
+    before = [f"With the student model before training ({UNTRAINED}): {_score_with_interval(untrained)}."] if has_untrained else []
     name = student_condition(run.conditions)
     if name is None:
-        lines = ["No trained student was evaluated in the teacher's place."]
-    else:
-        decomposer = name.split("+")[0]
-        line = f"With the trained student {decomposer} as the decomposer ({name}): {_score_with_interval(run.conditions[name])}."
-        lines = [
-            " ".join([line, *_difference_sentence(run, name)]),
-            *_undecomposed_lines(run, name),
-            *_retention_lines(run, name),
-            _saving_line(run, name),
-        ]
-    untrained = run.conditions.get(UNTRAINED, {})
-    if is_number(untrained.get("score")):
-        lines.insert(0, f"With the student model before training ({UNTRAINED}): {_score_with_interval(untrained)}.")
-    return lines
+        return [*before, "No trained student was evaluated in the teacher's place."]
+    decomposer = name.split("+")[0]
+    line = f"With the trained student {decomposer} as the decomposer ({name}): {_score_with_interval(run.conditions[name])}."
+    return [
+        *before,
+        " ".join([line, *_difference_sentence(run, name)]),
+        *_undecomposed_lines(run, name),
+        *_retention_lines(run, name),
+        _saving_line(run, name),
+    ]
 
 
 def _solver_lines(run: RunFiles) -> list[str]:
@@ -183,6 +182,8 @@ def _undecomposed_lines(run: RunFiles, name: str) -> list[str]:
 def _retention_lines(run: RunFiles, name: str) -> list[str]:
     for record in run.records("retention"):
         if (record.get("a"), record.get("b")) == (name, REFERENCE) and is_number(record.get("ratio")):
+            if percent_interval(record) == "n/a":
+                return ["Too few of the teacher's answers are right to tell what share of its score the student keeps."]
             kept = f"The student keeps {percent(record['ratio'])} of the teacher's score (95% interval {percent_interval(record)})"
             return [f"{kept}{', which the solver reaches without it' if _needless(run) else ''}."]
     return ["How much of the teacher's score the student keeps was not computed."]

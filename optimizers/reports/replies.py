@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from optimizers.evaluation.stages import stages_of
-from optimizers.reports.blocks import Table, Text, count_text, is_number, percent, reasons_text
+from optimizers.reports.blocks import Table, Text, count_text, is_number, number, percent, reasons_text
 from programs.finish import LENGTH, STOP
 
 MANY = 0.05
@@ -116,9 +116,10 @@ def cut_off_warning(endings: Iterable[Ending]) -> list[Text]:
 
 
 def reply_warnings(conditions: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Text]:
-    """A line for each condition of which more than one reply in twenty could not be read, or was cut off."""
+    """A line for each condition of which more than one reply in twenty was not read, was cut off, or is wrong and has the reference."""
     told = []
     for name, entry in conditions:
+        told += _named_more_often(name, entry)
         counts = counts_of(entry)
         n, bad = counts.get("n"), counts.get("any")
         if is_number(n) and is_number(bad) and n and bad / n > MANY:
@@ -126,3 +127,18 @@ def reply_warnings(conditions: Iterable[tuple[str, Mapping[str, Any]]]) -> list[
             text = f"{name}: {_with_share(bad, n)} of {count_text(n)} questions have replies that are unreadable or cut off ({kinds})"
             told.append(Text(f"{text}; its score is as much one of the format as of the answers.", "warning"))
     return told
+
+
+def _named_more_often(name: str, entry: Mapping[str, Any]) -> list[Text]:
+    """That answers judged wrong have the reference in them: the score of such a condition may be too low."""
+    named = ((entry.get("measures") or {}).get("contains") or {}).get("score")
+    score, n = entry.get("score"), entry.get("scored") or entry.get("n")
+    if not (is_number(named) and is_number(score) and is_number(n)):
+        return []
+    more = number(named) - number(score)
+    text = (
+        f"{name}: {count_text(round(more * number(n)))} of {count_text(n)} answers are judged wrong and have the reference in them. Read "
+        "some in the viewer: where they are right, this score is too low; give further accepted answers as a list in the file, or judge "
+        "all conditions by --task.scorer contains."
+    )
+    return [Text(text, "warning")] if more > MANY else []

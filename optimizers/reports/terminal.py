@@ -22,6 +22,13 @@ def show(console: Console, title: str, sections: Iterable[Section]) -> None:
             console.print(_lines(block) if isinstance(block, Table) and not fits else rendered(block), soft_wrap=not fits, highlight=False)
 
 
+def show_warnings(console: Console, sections: Iterable[Section]) -> None:
+    """Print what sections warn of, and nothing else."""
+    for block in (block for section in sections for block in section.blocks):
+        if isinstance(block, Text) and block.tone == "warning":
+            console.print(rendered(block), soft_wrap=True, highlight=False)
+
+
 def rendered(block: Block) -> RenderableType:
     """What rich prints for a block; nothing in its texts is read as rich's markup."""
     match block:

@@ -40,9 +40,10 @@ class JsonlTask(Task):
         decomposer_sees_context: Whether the decomposer is given the passage, or the question alone; None gives a model what it
             was trained to see, and the passage to all others.
         scorer: How an answer is judged: `auto` (`number` where every answer of the file is one, with a unit or without, `short` where
-            nearly all have six words at most, else `exact`), `exact`, `number` (the final number), `short` (`number` or `exact`, by the
-            reference), `f1` (of words), `contains`, `multiple_choice`, or a Python function `module:function`, called as
-            `f(example, prediction, trace=None)`; see `programs.tasks.scorers`.
+            nearly all have six words at most, else `exact`), `exact`, `number` (the final number), `short` (`number` where the
+            reference is one, else its words, alone or in a sentence that repeats the question), `f1` (of words), `contains`,
+            `multiple_choice`, or a Python function `module:function`, called as `f(example, prediction, trace=None)`; see
+            `programs.tasks.scorers`.
 
     Raises:
         ValueError: Nothing at `path`, unknown columns, fractions that do not add up to 1, or an unknown scorer.

@@ -18,6 +18,7 @@ from programs.tasks._choices import chosen_label, options_in
 from programs.tasks._entities import is_question, is_taken_back_or_doubted
 from programs.tasks._equality import canonical, equal_answers
 from programs.tasks._numbers import number, quantity
+from programs.tasks._sentences import is_told
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, judged, usable_golds
 
 Scorer = Callable[[dspy.Example, Any], Score]
@@ -39,9 +40,22 @@ def numeric(example: dspy.Example, prediction: Any) -> Score:
 
 
 def short(example: dspy.Example, prediction: Any) -> Score:
-    """By `number` where the accepted answers are numbers, with a unit or without, else by `exact`: for files that have both."""
+    """By `number` where the accepted answers are numbers, with a unit or without, else by `exact`: for files that have both.
+
+    Words are also right in a sentence that repeats the question around them; see `programs.tasks._sentences.is_told`. `measures` has
+    `contains`, which no right answer fails: how much more it takes bounds what this rule does not see in freer sentences.
+    """
     golds = usable_golds(golds_of(example))
-    return (numeric if golds and all(map(is_measure, golds)) else exact)(example, prediction)
+    if not golds:
+        return Score.unscored(EMPTY_REFERENCE)
+    if all(map(is_measure, golds)):
+        found = numeric(example, prediction)
+    else:
+        question, answer = as_text(example.get("question")), answer_text(prediction)
+        told = any(is_told(answer, gold, question) for gold in golds)
+        found = Score(1.0) if told else exact(example, prediction)
+    named = max(found.value, contains(example, prediction).value)
+    return Score(found.value, found.detail, {CONTAINS: named})
 
 
 def f1(example: dspy.Example, prediction: Any) -> Score:
@@ -92,12 +106,13 @@ def multiple_choice(example: dspy.Example, prediction: Any) -> Score:
     return Score(float(chosen in wanted))
 
 
+CONTAINS = "contains"
 SCORERS: dict[str, Scorer] = {
     "exact": exact,
     "number": numeric,
     "short": short,
     "f1": f1,
-    "contains": contains,
+    CONTAINS: contains,
     "multiple_choice": multiple_choice,
 }
 MEASURES = {"f1": "F1"}

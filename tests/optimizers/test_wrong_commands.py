@@ -254,14 +254,14 @@ def _outside(name, module):
     ],
 )
 def test_errors_of_models_networks_and_files_are_one_message(files, monkeypatch, error):
-    monkeypatch.setattr("optimizers.ask.ask_once", lambda *words: _raise(error))
+    monkeypatch.setattr("optimizers.ask.ask_once", lambda *words, **named: _raise(error))
     code, said = invoke(["ask", "x"], monkeypatch)
     assert code == 2 and said.startswith("Error: ") and said.count("\n") == 1, said
 
 
 def test_a_fault_of_the_program_is_one_line_and_the_traceback_in_a_log(files, monkeypatch):
     monkeypatch.setenv("DIVIDE_OR_CONQUER_HOME", str(files / "home"))
-    monkeypatch.setattr("optimizers.ask.ask_once", lambda *words: {}["a [key]"])
+    monkeypatch.setattr("optimizers.ask.ask_once", lambda *words, **named: {}["a [key]"])
     code, said = invoke(["ask", "x"], monkeypatch)
     assert code == 1 and "KeyError: 'a [key]'" in said and said.count("\n") == 1, said
     assert "Traceback" in (files / "home" / "errors.log").read_text() and "errors.log" in said
@@ -272,5 +272,5 @@ def test_a_fault_of_the_program_is_one_line_and_the_traceback_in_a_log(files, mo
 
 def test_a_dead_server_is_named_with_what_to_check(files, monkeypatch):
     error = _outside("LMTransportError", "dspy.utils.exceptions")("[openai/x] failed to connect to localhost:8000")
-    monkeypatch.setattr("optimizers.ask.ask_once", lambda *words: _raise(error))
+    monkeypatch.setattr("optimizers.ask.ask_once", lambda *words, **named: _raise(error))
     assert "localhost:8000. Check that the server runs" in invoke(["ask", "x"], monkeypatch)[1]

@@ -10,7 +10,7 @@ from dspy.utils.exceptions import AdapterParseError
 from scripted import scripted_lm
 
 from programs import Answer, Decompose, Solve, TwoStage
-from programs.adapter import LineAdapter, past_thoughts
+from programs.adapter import LineAdapter, tolerant
 from programs.decomposition import read_decomposition
 
 ADAPTERS = ("line", "chat", "json")
@@ -377,7 +377,7 @@ LOOPS = ["Answer: 1.5\n", "2000\n1200\n", "x", "7", '["How many?", ', "[", "{", 
 def test_replies_that_loop_are_read_in_seconds(loop):
     """A reading whose time grows with the square of the length takes minutes for some of them, or never ends."""
     began = time.perf_counter()
-    for adapter in (LineAdapter(), past_thoughts(dspy.ChatAdapter()), past_thoughts(dspy.JSONAdapter())):
+    for adapter in (LineAdapter(), tolerant(dspy.ChatAdapter()), tolerant(dspy.JSONAdapter())):
         for signature in (Decompose, Solve):
             with contextlib.suppress(AdapterParseError):
                 adapter.parse(signature, (loop * 100_000)[:100_000])

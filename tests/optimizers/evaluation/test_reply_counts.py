@@ -76,3 +76,12 @@ def test_cut_off_replies_are_counted_by_stage_and_said_at_the_top():
     assert cut_off_warning(endings[:3]) == [] and endings_blocks(endings_of([], {})) == []
     # In an experiment each training task has labels of its own.
     assert endings_of([], {"gsm8k": labelling}, by_task=True)[0].name == "labelling, gsm8k"
+
+
+def test_wrong_answers_that_have_the_reference_in_them_are_said_at_the_top():
+    named = [line(number, score=0.0, measures={"contains": float(number < 3)}) for number in range(20)]
+    (warning,) = reply_warnings([("single-stage-cot", summarise(named))])
+    assert warning.tone == "warning"
+    assert warning.text.startswith("single-stage-cot: 3 of 20 answers are judged wrong and have the reference in them.")
+    one = [line(number, score=0.0, measures={"contains": float(number < 1)}) for number in range(20)]
+    assert reply_warnings([("fine", summarise(one))]) == []

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from optimizers.reports import compilation, figures, improvement, study
 from optimizers.reports.blocks import Bullets, Code, Picture, Question, Reply, Section, Table, Text
-from optimizers.reports.terminal import show
+from optimizers.reports.terminal import show, show_warnings
 
 pytestmark = pytest.mark.whole_figures
 
@@ -210,6 +210,12 @@ def test_a_terminal_shows_every_kind_of_block_with_its_texts_as_they_are():
     ):
         assert part in text
     assert "    1. Where? → Oslo\n    - error: none" in text
+
+
+def test_the_warnings_alone_are_shown_behind_a_table():
+    console = Console(width=100, file=io.StringIO())
+    show_warnings(console, [Section("In short", [Text(HOSTILE, "warning"), Text("plain"), Bullets(["one"])])])
+    assert console.file.getvalue() == f"{HOSTILE}\n"
 
 
 def test_a_narrow_terminal_cuts_nothing_off():

@@ -370,11 +370,12 @@ def test_a_policy_by_its_name_from_python(tmp_path):
     script = Script("Rome", ["Rome"] * 3 + ["Oslo"] * 2, ["Oslo"] * 5)
     seen = []
     for name, kept in (("self_consistency", 1), ("agreement", 0)):
-        distiller = BootstrapDistill(policy=name, folder=tmp_path, threads=1, progress=lambda *a: seen.append(a[0]))
+        distiller = BootstrapDistill(policy=name, folder=tmp_path, threads=1, progress=lambda *a: seen.append(a))
         distilled = distiller.prepare(script.teacher(), trainset=examples("q"))
         assert len(distilled.rows["decompose"]) == kept
+        assert seen[-1] == ("screen train", 1, 1, f"{kept} kept")
         assert distilled.policy.asked.usage[STAGE].calls == 5
-    assert {"label train", "screen train"} <= set(seen)
+    assert {"label train", "screen train"} <= {stage for stage, *_ in seen}
 
 
 def test_the_student_of_another_policy_is_not_passed_off_as_this_ones(tiny_model, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -16,6 +17,21 @@ from programs.lms.artifacts import Artifact
 
 sys.path.insert(0, str(Path(__file__).parent))
 from forked_training import ForkedTraining
+
+
+def _keep_to_own_cores() -> None:
+    """Give each worker of pytest-xdist its share of the cores: threads of two workers on one core wait for each other at every step."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        number, workers, cores = (
+            int(worker.removeprefix("gw")),
+            int(os.environ["PYTEST_XDIST_WORKER_COUNT"]),
+            sorted(os.sched_getaffinity(0)),
+        )
+        os.sched_setaffinity(0, cores[number % len(cores) :: workers])
+
+
+_keep_to_own_cores()
 
 
 @pytest.fixture(autouse=True)

@@ -26,8 +26,14 @@ INSTEAD = {
     "--teacher hosted_vllm/NAME": "--teacher hosted_vllm/strict --teacher.adapter line-terse --task.decomposer_sees_context false",
     "hosted_vllm/NAME": "hosted_vllm/strict",
     "openai/gpt-4.1-mini": "embedded/strict",
+    "--training.min_steps 60": "--training.max_steps 10",
+    "import BootstrapDistill\n": "import BootstrapDistill, TrainingSpec\n",
+    "min_rows=10,": "min_rows=10, training=TrainingSpec(max_steps=10),",
 }
-"""A large download, a server's model and a paid one -> what a test has; the embedded models follow no instructions, so the form is said."""
+"""A large download, a server's model and a paid one -> what a test has; the embedded models follow no instructions, so the form is said.
+
+And a training of minutes -> one of a few steps: what it is worth is measured elsewhere.
+"""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -36,6 +42,11 @@ def lines():
     """The commands of README in their order, each whole and without its remark."""
     text = "".join(text for language, text in blocks(README) if language in ("", "bash", "sh"))
     return [shlex.join(shlex.split(line, comments=True)) for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def test_what_is_replaced_stands_there():
+    text = "\n".join([*lines(), *(text for language, text in blocks(README) if language == "python")])
+    assert [theirs for theirs in INSTEAD if theirs not in text] == []
 
 
 def with_ours(text):

@@ -361,7 +361,7 @@ def ask(
         answer = prediction.sub_answers[number - 1] if number <= len(prediction.sub_answers) else ""
         out.print(Text.assemble(f"{number}. {subquestion}  ", (answer, "dim")))
     if prediction.state != "ok":
-        out.print(f"decomposition: {prediction.state}", style="dim")
+        out.print(f"decomposition: {prediction.state.replace('_', ' ')}", style="dim")
     out.print(prediction.answer, style="bold")
 
 

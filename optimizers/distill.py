@@ -476,7 +476,8 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
 
     def _training_progress(self, name: str) -> Progress:
         def report(step: int, steps: int, loss: float | None) -> None:
-            self.tell(f"train {name}", step, steps, "" if loss is None else f"loss {loss:.3f}")
+            note = "loading the model" if not step else ""
+            self.tell(f"train {name}", step, steps, note if loss is None else f"loss {loss:.3f}")
 
         return report
 

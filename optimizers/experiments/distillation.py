@@ -224,6 +224,8 @@ class Distillation:
             distiller.check_rows(distilled)
         except TooFewRowsError as error:
             raise TooFewRowsError(f"{error}{_other_scorers(self.task, self.splits['train'], distilled)}") from None
+        if told := _other_scorers(self.task, self.splits["train"], distilled):
+            say(f"{name}:{told}")
         dev = self.prepare(name, split="dev") if self.splits.get("dev") else None
         unload_all()  # the trainer's process needs the memory more
         return distiller.fit(self._programs(recipe)[0], distilled, dev)
@@ -349,7 +351,8 @@ def _other_scorers(task: Task, examples: Sequence[dspy.Example], distilled: Dist
     counts = {name: count for name, count in accepted_by(_LENIENT, answers).items() if count and name != task.scoring}
     found = [f"{count} by --task.scorer {name}" for name, count in counts.items()]
     told = (
-        f" Another scorer takes some of the {len(answers)} wrong answers for right: {', '.join(found)}; look at them before you choose it."
+        f" Another scorer takes some of the {len(answers)} wrong answers for right: {', '.join(found)}; look at them (samples.jsonl) "
+        "before you choose it."
     )
     return told if found else ""
 

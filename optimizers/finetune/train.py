@@ -114,7 +114,7 @@ def train(
     with FileLock(lock_of(work)):
         _prepare(work, identity, known, rows, dev_rows, spec)
     with reported(work, target, identity) as report:
-        _run(work, progress, cancelled)
+        _run(work, spec.steps_of(len(rows)), progress, cancelled)
         artifact = _publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec, prompts=prompts)
         report(artifact.manifest["metrics"])
     return _registered(artifact)
@@ -217,10 +217,12 @@ def _row_lines(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(json.dumps({key: row[key] for key in _ROW_KEYS if key in row}) + "\n" for row in rows)
 
 
-def _run(work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
+def _run(work: Path, steps: int, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
     log_path = work / "log.txt"
     with log_path.open("ab") as log:
         process = start_trainer(work, log)
+        if progress and not read_progress(work):
+            progress(0, steps, None)
         try:
             _watch(process, work, progress, cancelled)
         except BaseException:

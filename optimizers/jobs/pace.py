@@ -12,8 +12,12 @@ _SHARE = 1 / 3
 _KEPT = 300
 """Points of a stage, of which every other one is forgotten when there are more."""
 
-_TRUST = 0.02
-"""Share of the seconds expected of a kind of stage, after which its speed is believed by half."""
+_TRUST = 0.25
+"""Share of the seconds expected of a kind of stage, after which its speed is believed by half where nearly nothing is done: the first
+answer of many threads comes late, and says little of those behind it."""
+
+_FORGOTTEN = 8
+"""With this power of what is not done yet: of a kind of which a quarter is done, the speed seen is all that counts."""
 
 _TRAINING = "train"
 
@@ -119,7 +123,8 @@ class JobPace:
             # Nothing is done, and it took longer than all that was left should have: as long again, at the least.
             ahead = expected - sum(own[stage] * share for stage, share in self._first.items() if stage in own)
             return seconds / ahead if seconds > ahead > 0 else None
-        return (seconds + _TRUST * expected) / (fresh + _TRUST * expected)
+        unseen = _TRUST * expected * (1 - fresh / expected) ** _FORGOTTEN
+        return (seconds + unseen) / (fresh + unseen)
 
 
 def kind_of(stage: str) -> str:

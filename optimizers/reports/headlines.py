@@ -51,7 +51,21 @@ def _warnings(run: RunFiles) -> list[Block]:
     cut = cut_off_warning(endings_of(asked, run.part("labelling")))
     blocks += [Text(f"The student {name} could not be trained: {why}", "warning") for name, why in run.part("skipped").items()]
     told = no_benefit(run.conditions.get(REFERENCE), _rivals(run))
-    return [*blocks, *overlap_blocks(run.metrics), *([Text(told, "warning")] if told else []), *_abstaining(run), *cut]
+    benefit: list[Block] = [Text(told, "warning")] if told else []
+    return [*blocks, *overlap_blocks(run.metrics), *_teacher_abstaining(run), *benefit, *_abstaining(run), *cut]
+
+
+def _teacher_abstaining(run: RunFiles) -> list[Block]:
+    """That the teacher leaves most questions whole: with and without its decompositions the solver is then asked nearly the same."""
+    none, whole = _undecomposed(run, REFERENCE)
+    if not whole or none / whole <= _MOST:
+        return []
+    text = (
+        f"The teacher itself left {none} of {whole} questions undecomposed, so that {REFERENCE} is nearly its solver alone: this run can "
+        "hardly tell whether decomposing helps, and a student has little to learn from it. Questions of more steps, a larger teacher, or "
+        "another prompt for it (compile) decompose more."
+    )
+    return [Text(text, "warning")]
 
 
 def _abstaining(run: RunFiles) -> list[Block]:

@@ -84,6 +84,9 @@ QUESTIONS_SHOWN = 12
 
 _LONGEST = 3000
 
+_LONGEST_REPLY = 500
+"""Characters of an answer or a step: a reply that runs in a loop is recognised by then."""
+
 
 def question_blocks(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Block]:
     """Up to `QUESTIONS_SHOWN` questions that all conditions answered, half of them with different verdicts if there are such.
@@ -129,21 +132,26 @@ def question_block(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> Question:
 def _reply(name: str, line: Mapping[str, Any]) -> Reply:
     # Answers beyond the subquestions are shown too: a solver that writes too many is worth seeing.
     pairs = zip_longest(line.get("subquestions") or [], line.get("sub_answers") or [], fillvalue="")
-    steps = [(text_of(step) or "(a step of the solver's own)", text_of(answer)) for step, answer in pairs]
-    answer = text_of(line.get("answer")) or "(no answer)"
+    steps = [(_shortened(step) or "(a step of the solver's own)", _shortened(answer)) for step, answer in pairs]
+    answer = _shortened(line.get("answer")) or "(no answer)"
     return Reply(name, verdict(line), steps, answer, _remarks(line))
 
 
 def _remarks(line: Mapping[str, Any]) -> list[str]:
     remarks = []
     if line.get("state") not in (None, "ok"):
-        remarks.append(f"decomposition: {str(line['state']).replace('_', ' ')}")
+        what = "reply" if line.get("subquestions") is None else "decomposition"
+        remarks.append(f"{what}: {str(line['state']).replace('_', ' ')}")
     if not line.get("subquestions") and line.get("decomposition"):
         remarks.append(f"the decomposer wrote: {text_of(line['decomposition'])}")
     return remarks + [f"{label}{text_of(line[key])}" for key, label in (("detail", ""), ("error", "error: ")) if line.get(key)]
 
 
-def text_of(value: Any) -> str:
-    """`value` as text; a very long one is cut, and says so."""
+def _shortened(value: Any) -> str:
+    return text_of(value, _LONGEST_REPLY)
+
+
+def text_of(value: Any, longest: int = _LONGEST) -> str:
+    """`value` as text; one of more than `longest` characters is cut, and says so."""
     text = "" if value is None else str(value) if not isinstance(value, list) else ", ".join(map(str, value))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [and {len(text) - _LONGEST:,} more characters]"
+    return text if len(text) <= longest else f"{text[:longest]} [and {len(text) - longest:,} more characters]"

@@ -116,29 +116,31 @@ def cut_off_warning(endings: Iterable[Ending]) -> list[Text]:
 
 
 def reply_warnings(conditions: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Text]:
-    """A line for each condition of which more than one reply in twenty was not read, was cut off, or is wrong and has the reference."""
-    told = []
-    for name, entry in conditions:
-        told += _named_more_often(name, entry)
-        counts = counts_of(entry)
-        n, bad = counts.get("n"), counts.get("any")
-        if is_number(n) and is_number(bad) and n and bad / n > MANY:
-            kinds = ", ".join(f"{count_text(counts[kind])} {text}" for kind, text in _KINDS.items() if counts.get(kind))
-            text = f"{name}: {_with_share(bad, n)} of {count_text(n)} questions have replies that are unreadable or cut off ({kinds})"
-            told.append(Text(f"{text}; its score is as much one of the format as of the answers.", "warning"))
-    return told
+    """A line on conditions of which more than one reply in twenty was not read or was cut off, and one on those judged too strictly."""
+    entries = list(conditions)
+    unread = "; ".join(told for name, entry in entries if (told := _unread(name, entry)))
+    strict = "; ".join(told for name, entry in entries if (told := _named_more_often(name, entry)))
+    unread = unread and f"Replies that are unreadable or cut off: {unread}. These scores are as much those of the format as of the answers."
+    strict = strict and (
+        f"Answers that are judged wrong and have the reference in them: {strict}. Read them in the viewer: where they are right, the score "
+        "is too low, and further accepted answers in the file, as a list, mend that for all conditions."
+    )
+    return [Text(text, "warning") for text in (unread, strict) if text]
 
 
-def _named_more_often(name: str, entry: Mapping[str, Any]) -> list[Text]:
-    """That answers judged wrong have the reference in them: the score of such a condition may be too low."""
+def _unread(name: str, entry: Mapping[str, Any]) -> str:
+    counts = counts_of(entry)
+    n, bad = counts.get("n"), counts.get("any")
+    if not (is_number(n) and is_number(bad) and n and bad / n > MANY):
+        return ""
+    kinds = ", ".join(f"{count_text(counts[kind])} {text}" for kind, text in _KINDS.items() if counts.get(kind))
+    return f"{name} {_with_share(bad, n)} of {count_text(n)} ({kinds})"
+
+
+def _named_more_often(name: str, entry: Mapping[str, Any]) -> str:
     named = ((entry.get("measures") or {}).get("contains") or {}).get("score")
     score, n = entry.get("score"), entry.get("scored") or entry.get("n")
     if not (is_number(named) and is_number(score) and is_number(n)):
-        return []
+        return ""
     more = number(named) - number(score)
-    text = (
-        f"{name}: {count_text(round(more * number(n)))} of {count_text(n)} answers are judged wrong and have the reference in them. Read "
-        "some in the viewer: where they are right, this score is too low; give further accepted answers as a list in the file, or judge "
-        "all conditions by --task.scorer contains."
-    )
-    return [Text(text, "warning")] if more > MANY else []
+    return f"{name} {count_text(round(more * number(n)))} of {count_text(n)}" if more > MANY else ""

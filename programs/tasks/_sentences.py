@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from programs.tasks._entities import compare, tokens
+from programs.tasks._equality import equal_answers
 
 _LONGEST = 40
 """Words of a reply that is a sentence or two, and no reasoning."""
@@ -19,8 +20,10 @@ _LEAD_IN = re.compile(
     r"\A\W*(?:(?:based on|according to|given|from|as (?:stated|mentioned|told) in)\b[^,.]{0,80},|(?:so|thus|hence|therefore),?\s)\s*",
     re.IGNORECASE,
 )
+_AFFIRMS = re.compile(r"\A\W*(?:yes|sure|certainly|of course)[,!]\s+", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[^\W\d_]{2})(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)[.!](?=\s+[A-Z])")
 _BEHIND = re.compile(r", (?:who|whose|which|where|whereas|while|because|since|followed by|not)\b.*", re.IGNORECASE)
+_WEEKDAYS = re.compile(r"\b((?:mon|tues|wednes|thurs|fri|satur|sun)day)s\b", re.IGNORECASE)
 _MARKS = re.compile(r"[*`]+|(?<!\w)_+|_+(?!\w)")
 _ENDING = re.compile(r"(?<=\w{3})(?:ers|er|es|s|ed|ing|e)\Z")
 _COPULAS = frozenset("is are was were be called named ist sind war heißt est sont était s'appelle es son era llama è sono".split())
@@ -45,7 +48,8 @@ def is_told(answer: str, gold: str, question: str) -> bool:
 
     The gold stands first and alone ("No, she is not.", "Hassan. He manages Greta."); or the answer has all words of the question, and
     its last sentence begins or ends with the gold where the question asks for it, and has no other words than the question, the
-    sentences before, and small ones: "The capital of Portugal is Lisbon.", "Ann leads the Lyon office. Lyon sells valves.".
+    sentences before, and small ones: "The capital of Portugal is Lisbon.", "Ann leads the Lyon office. Lyon sells valves.". "Mondays"
+    are Monday.
 
     It rather takes a right answer for wrong than the reverse: it knows no word but those of the question, so that "Ghent has them in
     stock" does not answer "Which warehouse stores the pipes?". What `compare` does not take for named is not told: it is denied,
@@ -58,9 +62,13 @@ def is_told(answer: str, gold: str, question: str) -> bool:
         question: What was asked.
     """
     wanted = tokens(gold)
-    if not wanted or not compare(answer, gold, question).accuracy:
+    one_day = _WEEKDAYS.sub(r"\1", answer)
+    if not wanted or not compare(one_day, gold, question).accuracy:
         return False
-    sentences = _SENTENCE_END.split(_LEAD_IN.sub("", " ".join(_MARKS.sub("", answer).split())))
+    if one_day != answer and equal_answers(one_day, gold):
+        return True
+    text = _LEAD_IN.sub("", " ".join(_MARKS.sub("", one_day).split()))
+    sentences = _SENTENCE_END.split(text if _YES_OR_NO.match(gold) else _AFFIRMS.sub("", text))
     return _stands_first(sentences, wanted) or (_repeats_all(sentences, question) and _is_in_last(sentences, wanted, question))
 
 
@@ -83,6 +91,7 @@ def _stands_first(sentences: Sequence[str], wanted: Sequence[str]) -> bool:
 def _repeats_all(sentences: Sequence[str], question: str) -> bool:
     """Whether an answer has every word of the question but for the kind of thing that it asks for, and denies if that does."""
     text = " ".join(sentences)
+    question = question.replace(" of the week", "")
     left = _stems(word for word in tokens(question) if word not in _SMALL) - _kinds(question)
     return left <= _stems(tokens(text)) and bool(_DENIES.search(text)) == bool(_DENIES.search(question))
 

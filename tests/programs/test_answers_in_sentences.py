@@ -20,6 +20,8 @@ TOLD = [
     ("In which city does Milo's manager's manager sit?", "Vienna", "Based on the given context, Milo's manager's manager sits in Vienna."),
     ("What does the office that Boris leads sell?", "valves", "Based on the context, Boris leads the Lyon office. Lyon sells valves."),
     ("Is the customer still covered by the warranty?", "no", "No, the customer is not covered by the warranty. It lasts two years."),
+    ("On which day of the week does the clay arrive?", "Wednesday", "The clay arrives on Wednesdays."),
+    ("Which glaze contains cobalt?", "Harbour", "Yes, Harbour contains cobalt."),
 ]  # fmt: skip
 WRONG = [
     ("What is the capital of the country where Kyoto lies?", "Tokyo", "The capital of the country where Kyoto lies is Kyoto."),
@@ -66,6 +68,12 @@ def test_plans_refusals_and_other_talk_are_no_answers(form, adapter, question, r
 def judged_cases():
     path = Path(__file__).parent / "replies" / "sentences.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_day_of_the_week_may_stand_in_the_plural():
+    score = scorer_by_name("short")
+    found = [score(dspy.Example(question="When?", answer="Monday"), dspy.Prediction(answer=answer)).value for answer in ("Mondays", "Mon")]
+    assert found == [1, 0]
 
 
 def judged(case):

@@ -43,7 +43,7 @@ def test_more_than_one_reply_in_twenty_is_said_at_the_top():
     assert entry["failed"] == 0
     (warning,) = reply_warnings([("single-stage-cot", entry)])
     assert warning.tone == "warning" and warning.text.startswith(
-        "single-stage-cot: 9 (100.0%) of 9 questions have replies that are unreadable or cut off (9 unparseable)"
+        "Replies that are unreadable or cut off: single-stage-cot 9 (100.0%) of 9 (9 unparseable)."
     )
     assert reply_warnings([("fine", summarise([*unread[:1], *(line(number) for number in range(19))]))]) == []
 
@@ -82,6 +82,6 @@ def test_wrong_answers_that_have_the_reference_in_them_are_said_at_the_top():
     named = [line(number, score=0.0, measures={"contains": float(number < 3)}) for number in range(20)]
     (warning,) = reply_warnings([("single-stage-cot", summarise(named))])
     assert warning.tone == "warning"
-    assert warning.text.startswith("single-stage-cot: 3 of 20 answers are judged wrong and have the reference in them.")
+    assert warning.text.startswith("Answers that are judged wrong and have the reference in them: single-stage-cot 3 of 20.")
     one = [line(number, score=0.0, measures={"contains": float(number < 1)}) for number in range(20)]
     assert reply_warnings([("fine", summarise(one))]) == []

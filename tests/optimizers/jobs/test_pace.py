@@ -68,6 +68,14 @@ def test_a_slow_server_makes_asking_slow_and_no_training():
     assert job.share_and_left(350.0)[1] == pytest.approx(100 + 20 * 50, rel=0.05)
 
 
+def test_the_first_answer_of_many_threads_is_no_alarm():
+    """As it was: 30 labels expected in 60 seconds took 200, eight at a time, and the first came after 40."""
+    job = JobPace({"label train": 60.0, "train S_D-R": 100.0, "evaluate a": 100.0}, 0.0)
+    job.note(0.0, "label train", 0.0)
+    job.note(40.0, "label train", 1 / 30)
+    assert job.share_and_left(40.0)[1] < 2 * (160 + 300 + 333)
+
+
 def test_a_job_that_does_not_come_on_has_ever_more_time_left():
     job = JobPace({"label train": 10.0, "evaluate a": 10.0}, 0.0)
     job.note(0.0, "label train", 0.0)

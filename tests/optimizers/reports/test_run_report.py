@@ -230,6 +230,15 @@ def test_a_teacher_below_its_own_solver_is_the_first_thing_told(run_dir):
     assert "undecomposed" not in text
 
 
+def test_a_teacher_that_abstains_is_the_first_thing_told(run_dir):
+    found = declining(30)
+    found["conditions"]["teacher+teacher"] |= {"states": {"ok": 10, "none_needed": 30}}
+    text = " ".join(report_of(run_dir, **found).text.split())
+    said = "The teacher itself left 30 of 40 questions undecomposed, so that teacher+teacher is nearly its solver alone"
+    assert said in text and text.index(said) < text.index("The solver scores no less")
+    assert "The teacher itself left" not in report_of(run_dir, **declining(30)).text
+
+
 def test_a_student_that_abstains_is_said_to_do_so_before_its_score(run_dir):
     made = {"sample": 0, "student": "S_D-R", "target": "decompose", "policy": "oracle", "kept": True, "reason": None}
     replies = ["No decomposition"] * 6 + ["Who is it?\nWhere is #1?"] * 3

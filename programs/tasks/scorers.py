@@ -43,7 +43,8 @@ def short(example: dspy.Example, prediction: Any) -> Score:
     """By `number` where the accepted answers are numbers, with a unit or without, else by `exact`: for files that have both.
 
     Words are also right in a sentence that repeats the question around them; see `programs.tasks._sentences.is_told`. `measures` has
-    `contains`, which no right answer fails: how much more it takes bounds what this rule does not see in freer sentences.
+    `contains`, which no right answer fails: how much more it takes bounds what this rule does not see in freer sentences. What runs
+    on for over `LONGEST_TOLD` words has it only where it is right.
     """
     golds = usable_golds(golds_of(example))
     if not golds:
@@ -54,7 +55,8 @@ def short(example: dspy.Example, prediction: Any) -> Score:
         question, answer = as_text(example.get("question")), answer_text(prediction)
         told = any(is_told(answer, gold, question) for gold in golds)
         found = Score(1.0) if told else exact(example, prediction)
-    named = max(found.value, contains(example, prediction).value)
+    is_told_in_short = len(answer_text(prediction).split()) <= LONGEST_TOLD
+    named = contains(example, prediction).value if is_told_in_short and not found.value else found.value
     return Score(found.value, found.detail, {CONTAINS: named})
 
 
@@ -107,6 +109,9 @@ def multiple_choice(example: dspy.Example, prediction: Any) -> Score:
 
 
 CONTAINS = "contains"
+LONGEST_TOLD = 60
+"""Words above which a reply is no answer in a sentence, but reasoning or a loop."""
+
 SCORERS: dict[str, Scorer] = {
     "exact": exact,
     "number": numeric,

@@ -13,11 +13,12 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dspy
 
-from programs.tasks.base import SPLITS, Origin, Task
+from programs.tasks.base import SPLITS, Origin, Score, Task
+from programs.tasks.scorers import in_words
 
 EXTRA_SPLIT = "teacher"
 _BUCKETS = 20
@@ -185,6 +186,10 @@ class MultiHop(Task):
     def check_split(self, split: str) -> None:
         if split not in _SPLIT_BUCKETS:
             raise ValueError(f"Unknown split {split!r} of task 'multihop'; expected one of {[*SPLITS, EXTRA_SPLIT]}.")
+
+    def score(self, example: dspy.Example, prediction: Any) -> Score:
+        """Whether the answer is the reference, or tells it in a sentence that repeats the question; see `in_words`."""
+        return in_words(example, prediction)
 
     def load(self, split: str, limit: int | None = None) -> list[dspy.Example]:
         """The first `limit` questions of `split`; 1,000 if None, as the generator has no end.

@@ -39,22 +39,24 @@ def numeric(example: dspy.Example, prediction: Any) -> Score:
     return Score(0.0, NO_FINAL_ANSWER) if found is None else Score(float(found in wanted))
 
 
+def in_words(example: dspy.Example, prediction: Any) -> Score:
+    """By `exact`, or told in a sentence that repeats the question, as LLMs do that were not trained on a format; see `is_told`."""
+    question, answer = as_text(example.get("question")), answer_text(prediction)
+    told = any(is_told(answer, gold, question) for gold in usable_golds(golds_of(example)))
+    return Score(1.0) if told else exact(example, prediction)
+
+
 def short(example: dspy.Example, prediction: Any) -> Score:
     """By `number` where the accepted answers are numbers, with a unit or without, else by `exact`: for files that have both.
 
-    Words are also right in a sentence that repeats the question around them; see `programs.tasks._sentences.is_told`. `measures` has
-    `contains`, which no right answer fails: how much more it takes bounds what this rule does not see in freer sentences. What runs
-    on for over `LONGEST_TOLD` words has it only where it is right.
+    Words are also right in a sentence that repeats the question around them; see `in_words`. `measures` has `contains`, which no right
+    answer fails: how much more it takes bounds what this rule does not see in freer sentences. What runs on for over `LONGEST_TOLD`
+    words has it only where it is right.
     """
     golds = usable_golds(golds_of(example))
     if not golds:
         return Score.unscored(EMPTY_REFERENCE)
-    if all(map(is_measure, golds)):
-        found = numeric(example, prediction)
-    else:
-        question, answer = as_text(example.get("question")), answer_text(prediction)
-        told = any(is_told(answer, gold, question) for gold in golds)
-        found = Score(1.0) if told else exact(example, prediction)
+    found = (numeric if all(map(is_measure, golds)) else in_words)(example, prediction)
     is_told_in_short = len(answer_text(prediction).split()) <= LONGEST_TOLD
     named = contains(example, prediction).value if is_told_in_short and not found.value else found.value
     return Score(found.value, found.detail, {CONTAINS: named})

@@ -1,5 +1,6 @@
 """The embedded task: its questions can be answered from the passage, and from nothing else."""
 
+import dspy
 import pytest
 
 from programs.tasks import load_task, overlapping
@@ -96,3 +97,14 @@ def test_scoring_ignores_case_articles_and_punctuation():
     assert task.score(example, example.copy(answer=f" the {example.answer.upper()}. ")).value == 1.0
     assert task.score(example, example.copy(answer="somewhere else")).value == 0.0
     assert task.score(example.copy(answer=""), example).is_unscored
+
+
+def test_an_llm_that_answers_in_a_sentence_is_right():
+    """As one does that was not trained on this task; another name in it is wrong, and so is the last step but one."""
+    task = load_task("multihop")
+    one = dspy.Example(question="Where was the mother of Julia Reed born?", answer="Rome")
+    answers = {
+        "Rome": 1, "The mother of Julia Reed was born in Rome.": 1, "Her mother is Ann Hill. The mother of Julia Reed was born in Rome.": 1,
+        "The mother of Julia Reed was born in Oslo.": 0, "The mother of Julia Reed is Rome Hill.": 0, "Julia Reed was born in Rome.": 0,
+    }  # fmt: skip
+    assert {answer: task.score(one, dspy.Prediction(answer=answer)).value for answer in answers} == answers

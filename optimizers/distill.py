@@ -239,10 +239,10 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
     def _check_training(self, student: dspy.Module, targets: dict[str, dspy.Predict], examples: Sequence[Examples]) -> None:
         """Refuse what could not be trained before anything is paid."""
         bases = self._bases(student, targets)
-        for model in set(bases.values()):
-            check_chat_template(model)
         if self.joint and len(set(bases.values())) > 1:
             raise ValueError(f"joint=True trains one model for all targets, and they are on {bases}; give all the same LM, or joint=False.")
+        for model in set(bases.values()):
+            check_chat_template(model)
         fixed = self._fixed_adapters(student, list(targets))
         if fixed - {self._adapter_name(student, list(targets))}:
             raise ValueError(f"The student asks in the format {sorted(fixed)}, and adapter={self.adapter!r} would train another; give one.")

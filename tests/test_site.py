@@ -11,6 +11,7 @@ from browser import WIDTHS, chromium, cut_off, needs_browser
 from links import ROOT
 
 pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+pytestmark = pytest.mark.slow
 SHOWN = ("index", "own_data", "concepts", "settings", "results", "improve", "paper", "log", "api/optimizers")
 
 

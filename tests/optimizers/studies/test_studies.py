@@ -121,6 +121,7 @@ def states(result):
     return [trial["state"] for trial in result.trials]
 
 
+@pytest.mark.slow
 def test_a_study_from_labels_to_a_config_that_run_takes(prepared):
     config = prepared(trials=3)
     traces = os.path.getsize(f"{config.out}/labels/traces.jsonl")

@@ -11,6 +11,7 @@ from programs.lms.trained_prompts import plain_prompt, prompts_of
 from programs.tasks.registry import load_task
 
 
+@pytest.mark.slow
 def test_round_trip_gives_the_same_weights(tiny, tmp_path):
     import torch
     from transformers import AutoModelForCausalLM

@@ -99,6 +99,7 @@ def test_the_file_names_the_splits_and_fills_up_the_rows(folders, tmp_path, shap
     assert bool(found["tokenizer.ggml.add_bos_token"]) == (pre == "llama-bpe")
 
 
+@pytest.mark.slow
 def test_what_comes_from_the_embedded_file_stays(base, tmp_path):
     from programs.lms.embedded import base_gguf
 

@@ -3,9 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Much of the tests' time is processes that start; whole files go to a worker, as what they set up is dear.
-WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# A quarter of the tests' time is waiting for processes, so that more workers than cores pay; the slow ones fill theirs.
+# Whole files go to a worker, as what they set up is dear.
+WORKERS ?= 4
+SLOW_WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --dist loadfile
 
 .PHONY: setup run weights test test-slow test-long lint docs notebooks clean
 
@@ -28,13 +30,13 @@ weights: setup
 	$(BIN)/divide-or-conquer fetch qwen2.5-coder-0.5b
 
 test: setup
-	$(PYTEST) -m 'not slow and not long'
+	$(PYTEST) -n $(WORKERS) -m 'not slow and not long'
 
 test-slow: setup
-	$(PYTEST) -m slow
+	$(PYTEST) -n $(SLOW_WORKERS) -m slow
 
 test-long: setup
-	$(PYTEST) -m long
+	$(PYTEST) -n $(SLOW_WORKERS) -m long
 
 lint: setup
 	$(BIN)/ruff check .

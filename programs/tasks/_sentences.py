@@ -97,6 +97,7 @@ def _repeats_all(sentences: Sequence[str], question: str) -> bool:
 
 
 def _is_in_last(sentences: Sequence[str], wanted: Sequence[str], question: str) -> bool:
+    """Whether the last sentence begins or ends with the wanted words, as what the question asks for, and has no unknown word."""
     *before, last = sentences
     last = _BEHIND.sub("", last)
     asked, words, size = _stems(tokens(question)), tokens(last), len(wanted)

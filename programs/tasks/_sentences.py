@@ -106,7 +106,7 @@ def _is_in_last(sentences: Sequence[str], wanted: Sequence[str], question: str) 
         words = words[:-1]
     begins, ends = words[:size] == list(wanted), words[-size:] == list(wanted)
     others = words[size:] if begins else words[:-size]
-    known = asked | {word for sentence in before for word in _stems(tokens(sentence))} | _SMALL
+    known = asked | _stems(tokens(" ".join(before))) | _SMALL
     if any(word not in known and _stem(word) not in known for word in others) or _is_of_a_longer_name(last, wanted, question):
         return False
     if begins:

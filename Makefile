@@ -3,11 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# A quarter of the tests' time is waiting for processes, so that more workers than cores pay; the slow ones fill theirs.
-# Whole files go to a worker, as what they set up is dear.
-WORKERS ?= 4
-SLOW_WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest --dist loadfile
+# Much of the tests' time is processes that start; whole files go to a worker, as what they set up is dear.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: setup run weights test test-slow test-long lint docs notebooks clean
 
@@ -30,13 +28,13 @@ weights: setup
 	$(BIN)/divide-or-conquer fetch qwen2.5-coder-0.5b
 
 test: setup
-	$(PYTEST) -n $(WORKERS) -m 'not slow and not long'
+	$(PYTEST) -m 'not slow and not long'
 
 test-slow: setup
-	$(PYTEST) -n $(SLOW_WORKERS) -m slow
+	$(PYTEST) -m slow
 
 test-long: setup
-	$(PYTEST) -n $(SLOW_WORKERS) -m long
+	$(PYTEST) -m long
 
 lint: setup
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from optimizers.experiments.outline import grid_outline
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.results import Run
-from optimizers.experiments.roles import Roles
+from optimizers.experiments.roles import Roles, questions_at_once
 from optimizers.experiments.run_folder import refuse_nothing_done
 from optimizers.experiments.variants import Variant
 from optimizers.finetune.train import TrainingError
@@ -67,7 +67,7 @@ class ExperimentJob(Grid):
     def evaluate(self) -> None:
         """Ask every cell the test questions: `predictions/<test>/[<train>/[<variant>/]]<condition>.jsonl`."""
         with answering(self.config, self.folder / "predictions") as (journal, limits):
-            ask_all(self._askings(functools.partial(journaled, journal=journal, limits=limits)), self.config.evaluation.threads)
+            ask_all(self._askings(functools.partial(journaled, journal=journal, limits=limits)), questions_at_once(self.config))
 
     def _askings(self, journal: Journaled) -> Iterator[Asking]:
         for name, cell in self.shown_cells():

@@ -254,8 +254,8 @@ class _Planner:
         local = model.model.startswith(LOCAL_PREFIXES)
         threads = self.config.labelling.threads if name.startswith(("label", "screen")) else self.config.evaluation.threads
         speed = self.config.cost.local_calls_per_second
-        seconds = count * relative_size(model.model) / speed if local else count * _API_SECONDS_A_CALL / threads
-        usd = self.prices.usd(model.model, tokens_in, tokens_out, seconds)
+        seconds = count * relative_size(model.model) / speed if local else 0.0 if model.batch else count * _API_SECONDS_A_CALL / threads
+        usd = self.prices.usd(model.model, tokens_in, tokens_out, seconds, model.batch)
         return Step(f"{self.prefix}{name}", model.model, count, tokens_in, tokens_out, usd, seconds / 60)
 
     def labelling(self, students: list[str]) -> list[Step]:
@@ -313,7 +313,7 @@ def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None,
     """
     steps = steps or (_grouped(grid_steps(config)) if grid else plan_steps(config))
     rows = [(step.name, step.model, _cells(step)) for step in steps]
-    notes = ["", *_served(steps), _power(config, grid), *(["", config.to_toml(experiment=grid)] if settings else [])]
+    notes = ["", *_served(steps), *_batched(config), _power(config, grid), *(["", config.to_toml(experiment=grid)] if settings else [])]
     return PlanView(_total(steps), ("calls", "in", "out", "dollars", "minutes"), rows, notes)
 
 
@@ -358,6 +358,14 @@ def _power(config: RunConfig, grid: bool) -> str:
         f"Test questions: {sized}. To show a difference between two conditions takes about {power} (four times in five, where three "
         "answers get better for each that gets worse)."
     )
+
+
+def _batched(config: RunConfig) -> list[str]:
+    names = dict.fromkeys(model.model for model in roles_of(config).values() if model.batch)
+    if not names:
+        return []
+    told = "asked in batches, at their prices: each stage is a batch or more, answered within 24 hours, of which the minutes say nothing."
+    return [f"{', '.join(names)}: {told}"]
 
 
 def _served(steps: Sequence[Step]) -> list[str]:

@@ -17,6 +17,7 @@ from programs.baselines.registry import CONTROLS
 from programs.compiled.state import CompiledPrompts
 from programs.feedback import FeedbackTwoStage, feedback_two_stage
 from programs.lms.artifacts import Artifact, open_artifact, register
+from programs.lms.batches.engine import at_once
 from programs.lms.catalog import lm as make_lm
 from programs.lms.catalog import missing_key
 from programs.lms.ledger import Prices
@@ -190,6 +191,11 @@ def roles_of(config: RunConfig) -> dict[str, ModelConfig]:
     """The models of a configuration by role; further solvers under their names."""
     roles = {"teacher": config.teacher, "student0": config.student.in_process(), "solver": config.solver or config.teacher}
     return {**roles, **config.experiment.solvers}
+
+
+def questions_at_once(config: RunConfig) -> int:
+    """How many test questions to ask at a time."""
+    return at_once(config.evaluation.threads, any(model.batch for model in roles_of(config).values()))
 
 
 def check_keys(roles: Mapping[str, ModelConfig]) -> None:

@@ -15,6 +15,7 @@ from optimizers.experiments.answers import answering, check_students, refuse_unt
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
+from optimizers.experiments.roles import questions_at_once
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.setup import check_before_payment, check_rows_to_come, set_up
 from optimizers.jobs.jsonlines import write_json
@@ -106,7 +107,7 @@ class MainJob:
         refuse_trained_on(self.roles, self.distillation.students, learned_from(self.splits, ()), self.splits["test"])
         with answering(self.config, predictions) as (journal, limits):
             wrap = functools.partial(journaled, journal=journal, limits=limits)
-            ask_all((self._asking(condition, predictions, wrap) for condition in conditions), self.config.evaluation.threads)
+            ask_all((self._asking(condition, predictions, wrap) for condition in conditions), questions_at_once(self.config))
 
     def _asking(self, condition: Condition, predictions: Path, wrap: Callable[[dspy.LM], dspy.LM]) -> Asking:
         out = predictions / f"{condition.name}.jsonl"

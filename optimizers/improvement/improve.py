@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from optimizers.experiments.distillation import Distillation
+from optimizers.experiments.roles import questions_at_once
 from optimizers.improvement.attempts import with_decomposer
 from optimizers.improvement.job import ImproveJob
 from optimizers.improvement.learn_from_success import LearnFromSuccess
@@ -84,7 +85,7 @@ def _optimizer(job: ImproveJob, rows: list[dict[str, Any]]) -> LearnFromSuccess:
         rows=rows,
         task_config=job.task_config,
         solver=job.roles.configs["solver"],
-        threads=job.config.evaluation.threads,
+        threads=questions_at_once(job.config),
         seed=seed,
         progress=job.progress,
         job_limits=lambda own: job.config.job_limits(own, job.folder),

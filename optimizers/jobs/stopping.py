@@ -9,11 +9,13 @@ import threading
 from collections.abc import Iterator
 
 from optimizers.jobs.progress import say
+from programs.lms.batches.engine import leave_batches
 
 ASKING = "divide-or-conquer asks"
 """How the threads are named that wait for answers."""
 
 _WORDS = "Stopping: the answers under way, which may be paid for, are waited for and kept. Ctrl-C again leaves them."
+_LEFT = "%d answers are to come in batches; the same command takes them up."
 
 
 @contextlib.contextmanager
@@ -22,7 +24,8 @@ def telling_to_wait() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(_WORDS)
+        left = leave_batches()
+        say(_LEFT % left if left else _WORDS)
         raise
 
 

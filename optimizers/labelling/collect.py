@@ -33,6 +33,7 @@ from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
 from optimizers.labelling.samples import CUT_OFF, FINAL, SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash, shortened
 from optimizers.labelling.teacher import Teacher
 from optimizers.labelling.values import Types
+from programs.lms.batches.engine import at_once, in_batches
 from programs.lms.ledger import Usage, current_ledger
 from programs.lms.rate_limits import stoppable
 
@@ -74,7 +75,7 @@ def collect(
         lm: For predictors without an LM of their own; by default DSPy's configured one.
         samples: Runs of the teacher on each example. More than one needs a temperature above 0.
         temperature: A temperature for all LMs, or one for each predictor by name; None leaves each LM its own.
-        threads: Runs at a time.
+        threads: Runs at a time; at least `programs.lms.batches.engine.AT_ONCE` where an LM answers in batches.
         limits: When to stop with what there is; by default `Limits()`, which watches failures only.
         progress: Called a few times a second in the calling thread; also at the end.
 
@@ -101,7 +102,7 @@ def collect(
         job = _Job(teachers, examples, ids, folder, budget, progress, types)
         try:
             with _quick_switches(), _cheap_price_lookups():
-                return job.run(threads)
+                return job.run(at_once(threads, in_batches(teachers[0].asked)))
         finally:
             job.close()
 

@@ -165,7 +165,7 @@ def _cost(record: Mapping[str, Any], prices: Prices | None = None) -> Usage:
     usd = record.get("usd")
     if usd is None:
         # The price may have been set after the call was made; else a limit in dollars could not be kept in this folder.
-        usd = (prices or current_ledger().prices).set_usd(record.get("model") or "", *tokens, record["seconds"])
+        usd = (prices or current_ledger().prices).set_usd(record.get("model") or "", *tokens, record["seconds"], "batch" in record)
     return Usage(1, 0, 0, *tokens, record["seconds"], usd, estimated)
 
 

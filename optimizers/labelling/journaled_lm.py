@@ -22,6 +22,8 @@ from dspy.utils.callback import BaseCallback
 from optimizers.labelling.journal import Budget, Journal, LimitReached, digest
 from programs.finish import LENGTH, STOP, finish_of
 from programs.lms.api_models import PatientLM, aask, ask
+from programs.lms.batches.desk import LeftInBatch
+from programs.lms.batches.engine import BATCH
 from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
 from programs.turns import without_thoughts
 
@@ -162,6 +164,9 @@ class JournalEngine:
         try:
             with self._quiet(captor):
                 response = ask(self._inner, request=ticket.request, **ticket.options)
+        except LeftInBatch as left:
+            self._end(ticket.record, left, write=False)
+            raise
         except BaseException as error:
             self._failed(ticket, error, started)
             raise
@@ -173,6 +178,9 @@ class JournalEngine:
         try:
             with self._quiet(captor):
                 response = await aask(self._inner, request=ticket.request, **ticket.options)
+        except LeftInBatch as left:
+            self._end(ticket.record, left, write=False)
+            raise
         except BaseException as error:
             self._failed(ticket, error, started)
             raise
@@ -197,16 +205,19 @@ class JournalEngine:
         if not record.get("cached"):
             record |= _counted(ticket.request, response, record)
         tokens = record["input_tokens"] or 0, record["output_tokens"] or 0
-        record["usd"] = None if record.get("cached") else current_ledger().prices.usd(ticket.request.model, *tokens, record["seconds"])
+        if not record.get("cached") and (response.provider_data or {}).get(BATCH):
+            record[BATCH] = True
+        paid = current_ledger().prices.usd(ticket.request.model, *tokens, record["seconds"], BATCH in record)
+        record["usd"] = None if record.get("cached") else paid
         self._end(record)
         return _answer(record)
 
     def _limit(self, request: lm15.Request) -> int | None:
         return request.config.max_tokens or (self._inner.limit({"request": request}) if isinstance(self._inner, PatientLM) else None)
 
-    def _end(self, record: dict[str, Any], error: BaseException | None = None) -> None:
+    def _end(self, record: dict[str, Any], error: BaseException | None = None, write: bool = True) -> None:
         try:
-            self._journal.end(record, error)
+            self._journal.end(record, error, write)
         finally:
             if self._budget:
                 self._budget.give_back()

@@ -32,7 +32,10 @@ from programs.tasks.base import identity
 _SIGNATURES: dict[str, type[dspy.Signature]] = {"decompose": Decompose, "solve": Solve}
 _MAY_DIFFER = REACH | {
     "out",
-    *(f"compile.{name}" for name in ("max_calls", "max_tokens", "max_usd", "threads", "prompt_model.timeout", "prompt_model.api_base")),
+    *(
+        f"compile.{name}"
+        for name in ("max_calls", "max_tokens", "max_usd", "threads", *(f"prompt_model.{key}" for key in ("timeout", "api_base", "batch")))
+    ),
 }
 
 

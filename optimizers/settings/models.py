@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from optimizers.settings.section import Section, read_text
 from programs.lms.model_strings import is_local
 
-_OWN = ("model", "temperature", "max_tokens", "api_base", "timeout", "adapter")
+_OWN = ("model", "temperature", "max_tokens", "api_base", "timeout", "batch", "adapter")
 
 
 def read_options(value: Any) -> Any:
@@ -34,6 +34,10 @@ class ModelConfig(Section):
     """Address of an OpenAI-compatible server; by default the provider's. Keys come from the environment alone."""
     timeout: float | None = Field(None, gt=0, json_schema_extra={"unit": "seconds"})
     """Seconds that an API call may take; LiteLLM's default, if not given."""
+    batch: bool = False
+    """Ask through the provider's batch API, at about half the price: the answers come within a day, and the same command takes up those of
+    a batch that was under way when it was stopped. For `openai`, `azure`, `anthropic`, `gemini`, `mistral`, `xai`, and a server with an
+    `api_base` that speaks OpenAI's batch protocol."""
     adapter: Literal["line", "line-terse", "chat", "json"] | None = None
     """Prompt format; by default the one that a model of this package was trained on, and `line` for others. `chat` and `json`
     are DSPy's own."""
@@ -52,6 +56,12 @@ class ModelConfig(Section):
             raise ValueError(f"The option {taken[0]!r} {step}; leave it out of the options.")
         return value
 
+    @model_validator(mode="after")
+    def _batches_of_apis(self) -> Self:
+        if self.batch and is_local(self.model):
+            raise ValueError(f"batch=true is of API models, and {self.model!r} runs in this process; leave it out.")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _bare_name(cls, value: Any) -> Any:
@@ -63,7 +73,8 @@ class ModelConfig(Section):
 
     def lm_options(self) -> dict[str, Any]:
         """What `programs.lms.lm` takes beside the model string."""
-        return {**self.model_dump(exclude={"model", "adapter", "options", "program"}, exclude_none=True), **self.options}
+        fields = self.model_dump(exclude={"model", "adapter", "options", "program", "batch"}, exclude_none=True)
+        return {**fields, **({"batch": True} if self.batch else {}), **self.options}
 
 
 class TeacherConfig(ModelConfig):

@@ -89,6 +89,16 @@ class RunConfig(Section):
         self.experiment.tasks = {name: task.with_parts_of(tasks) for name, task in tasks.items()}
         return self
 
+    @model_validator(mode="after")
+    def _with_students_of_this_process(self) -> RunConfig:
+        for role, student in {
+            "student": self.student,
+            **{f"experiment.students.{k}": v for k, v in self.experiment.students.items()},
+        }.items():
+            if student.batch:
+                raise ValueError(f"{role}.batch=true is of API models, and students run in this process; leave it out.")
+        return self
+
     def conditions(self) -> list[str]:
         """What is compared, each once; with a solver of its own and no conditions given, the students work for that solver."""
         given = list(dict.fromkeys(self.evaluation.conditions))

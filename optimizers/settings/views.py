@@ -26,7 +26,9 @@ MAY_DIFFER = frozenset(
 """Settings that change how a run is done, not what comes out of the parts that stand already."""
 
 
-REACH = frozenset(f"{model}.{key}" for model in ("teacher", "student", "solver", "screening.judge") for key in ("timeout", "api_base"))
+REACH = frozenset(
+    f"{model}.{key}" for model in ("teacher", "student", "solver", "screening.judge") for key in ("timeout", "api_base", "batch")
+)
 """How a model is reached; what it says does not hang on it."""
 
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 from optimizers.evaluation.evaluate import evaluate
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.distillation import Distillation
-from optimizers.experiments.roles import Roles, slug
+from optimizers.experiments.roles import Roles, questions_at_once, slug
 from optimizers.experiments.setup import Setup
 from optimizers.experiments.students import RECIPES
 from optimizers.finetune.job_folder import read_progress
@@ -259,7 +259,7 @@ class TrialRun:
             self.task,
             [example for _, example in batch],
             out=self.folder / "predictions.jsonl",
-            threads=self.config.evaluation.threads,
+            threads=questions_at_once(self.config),
             progress=lambda done, _, note: self.progress("dev questions", start + done, total, note),
         )
         lines = ask()

@@ -6,8 +6,10 @@ import os
 from typing import Any
 
 import dspy
+from dspy.clients.backend_selection import CLIENT_KEYS
 
 from programs.lms.api_models import PatientLM, load_litellm
+from programs.lms.batches.engine import AsyncBatchEngine, BatchEngine
 from programs.lms.engine import AsyncLocalEngine, LocalEngine
 from programs.lms.model_strings import FORMS, check_local, is_local, pinned, resolve
 from programs.lms.servers import address_of
@@ -29,22 +31,33 @@ def lm(model: str, **options: Any) -> dspy.LM:
             in this process; any other string goes to DSPy and LiteLLM.
         **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`, also one of the environment; for models in this process
             also `backend` (`auto`, `transformers`, `openvino`) and `device` (`auto`, `cpu`, `cuda`, `mps`). `max_tokens` is 256 by
-            default for models trained here and embedded ones, 512 for others in this process, 1024 behind an API.
+            default for models trained here and embedded ones, 512 for others in this process, 1024 behind an API. With `batch=True` an API
+            is asked through its provider's batches: about half the price, and answers within a day; ask from many threads.
 
     Raises:
-        ValueError: A model that does not exist; names the valid forms.
+        ValueError: A model that does not exist, names the valid forms; a provider whose batches are not known.
     """
+    batch = options.pop("batch", False)
     if not is_local(model):
         _check_provider(model)
         if address_of(model, options):
             # DSPy's cache does not key the address, so another server's answers would pass for this one's.
             options.setdefault("cache", False)
-        return PatientLM(model, **options)
+        return PatientLM(model, **(_in_batches(model, options) if batch else options))
+    if batch:
+        raise ValueError(f"batch=True is of API models, and {model!r} runs in this process; leave it out.")
     engine_options = {key: options.pop(key) for key in ("backend", "device") if key in options}
     engine, async_engine = LocalEngine(**engine_options), AsyncLocalEngine(**engine_options)
     artifact = resolve(model)
     most = _TRAINED_MAX_TOKENS if artifact and artifact.adapter else _MAX_TOKENS
     return dspy.LM(pinned(model), engine=engine, async_engine=async_engine, **(_DEFAULTS | {"max_tokens": most} | options))
+
+
+def _in_batches(model: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of an LM whose engines own its connection."""
+    reach = {name: value for name, value in options.items() if name in CLIENT_KEYS}
+    rest = {name: value for name, value in options.items() if name not in CLIENT_KEYS}
+    return {**rest, "engine": BatchEngine(model, reach), "async_engine": AsyncBatchEngine(model, reach)}
 
 
 def check_model(model: str) -> None:

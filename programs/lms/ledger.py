@@ -25,6 +25,9 @@ from programs.lms.api_models import estimated_tokens, load_litellm
 
 LOCAL_PREFIXES = tuple(f"{prefix}/" for prefix in model_strings.LOCAL_PREFIXES)
 
+_BATCH_SHARE = 0.5
+"""What OpenAI, Azure, Anthropic, Gemini, Mistral and xAI ask for an answer in a batch, of the price of one at once."""
+
 _HISTORY = 512
 """How far back a call is looked for in the history of its LM: more than there are threads that put theirs in between."""
 
@@ -90,28 +93,33 @@ class Prices:
     def __init__(self, local_usd_per_hour: float | None = None, overrides: Mapping[str, Sequence[float]] | None = None) -> None:
         self.local_usd_per_hour = local_usd_per_hour
         self.overrides = overrides or {}
-        self._rates: dict[str, tuple[float, float] | None] = {}
+        self._rates: dict[tuple[str, bool], tuple[float, float] | None] = {}
 
-    def usd(self, model: str, input_tokens: int, output_tokens: int, seconds: float) -> float | None:
-        """Dollars, or None where no price is known."""
+    def usd(self, model: str, input_tokens: int, output_tokens: int, seconds: float, batch: bool = False) -> float | None:
+        """Dollars, or None where no price is known; `batch` as of `rates`."""
         if model.startswith(LOCAL_PREFIXES):
             return None if self.local_usd_per_hour is None else seconds / 3600 * self.local_usd_per_hour
-        rates = self.rates(model)
+        rates = self.rates(model, batch)
         return None if rates is None else (input_tokens * rates[0] + output_tokens * rates[1]) / 1e6
 
-    def set_usd(self, model: str, input_tokens: int, output_tokens: int, seconds: float) -> float | None:
+    def set_usd(self, model: str, input_tokens: int, output_tokens: int, seconds: float, batch: bool = False) -> float | None:
         """As `usd`, by the prices that were given here alone: None for what only LiteLLM's table could tell."""
         known = model.startswith(LOCAL_PREFIXES) or model in self.overrides
-        return self.usd(model, input_tokens, output_tokens, seconds) if known else None
+        return self.usd(model, input_tokens, output_tokens, seconds, batch) if known else None
 
-    def rates(self, model: str) -> tuple[float, float] | None:
-        """Dollars per million input and output tokens of an API model; None if LiteLLM's table does not list it."""
+    def rates(self, model: str, batch: bool = False) -> tuple[float, float] | None:
+        """Dollars per million input and output tokens of an API model; None if LiteLLM's table does not list it.
+
+        Args:
+            model: Its model string.
+            batch: Whether it is asked in a batch: LiteLLM's price of those, or half of the other one where it lists none.
+        """
         if model in self.overrides:
-            tokens_in, tokens_out = self.overrides[model]
+            tokens_in, tokens_out = (rate * (_BATCH_SHARE if batch else 1) for rate in self.overrides[model])
             return tokens_in, tokens_out
-        if model not in self._rates:
-            self._rates[model] = _litellm_rates(model)
-        return self._rates[model]
+        if (model, batch) not in self._rates:
+            self._rates[model, batch] = _litellm_rates(model, batch)
+        return self._rates[model, batch]
 
     def check(self, limit: str, model: str, role: str = "") -> None:
         """Refuse a limit in dollars on calls that have no price, as it would never be reached.
@@ -131,14 +139,19 @@ class Prices:
             raise ValueError(f"{limit} needs a price for {role}{model}: {step}, or limit calls, tokens or minutes in place of dollars.")
 
 
-def _litellm_rates(model: str) -> tuple[float, float] | None:
+def _litellm_rates(model: str, batch: bool) -> tuple[float, float] | None:
     litellm = load_litellm()
     try:
         info = litellm.get_model_info(model)
     except Exception:
         return None
     rates = info.get("input_cost_per_token"), info.get("output_cost_per_token")
-    return None if None in rates else (rates[0] * 1e6, rates[1] * 1e6)
+    if None in rates:
+        return None
+    if batch:
+        listed = info.get("input_cost_per_token_batches"), info.get("output_cost_per_token_batches")
+        rates = (rates[0] * _BATCH_SHARE, rates[1] * _BATCH_SHARE) if None in listed else listed
+    return rates[0] * 1e6, rates[1] * 1e6
 
 
 class Ledger:
@@ -257,6 +270,7 @@ class CallNote:
         seconds: To count in place of the measured time; None counts the measured time.
         usd: To count in place of the price by the ledger's table; None counts that price.
         cached: Whether to count the call as a cache hit: no tokens, no dollars.
+        batch: Whether it was answered in a batch, at the price of those.
         estimated: Whether the tokens are an estimate.
         finish: Why the reply ended; None leaves it to DSPy's history of the LM.
         empty: Whether a server's reply had nothing in it; None leaves it to what DSPy makes of the reply.
@@ -272,6 +286,7 @@ class CallNote:
     seconds: float | None = None
     usd: float | None = None
     cached: bool = False
+    batch: bool = False
     estimated: bool = False
     finish: str | None = None
     empty: bool | None = None
@@ -358,7 +373,7 @@ class _Meter(BaseCallback):
             note.tokens = list(completed_tokens(note.model, counted, note.prompt, outputs))
             note.estimated = note.tokens != counted
         tokens_in, tokens_out = note.tokens
-        usd = self._ledger.prices.usd(note.model, tokens_in, tokens_out, seconds) if note.usd is None else note.usd
+        usd = self._ledger.prices.usd(note.model, tokens_in, tokens_out, seconds, note.batch) if note.usd is None else note.usd
         return Usage(1, 0, int(failed), tokens_in, tokens_out, seconds, usd, int(note.estimated))
 
 

@@ -5,7 +5,14 @@ from optimizers import load_config, run
 run(load_config("embedded", {"out": "runs/embedded"}))
 """
 
+import os
 from typing import TYPE_CHECKING
+
+import programs
+
+if not any(os.path.samefile(os.path.dirname(folder), os.path.dirname(__path__[0])) for folder in programs.__path__):
+    hidden = "The package `programs` of divide-or-conquer is hidden by another one"
+    raise ImportError(f"{hidden}, {list(programs.__path__)}: rename that folder, or start Python in another one.")
 
 from programs.lazy import loader
 

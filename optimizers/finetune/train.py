@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from optimizers.finetune.job_folder import EXIT_LIMIT, lock_of, read_progress
 from optimizers.finetune.reporting import reported
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.jobs.jsonlines import read_json
+from optimizers.jobs.processes import start_module
 from optimizers.labelling.journal import LimitReached
 from programs.lms.artifacts import Artifact, open_artifact, publish, register
 from programs.lms.trained_prompts import TrainedPrompt, manifest_entry, prompts_of_model
@@ -247,14 +247,8 @@ def _failure(code: int, log_path: Path) -> str:
 
 def start_trainer(work: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start the training of a job folder in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "optimizers.finetune.trainer", str(work)],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**ENVIRONMENT, **os.environ},
-    )
+    ours = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    return start_module("optimizers.finetune.trainer", str(work), log=log, **ours)
 
 
 def _watch(process: subprocess.Popen[bytes], work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -> None:

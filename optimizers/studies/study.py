@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from optimizers.experiments.setup import check_before_payment, set_up
 from optimizers.jobs.display import showing
 from optimizers.jobs.folder import free
 from optimizers.jobs.jsonlines import read_json, write_json
+from optimizers.jobs.processes import start_module
 from optimizers.jobs.progress import Progress, Shown, expect, no_progress
 from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import digest
@@ -218,14 +218,7 @@ class _Pool:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
         share = cores[number % len(cores) :: count] or [cores[number % len(cores)]]
         words = [str(self.path), ",".join(map(str, share)), "none" if self.deadline is None else str(self.deadline)]
-        return subprocess.Popen(
-            [sys.executable, "-m", "optimizers.studies.worker", *words],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(len(share))},
-        )
+        return start_module("optimizers.studies.worker", *words, log=log, OMP_NUM_THREADS=str(len(share)))
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:

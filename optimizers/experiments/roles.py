@@ -16,6 +16,7 @@ from programs.baselines.interactive import Interactive
 from programs.baselines.registry import CONTROLS
 from programs.compiled.state import CompiledPrompts
 from programs.feedback import FeedbackTwoStage, feedback_two_stage
+from programs.lms.api_models import API_MAX_TOKENS
 from programs.lms.artifacts import Artifact, open_artifact, register
 from programs.lms.batches.engine import at_once
 from programs.lms.catalog import lm as make_lm
@@ -119,6 +120,17 @@ class Roles:
         model = self.configs[role]
         return make_lm(model.model, **model.lm_options())
 
+    def solving(self, role: str) -> dspy.LM:
+        """The LM of a role that answers questions: a student may write as much as the LLM whose place it takes.
+
+        Its own limit is chosen for subquestions as a rule, and solutions are longer: cut off, it would be no fair solver.
+        """
+        lm = self.model(role)
+        if role not in ("student0", *TRAINED):
+            return lm
+        own, most = lm.kwargs["max_tokens"], self.model("solver").kwargs.get("max_tokens") or API_MAX_TOKENS
+        return lm if most <= own else lm.copy(max_tokens=most)
+
     def format(self, role: str) -> str | None:
         """The prompt format that the configuration sets for a role; students have theirs in the artifact."""
         role = "student0" if role == "fewshot" else role
@@ -132,7 +144,7 @@ class Roles:
         """A plain `TwoStage` with a role's LM and prompt format in each stage."""
         formats = {"decompose": self.format(decomposer), "solve": self.format(solver)}
         adapters = {stage: name for stage, name in formats.items() if name}
-        program = two_stage(task, wrap(self.model(decomposer)), wrap(self.model(solver)), adapters)
+        program = two_stage(task, wrap(self.model(decomposer)), wrap(self.solving(solver)), adapters)
         if self.teacher_program:
             roles = {"decompose": decomposer, "solve": solver}
             self.teacher_program.put_into(program, [stage for stage, role in roles.items() if self._is_teacher(role)])
@@ -145,14 +157,14 @@ class Roles:
         """As `two_stage`, with a decomposer that sees the solver's first attempt."""
         formats = {"attempt": self.format(solver), "decompose": self.format(decomposer), "solve": self.format(solver)}
         adapters: dict[str, dspy.Adapter | str] = {stage: name for stage, name in formats.items() if name}
-        return feedback_two_stage(task, wrap(self.model(decomposer)), wrap(self.model(solver)), adapters)
+        return feedback_two_stage(task, wrap(self.model(decomposer)), wrap(self.solving(solver)), adapters)
 
     def single_stage(self, form: str, role: str, wrap: Wrap = lambda lm: lm) -> SingleStage:
         """A `SingleStage` of one of the forms `single-stage`, `single-stage-cot`, `single-stage-short`."""
         fixed = self.format(role)
         adapters: dict[str, dspy.Adapter | str] | None = {"answer": fixed} if fixed else None
         program = SingleStage(chain_of_thought=form.endswith("-cot"), short=form.endswith("-short"), adapters=adapters)
-        program.set_lm(wrap(self.model(role)))
+        program.set_lm(wrap(self.solving(role)))
         return program
 
     def program(self, condition: Condition, task: Task, examples: Sequence[dspy.Example], wrap: Wrap = lambda lm: lm) -> dspy.Module:
@@ -163,7 +175,7 @@ class Roles:
             # A model that was trained here answers as it learned; any other would be handicapped beside forms that reason.
             reasons = self.format_name(condition.solver) != "line-terse"
             asking = Interactive(chain_of_thought=reasons, max_turns=task.max_subquestions or 4, adapters=adapters)
-            asking.set_lm(wrap(self.model(condition.solver)))
+            asking.set_lm(wrap(self.solving(condition.solver)))
             return with_answer_format(asking, task)
         if condition.decomposer is None:
             return with_answer_format(self.single_stage(condition.form, condition.solver, wrap), task)

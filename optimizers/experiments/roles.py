@@ -128,8 +128,8 @@ class Roles:
         lm = self.model(role)
         if role not in ("student0", *TRAINED):
             return lm
-        own, most = lm.kwargs["max_tokens"], self.model("solver").kwargs.get("max_tokens") or API_MAX_TOKENS
-        return lm if most <= own else lm.copy(max_tokens=most)
+        own, most = lm.kwargs.get("max_tokens"), self.model("solver").kwargs.get("max_tokens") or API_MAX_TOKENS
+        return lm if own is None or most <= own else lm.copy(max_tokens=most)
 
     def format(self, role: str) -> str | None:
         """The prompt format that the configuration sets for a role; students have theirs in the artifact."""

@@ -45,7 +45,8 @@ class RunConfig(Section):
     teacher: TeacherConfig = TeacherConfig(model="embedded/teacher")
     """The model that labels, and that solves where no other solver is named."""
     student: ModelConfig = ModelConfig(model="embedded/base")
-    """The model that is trained."""
+    """The model that is trained. Where it solves, it may write as much as the LLM whose place it takes, if that is more than its
+    `max_tokens`."""
     solver: ModelConfig | None = None
     """The model that solves in the conditions that end in `+solver`; the teacher, if not given."""
     data: DataConfig = DataConfig()

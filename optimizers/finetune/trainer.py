@@ -77,6 +77,7 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
     _save(folder, spec, trainer, tokenizer)
     summary = {
         "rows": len(trainer.train_dataset),
+        "too_long": 0 if isinstance(spec, PreferenceSpec | GroupRewardSpec) else _given(folder) - len(trainer.train_dataset),
         "tokens": _tokens(trainer),
         "seconds": progress.seconds_before + time.monotonic() - started,
         "steps": trainer.state.global_step,
@@ -85,6 +86,12 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
     }
     write_json(folder / "done.json", summary)
     return 0
+
+
+def _given(folder: Path) -> int:
+    """The rows of the job, with those that are too long to be trained on."""
+    with (folder / "rows.jsonl").open(encoding="utf-8") as file:
+        return sum(1 for _ in file)
 
 
 def _losses(log: list[dict[str, Any]], mean: float) -> dict[str, float | None]:

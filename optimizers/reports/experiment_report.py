@@ -57,7 +57,7 @@ from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles, answers_of, me
 from optimizers.reports.replies import Ending, cut_off_warning, endings_blocks, endings_of, replies_table, reply_warnings
 from optimizers.reports.screening import screening_sections
 from optimizers.reports.tokens import kinds_text
-from optimizers.reports.training import LOSSES, losses_of, without_answers
+from optimizers.reports.training import LOSSES, losses_of, too_long_warnings, without_answers
 from optimizers.reports.verdicts import outcome
 from optimizers.reports.write import write_sections
 
@@ -177,6 +177,7 @@ def _headlines(run: RunFiles) -> list[Block]:
     tasks = trained or tests_of(run)
     blocks += [block for task in tasks for block in _harm(run, task)]
     blocks += cut_off_warning(_endings(run))
+    blocks += too_long_warnings((_student_named(student), student) for student in run.records("students"))
     odd = reply_warnings((_place(run, cell), cell) for cell in cells_of(run))
     if not any(score_of(cell) is not None for cell in cells_of(run)):
         return [
@@ -354,6 +355,11 @@ def _students(run: RunFiles) -> list[Block]:
     columns = ["Student", "Trained on", "Base", "Variant", "Policy", "Seed", "Rows", "Tokens", "Seconds", *LOSSES, "Overwritten"]
     rows = [_student_row(student) for student in students]
     return [*blocks, Table(columns, rows, frozenset(range(5)))]
+
+
+def _student_named(student: Mapping[str, Any]) -> str:
+    variant = student.get("ablation") or student.get("variant")
+    return " ".join(str(word) for word in (student.get("name"), "trained on", student.get("train"), variant) if word)
 
 
 def _student_row(student: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ from optimizers.reports.blocks import (
 from optimizers.reports.conditions import UNTRAINED, paired_comparison_of, student_condition
 from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles
 from optimizers.reports.replies import cut_off_warning, endings_of, reply_warnings
+from optimizers.reports.training import too_long_warnings
 from optimizers.reports.verdicts import difference_words, outcome, outcome_words, p_words
 
 _MOST = 0.5
@@ -50,6 +51,7 @@ def _warnings(run: RunFiles) -> list[Block]:
     asked = [(name, condition) for name, condition in run.conditions.items() if name != UNTRAINED]
     cut = cut_off_warning(endings_of(asked, run.part("labelling")))
     blocks += [Text(f"The student {name} could not be trained: {why}", "warning") for name, why in run.part("skipped").items()]
+    blocks += too_long_warnings(run.part("students").items())
     told = no_benefit(run.conditions.get(REFERENCE), _rivals(run))
     benefit: list[Block] = [Text(told, "warning")] if told else []
     return [*blocks, *overlap_blocks(run.metrics), *_teacher_abstaining(run), *benefit, *_abstaining(run), *cut]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from optimizers.reports.blocks import (
@@ -75,6 +75,26 @@ def policies_of(run: RunFiles) -> dict[str, dict[str, float]]:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in values.items() if is_number(value)}
+
+
+def too_long_warnings(students: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Block]:
+    """That students did not see some of their rows, which are the longest and so not any ones.
+
+    Args:
+        students: Names, and what is on file of their trainings.
+    """
+    told = {
+        name: f"{name}: {count_text(student['too_long'])} of {count_text(student['rows'] + student['too_long'])}"
+        for name, student in students
+        if number(student.get("too_long"))
+    }
+    if not told:
+        return []
+    text = (
+        f"Rows longer than training.max_length were left out of training ({', '.join(told.values())}). They are the questions of the most "
+        "words or steps: a student that lacks them is held back by this setting. A larger training.max_length takes more memory."
+    )
+    return [Text(text, "warning")]
 
 
 def training(run: RunFiles) -> list[Section]:

@@ -52,6 +52,8 @@ def message(error: BaseException) -> str:
         from optimizers.settings.explain import explain
 
         return explain(error)
+    if type(error).__name__ == "StorageInternalError":
+        return _of_storage(error)
     told = _of_file(error) if isinstance(error, OSError) and error.strerror else _of_model(error)
     told = told.strip() or type(error).__name__
     told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
@@ -65,6 +67,16 @@ def _of_model(error: BaseException) -> str:
     from programs.lms.api_models import said_by
 
     return said_by(error)
+
+
+def _of_storage(error: BaseException) -> str:
+    """Optuna says of a database that is gone that its values may be too long; what the driver says stands in the cause."""
+    cause = error.__cause__ or error
+    told = " ".join(str(getattr(cause, "orig", None) or cause).split())
+    return (
+        f"The study's storage (study.storage) failed: {told[:_LONGEST]} Finished trials are in it, and training under way has its "
+        "checkpoints; once the database is there again, the same command continues."
+    )
 
 
 def _of_file(error: OSError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import threading
@@ -34,6 +35,8 @@ _DEFINITION = "definition"
 
 _MAX_DEATHS = 3
 
+_log = logging.getLogger("divide_or_conquer")
+
 _LOCK_SECONDS = 15
 
 
@@ -54,7 +57,8 @@ def open_storage(config: RunConfig) -> BaseStorage:
         path = str(Path(config.out) / "study.journal")
         return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileSymlinkLock(path, grace_period=_LOCK_SECONDS)))
     try:
-        return RDBStorage(url)
+        # A connection that broke, as its server was started anew, is replaced before it is used.
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:
         raise ValueError(
             f"study.storage={url!r} cannot be opened: {error}. Expected a URL such as postgresql://user:password@host/name or "
@@ -208,7 +212,7 @@ class Lease:
         self._thread.join()
 
     def _beat(self) -> None:
-        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 
         number = 0
         while not self._ended.wait(self._every):
@@ -218,6 +222,9 @@ class Lease:
             except UpdateFinishedTrialError:
                 self.lost = True
                 return
+            except StorageInternalError as error:
+                # A database may come back; whether it does, the worker finds out when it needs it.
+                _log.info("no sign of life could be left in the study's storage: %s", error.__cause__ or error)
 
 
 class DeathWatch:

@@ -16,13 +16,14 @@ import optuna
 import pytest
 from command_line import command, finish
 from optuna_dashboard import wsgi
+from postgres_server import programs, serving_postgres
 from scripted import two_stage_rule
 
 from optimizers import RunConfig, StudyResult, load_config, run, study
 from optimizers.finetune.train import TrainingError
 from optimizers.studies.plan import study_plan
 from optimizers.studies.search_space import Space
-from optimizers.studies.storage import DIED, KIND, RETRY_OF, open_study, pruner, sampler
+from optimizers.studies.storage import DIED, KIND, RETRY_OF, open_storage, open_study, pruner, sampler
 from optimizers.studies.study import StudyJob, study_toml
 from programs.lms import artifacts
 from programs.tasks.registry import task_class
@@ -446,7 +447,7 @@ def started(config, tmp_path, name="config.toml"):
 
 
 def trial_states(config):
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(f"{config.out}/study.journal"))
+    storage = open_storage(config)
     return [(trial.state.name, dict(trial.user_attrs)) for trial in optuna.load_study(study_name="study", storage=storage).trials]
 
 
@@ -509,6 +510,56 @@ def test_a_killed_workers_trial_is_taken_up_by_the_other_and_continues(prepared,
     taken = next(attrs for _, attrs in found if attrs.get(RETRY_OF) == lost)
     assert taken["folder"] == victim["folder"] and taken["lease"][1] != victim["lease"][1]
     assert [state for state, _ in found].count("COMPLETE") == 3
+
+
+@pytest.fixture
+def postgres():
+    if programs() is None:
+        pytest.skip("needs PostgreSQL's initdb and pg_ctl (Debian: postgresql)")
+    with serving_postgres() as server:
+        yield server
+
+
+@pytest.mark.slow
+def test_four_workers_on_postgresql_of_which_one_is_killed(prepared, tmp_path, postgres):
+    config = prepared(trials=6, workers=4, storage=postgres.url)
+    config = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 20})})
+    process = started(config, tmp_path)
+
+    def all_at_work():
+        found = [attrs for state, attrs in trial_states(config) if state == "RUNNING" and "folder" in attrs]
+        return found if len({tuple(attrs["lease"][:2]) for attrs in found}) == 4 else None
+
+    until(all_at_work, process)
+    victim = all_at_work()[0]
+    os.kill(victim["lease"][1], signal.SIGKILL)
+    finish(process)
+    found = trial_states(config)
+    lost = next(number for number, (state, _) in enumerate(found) if state == "FAIL")
+    assert found[lost][1][KIND] == DIED
+    assert [attrs.get(RETRY_OF) for _, attrs in found].count(lost) == 1
+    assert [state for state, _ in found].count("COMPLETE") == 6, "exactly as many as were wanted"
+
+
+@pytest.mark.slow
+def test_a_database_that_dies_ends_the_study_which_goes_on_once_it_is_back(prepared, tmp_path, postgres):
+    config = prepared(trials=3, storage=postgres.url)
+    config = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 20})})
+    process = started(config, tmp_path)
+
+    def at_the_second():
+        found = trial_states(config)
+        return [state for state, _ in found][:2] == ["COMPLETE", "RUNNING"] and "folder" in found[1][1]
+
+    until(at_the_second, process)
+    postgres.stop()
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 2, output
+    assert "Traceback" not in output
+    assert "study.storage" in output and "the same command" in output
+    postgres.start()
+    finish(started(config, tmp_path))
+    assert [state for state, _ in trial_states(config)].count("COMPLETE") == 3
 
 
 @pytest.mark.slow

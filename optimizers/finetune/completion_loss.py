@@ -6,6 +6,8 @@ PyTorch twin takes several times as long as the rest of the step. Same loss; `be
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,23 +26,49 @@ class CompletionLossTrainer(SFTTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> BucketSampler:
         rows = train_dataset if train_dataset is not None else self.train_dataset
-        return BucketSampler([len(ids) for ids in rows["input_ids"]], self.args.per_device_train_batch_size, self.args.seed)
+        # Several processes take turns at the batches, so that those of one step are of similar length.
+        together = self.args.per_device_train_batch_size * self.args.world_size
+        return BucketSampler([len(ids) for ids in rows["input_ids"]], together, self.args.seed)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         plain = self.accelerator.unwrap_model(model)
         # accelerate computes in bfloat16 in the `forward` that it wraps, which is passed by here.
         with self.accelerator.autocast():
-            loss = completion_loss(plain, inputs, num_items_in_batch)
-            if self.kl_weight and model.training:
-                # Where transformers has the loss divided by the tokens of all accumulated batches, a mean is divided here.
-                batches = 1 if num_items_in_batch is None else self.current_gradient_accumulation_steps
-                loss = loss + self.kl_weight * prompt_divergence(plain, inputs) / batches
+            if model is plain or not model.training:
+                loss = self._loss(plain, inputs, num_items_in_batch)
+            else:
+                # Through the wrapper of several processes, which brings their gradients together.
+                with forward_of(plain, lambda: self._loss(plain, inputs, num_items_in_batch)):
+                    loss = model()
         return (loss, {"loss": loss}) if return_outputs else loss
+
+    def _loss(self, plain: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> torch.Tensor:
+        loss = completion_loss(plain, inputs, num_items_in_batch)
+        # Gradients are averaged over the processes, the number of tokens is the sum of theirs.
+        loss = loss if num_items_in_batch is None else loss * self.accelerator.num_processes
+        if self.kl_weight and plain.training:
+            # Where transformers has the loss divided by the tokens of all accumulated batches, a mean is divided here.
+            batches = 1 if num_items_in_batch is None else self.current_gradient_accumulation_steps
+            loss = loss + self.kl_weight * prompt_divergence(plain, inputs) / batches
+        return loss
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             return self.compute_loss(model, inputs).detach(), None, None
+
+
+@contextlib.contextmanager
+def forward_of(model: Any, forward: Callable[[], torch.Tensor]) -> Iterator[None]:
+    """Let a module's call do something else."""
+    usual = model.__dict__.get("forward")
+    model.forward = forward
+    try:
+        yield
+    finally:
+        del model.forward
+        if usual is not None:
+            model.forward = usual
 
 
 def completion_loss(model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:

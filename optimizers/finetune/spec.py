@@ -29,7 +29,7 @@ class TrainingSpec(BaseModel):
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate. 1e-3 suits LoRA on a 135M model; the paper's 2e-5 is for all weights of a 13B one."""
     batch_size: int = Field(8, ge=1, json_schema_extra={"unit": "rows"})
-    """Rows in each batch on each device."""
+    """Rows in each batch on each device, and in each of several processes."""
     gradient_accumulation: int = Field(1, ge=1, json_schema_extra={"unit": "batches"})
     """Batches that together make one optimizer step; with 1 each batch is a step."""
     warmup_steps: int = Field(10, ge=0, json_schema_extra={"unit": "optimizer steps"})
@@ -61,8 +61,11 @@ class TrainingSpec(BaseModel):
     """Seed of the order of the rows, of new adapters and of dropout; by default the run's own, 0 outside of a run."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train: `auto` takes a CUDA GPU if there is one, else Apple's MPS, else the CPU."""
+    processes: int = Field(1, ge=1)
+    """Processes of the training on this machine, by `torchrun` and accelerate: each takes a batch of its own, on a GPU of its own or on its
+    share of the cores, and an optimizer step is made of all of them. DPO and GRPO train in one."""
     threads: int = Field(0, ge=0, json_schema_extra={"unit": "CPU threads"})
-    """CPU threads of the training; 0 takes all usable cores."""
+    """CPU threads of each process of the training; 0 takes all usable cores."""
     save_steps: int = Field(25, ge=1, json_schema_extra={"unit": "optimizer steps"})
     """Optimizer steps between two checkpoints, each with a dev loss: as many can be lost when a training is killed."""
     save_dtype: Literal["bfloat16", "float32"] = "bfloat16"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.labelling.journal import Limits
@@ -14,7 +14,18 @@ SOLVER_CALLS = "solver_calls.jsonl"
 """Journal of the solver's calls, beside the folder of a `GroupRewardSpec`'s job."""
 
 
-class PreferenceSpec(TrainingSpec):
+class _OneProcess(TrainingSpec):
+    """A training that has not been shared out."""
+
+    @field_validator("processes")
+    @classmethod
+    def _alone(cls, processes: int) -> int:
+        if processes > 1:
+            raise ValueError(f"processes={processes} is for supervised fine-tuning; DPO and GRPO train in one process, so leave it at 1.")
+        return processes
+
+
+class PreferenceSpec(_OneProcess):
     """Settings of one DPO training (Rafailov et al. 2023, arXiv 2305.18290); the reference is the model to start from."""
 
     kind: Literal["dpo"] = "dpo"
@@ -23,7 +34,7 @@ class PreferenceSpec(TrainingSpec):
     """DPO's beta: the higher it is, the nearer the student stays to the reference."""
 
 
-class GroupRewardSpec(TrainingSpec):
+class GroupRewardSpec(_OneProcess):
     """Settings of one GRPO training (Shao et al. 2024, arXiv 2402.03300) whose reward is what the solver makes of a decomposition."""
 
     kind: Literal["grpo"] = "grpo"

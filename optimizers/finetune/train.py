@@ -40,10 +40,12 @@ ENVIRONMENT = {
 }
 
 _WITHOUT_EFFECT = {"threads", "save_steps", "device", "limits"}
-_LATER = ("adapter_scale", "neftune_noise", "kl_weight", "min_steps")
+_LATER = ("adapter_scale", "neftune_noise", "kl_weight", "min_steps", "processes")
 
 EARLIER = "earlier"
 """Folder of artifacts that others took the place of."""
+
+_TRAINER = "optimizers.finetune.trainer"
 
 _POLL_SECONDS = 0.2
 
@@ -114,7 +116,7 @@ def train(
     with FileLock(lock_of(work)):
         _prepare(work, identity, known, rows, dev_rows, spec)
     with reported(work, target, identity) as report:
-        _run(work, spec.steps_of(len(rows)), progress, cancelled)
+        _run(work, spec.steps_of(len(rows), spec.processes), spec.processes, progress, cancelled)
         artifact = _publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec, prompts=prompts)
         report(artifact.manifest["metrics"])
     return _registered(artifact)
@@ -173,7 +175,8 @@ def _is_of(
         return True
     if dev_rows or (manifest.get("base"), manifest.get("adapter")) != (base, adapter):
         return False
-    made_with = {**manifest.get("training", {}), **spec.model_dump(include=_WITHOUT_EFFECT)}
+    off = {name: TrainingSpec.model_fields[name].default for name in _LATER}
+    made_with = {**off, **manifest.get("training", {}), **spec.model_dump(include=_WITHOUT_EFFECT)}
     same_settings = made_with == spec.model_dump(exclude={"base"}, mode="json")
     return same_settings and manifest.get("rows_sha256") == hashlib.sha256(_row_lines(rows).encode()).hexdigest()
 
@@ -217,10 +220,10 @@ def _row_lines(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(json.dumps({key: row[key] for key in _ROW_KEYS if key in row}) + "\n" for row in rows)
 
 
-def _run(work: Path, steps: int, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
+def _run(work: Path, steps: int, processes: int, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
     log_path = work / "log.txt"
     with log_path.open("ab") as log:
-        process = start_trainer(work, log)
+        process = start_trainer(work, log, processes)
         if progress and not read_progress(work):
             progress(0, steps, None)
         try:
@@ -245,10 +248,13 @@ def _failure(code: int, log_path: Path) -> str:
     return f"Training failed with exit code {code}; its log is {log_path}. Its end:\n{tail}"
 
 
-def start_trainer(work: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start the training of a job folder in a process of its own."""
+def start_trainer(work: Path, log: IO[bytes], processes: int = 1) -> subprocess.Popen[bytes]:
+    """Start the training of a job folder in a process of its own, or in several that share each step."""
     ours = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
-    return start_module("optimizers.finetune.trainer", str(work), log=log, **ours)
+    if processes == 1:
+        return start_module(_TRAINER, str(work), log=log, **ours)
+    together = ["--standalone", "--nproc-per-node", str(processes), "-m", _TRAINER, str(work)]
+    return start_module("optimizers.finetune.several_processes", *together, log=log, **ours)
 
 
 def _watch(process: subprocess.Popen[bytes], work: Path, progress: Progress | None, cancelled: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ line, checkpoints, and at the end `model/` and `done.json`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -22,6 +23,7 @@ from filelock import FileLock
 
 from optimizers.finetune.arguments import common_arguments
 from optimizers.finetune.job_folder import EXIT_LIMIT, EXIT_STOPPED, lock_of
+from optimizers.finetune.several_processes import any_process, is_first
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.specs import GroupRewardSpec, PreferenceSpec, spec_from_json
 from optimizers.jobs.jsonlines import line_of, write_json
@@ -49,7 +51,8 @@ def main(job_dir: str) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     spec = spec_from_json((folder / "job.json").read_text())
-    with FileLock(lock_of(folder)):
+    # Of several processes the first one speaks for all.
+    with FileLock(lock_of(folder)) if is_first() else contextlib.nullcontext():
         try:
             return _train(folder, spec)
         except LimitReached as limit:
@@ -63,7 +66,7 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
 
     from programs.lms.devices import usable_cores
 
-    torch.set_num_threads(spec.threads or usable_cores())
+    torch.set_num_threads(spec.threads or max(1, usable_cores() // spec.processes))
     random.seed(spec.seed)
     torch.manual_seed(spec.seed)
     tokenizer = AutoTokenizer.from_pretrained(spec.base)
@@ -74,6 +77,8 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
     result = trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     if progress.stopped:
         return EXIT_STOPPED
+    if not is_first():
+        return 0
     _save(folder, spec, trainer, tokenizer)
     summary = {
         "rows": len(trainer.train_dataset),
@@ -303,6 +308,7 @@ class _Progress:
 
         class Callback(TrainerCallback):
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+                progress.stopped = any_process(progress.stopped)
                 if progress.stopped:
                     control.should_save = control.should_training_stop = True
                 return control
@@ -313,6 +319,8 @@ class _Progress:
         return Callback()
 
     def write(self, state: Any, logs: dict[str, float]) -> None:
+        if not is_first():
+            return
         record = {"step": state.global_step, "steps": state.max_steps}
         record["seconds"] = round(self.seconds_before + time.monotonic() - self._started, 3)
         record |= {key: logs[key] for key in _LOGGED if key in logs}

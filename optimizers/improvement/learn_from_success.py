@@ -189,7 +189,8 @@ class LearnFromSuccess(ShowsProgress, FinetuneTeleprompter):
 
     def spec(self, program: TwoStage) -> TrainingSpec:
         """The settings of a round's training, but for where it starts."""
-        settings, common = self.settings, self.training.model_dump(exclude={"base"})
+        # DPO and GRPO train in one process.
+        settings, common = self.settings, self.training.model_dump(exclude={"base", "processes"})
         if settings.method == "expert":
             return self.training
         if settings.method == "dpo":

@@ -14,7 +14,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 def start_module(module: str, *words: str, log: Any, **environment: str) -> subprocess.Popen[bytes]:
     """Start a module in a session of its own, without input.
 
-    Python would look for it in the working directory first, where a folder of a user's may bear our packages' names.
+    Python would look for it in the working directory first, where a folder of a user's may bear our packages' names. What it starts in turn
+    does not look there either.
 
     Args:
         module: Such as `optimizers.finetune.trainer`.
@@ -23,12 +24,12 @@ def start_module(module: str, *words: str, log: Any, **environment: str) -> subp
         **environment: Variables beside those of this process.
     """
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *words],
+        [sys.executable, "-m", module, *words],
         stdout=log,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, **_path(), **environment},
+        env={**os.environ, "PYTHONSAFEPATH": "1", **_path(), **environment},
     )
 
 

@@ -23,6 +23,7 @@ from programs.lms.catalog import lm as make_lm
 from programs.lms.catalog import missing_key
 from programs.lms.ledger import Prices
 from programs.lms.model_strings import adapter_name_for
+from programs.lms.ray_pool import lm_on_nodes
 from programs.modules import SingleStage, TwoStage, two_stage, with_answer_format
 from programs.signatures import Decompose
 from programs.tasks.base import Task
@@ -100,7 +101,7 @@ class Roles:
             return self.model("teacher")
         if self._keys:
             check_keys({"screening.judge": model})
-        return make_lm(model.model, **model.lm_options())
+        return self._made(model.model, model)
 
     def check_prices(self, limit: str) -> None:
         """Refuse a limit in dollars that the calls of a student or its solver would never reach, as they have no price.
@@ -116,9 +117,15 @@ class Roles:
         if role in TRAINED:
             artifact = self.artifact_of(role)
             register(artifact)
-            return make_lm(artifact.model_string, **self.config.student.lm_options())
+            return self._made(artifact.model_string, self.config.student)
         model = self.configs[role]
-        return make_lm(model.model, **model.lm_options())
+        return self._made(model.model, model)
+
+    def _made(self, model: str, settings: ModelConfig) -> dspy.LM:
+        # A plan needs no cluster, and a batch is waited for by one process.
+        if self.config.ray and self._keys and not settings.batch:
+            return lm_on_nodes(model, self.config.ray, **settings.lm_options())
+        return make_lm(model, **settings.lm_options())
 
     def solving(self, role: str) -> dspy.LM:
         """The LM of a role that answers questions: a student may write as much as the LLM whose place it takes.

@@ -14,6 +14,7 @@ View = Callable[[RunConfig], dict[str, Any]]
 MAY_DIFFER = frozenset(
     {
         "out",
+        "ray",
         *("max_calls", "max_tokens", "max_usd"),
         *(f"cost.{key}" for key in ("local_usd_per_hour", "prices", "local_calls_per_second", "trained_tokens_per_second")),
         *(f"labelling.{key}" for key in ("threads", "max_calls", "max_tokens", "max_usd", "failure_share", "partial", "calls_from")),

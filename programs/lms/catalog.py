@@ -54,7 +54,7 @@ def lm(model: str, **options: Any) -> dspy.LM:
 
 
 def _in_batches(model: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options of an LM whose engines own its connection."""
+    """Options of an LM that is asked in batches; its engines own its connection."""
     reach = {name: value for name, value in options.items() if name in CLIENT_KEYS}
     rest = {name: value for name, value in options.items() if name not in CLIENT_KEYS}
     return {**rest, "engine": BatchEngine(model, reach), "async_engine": AsyncBatchEngine(model, reach)}

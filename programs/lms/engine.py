@@ -98,7 +98,7 @@ class LocalEngine(_Engine):
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """One answer; blocks while the model's batches run."""
-        return _told(self.submit(request).result())
+        return told_seconds(self.submit(request).result())
 
     def stream(self, request: lm15.Request) -> Iterator[Any]:
         """The answer as events, once it is whole."""
@@ -113,7 +113,7 @@ class AsyncLocalEngine(_Engine):
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """One answer."""
-        return _told(await asyncio.wrap_future(self.submit(request)))
+        return told_seconds(await asyncio.wrap_future(self.submit(request)))
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
         """The answer as events, once it is whole."""
@@ -551,7 +551,7 @@ def _response(model: str, result: GenerateResult, backend: str) -> lm15.Response
     )
 
 
-def _told(response: lm15.Response) -> lm15.Response:
+def told_seconds(response: lm15.Response) -> lm15.Response:
     """Tell the meter the call's share of the computing, without its wait in the queue."""
     call = current_call()
     if call is not None:

@@ -1,0 +1,33 @@
+"""A Ray cluster on this machine: nodes that are processes of their own, which can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parent
+
+
+@contextlib.contextmanager
+def ray_cluster(nodes: int) -> Iterator[Any]:
+    """A cluster of so many nodes, none of which does anything but what is asked of it."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from programs.lms import ray_pool
+
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    cluster = Cluster()
+    try:
+        for _ in range(nodes):
+            cluster.add_node(num_cpus=1, object_store_memory=80_000_000, include_dashboard=False)
+        cluster.wait_for_nodes()
+        yield cluster
+    finally:
+        ray_pool._pools.clear()
+        ray.shutdown()
+        cluster.shutdown()

@@ -200,7 +200,7 @@ class LearnFromSuccess(ShowsProgress, FinetuneTeleprompter):
         own = settings.grpo.model_dump(exclude={"steps", "questions_per_step"})
         own |= {"max_steps": settings.grpo.steps, "batch_size": settings.grpo.group_size * settings.grpo.questions_per_step}
         own |= {"task": self.task_config.name, "task_options": self.task_config.options(), "adapter": format_of(program)}
-        own |= {"solver": self.solver.model, "solver_options": self.solver.lm_options(), "solver_adapter": self.solver.adapter}
+        own |= {"solver": self.solver.model, "solver_options": self.solver.lm_options(batches=False), "solver_adapter": self.solver.adapter}
         own |= {
             "hide_question": settings.hide_question,
             "reward": settings.reward,

@@ -59,7 +59,7 @@ class Compilation:
         self.task = configured_task(config.task, config.seed)
         models = {"teacher": config.teacher, "compile.prompt_model": self.prompt_model}
         self._models = models
-        self.lms = {role: make_lm(model.model, **model.lm_options()) for role, model in models.items()}
+        self.lms = {role: make_lm(model.model, **model.lm_options(batches=False)) for role, model in models.items()}
         self.start = CompiledPrompts.read(config.teacher.program) if config.teacher.program else None
         self.splits = self._splits()
         refuse_shown(self.start, {split: self.splits[split] for split in (VALIDATION, DEV)})

@@ -71,10 +71,10 @@ class ModelConfig(Section):
         """The same model as one of this process, for a student: a bare `org/name` is one of the Hugging Face hub."""
         return self if is_local(self.model) else self.model_copy(update={"model": f"hf/{self.model}"})
 
-    def lm_options(self) -> dict[str, Any]:
-        """What `programs.lms.lm` takes beside the model string."""
+    def lm_options(self, batches: bool = True) -> dict[str, Any]:
+        """What `programs.lms.lm` takes beside the model string; without `batches` for what asks step by step, as each would take a day."""
         fields = self.model_dump(exclude={"model", "adapter", "options", "program", "batch"}, exclude_none=True)
-        return {**fields, **({"batch": True} if self.batch else {}), **self.options}
+        return {**fields, **({"batch": True} if self.batch and batches else {}), **self.options}
 
 
 class TeacherConfig(ModelConfig):

@@ -61,7 +61,7 @@ class TrainingSpec(BaseModel):
     """Seed of the order of the rows, of new adapters and of dropout; by default the run's own, 0 outside of a run."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train: `auto` takes a CUDA GPU if there is one, else Apple's MPS, else the CPU."""
-    processes: int = Field(1, ge=1)
+    processes: int = Field(1, ge=1, json_schema_extra={"unit": "processes"})
     """Processes of the training on this machine, by `torchrun` and accelerate: each takes a batch of its own, on a GPU of its own or on its
     share of the cores, and an optimizer step is made of all of them. DPO and GRPO train in one."""
     threads: int = Field(0, ge=0, json_schema_extra={"unit": "CPU threads"})

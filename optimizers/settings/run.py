@@ -32,9 +32,6 @@ class RunConfig(Section):
     """Seed of the questions, the training and everything else that is drawn at random."""
     out: str = "runs/default"
     """Folder of the run."""
-    ray: str | None = None
-    """Address of a Ray cluster (`auto`, `HOST:6379`), on whose nodes all models are asked: labels, screening and test questions. Files are
-    written here, as without it. Each node has the package, and the same models under the same names. From this process, if not given."""
     max_usd: float | None = Field(None, gt=0, allow_inf_nan=False, json_schema_extra={"unit": "US dollars"})
     """Dollars at most for all LM calls of the job, by the models' prices: labels, screening, test questions, `compile`, `improve` and
     `study`; exceeded by no more than the calls under way. A training's time is no call. The sections' own limits hold beside it. No
@@ -43,6 +40,9 @@ class RunConfig(Section):
     """Input and output tokens of all LM calls of the job together, at most. No limit, if not given."""
     max_calls: int | None = Field(None, ge=1, json_schema_extra={"unit": "calls"})
     """LM calls of the job at most, failed ones included. No limit, if not given."""
+    ray: str | None = None
+    """Address of a Ray cluster (`auto`, `HOST:6379`), on whose nodes all models are asked: labels, screening and test questions. Files are
+    written here, as without it. Each node has the package, and the same models under the same names. From this process, if not given."""
     task: TaskConfig = Field(default_factory=TaskConfig)
     """Which questions. Further keys are the options of the task itself: `--task.hops 4`, `--task.path questions.jsonl`."""
     teacher: TeacherConfig = TeacherConfig(model="embedded/teacher")

@@ -97,10 +97,15 @@ def frozen_labels(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"labelling": config.labelling.model_copy(update={"max_calls": 0})})
 
 
+_NEWER = {"training.processes": 1}
+"""Settings that came later count where they are on, so that the trials from before stay what they are."""
+
+
 def deciding_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that decide a trial's result, by dotted name, without those of the study."""
     # Before it could be left out it was 0, and a trial is known by its settings.
     settings = {"training.seed": 0, **flat(run_settings(config))}
+    settings = {key: value for key, value in settings.items() if _NEWER.get(key, key) != value and not key.endswith(".batch")}
     return {key: value for key, value in settings.items() if key not in MAY_DIFFER and not key.startswith(("evaluation.", "cost."))}
 
 

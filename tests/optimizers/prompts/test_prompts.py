@@ -137,7 +137,7 @@ def test_a_spent_budget_returns_the_best_so_far_marked_incomplete(name, lms, tmp
 
 
 def test_a_budget_in_dollars_ends_it_too(lms, tmp_path, monkeypatch):
-    monkeypatch.setattr("programs.lms.ledger.Prices.rates", lambda self, model: (1.0, 1.0))
+    monkeypatch.setattr("programs.lms.ledger.Prices.rates", lambda self, model, batch=False: (1.0, 1.0))
     whole = compile_prompts(config(tmp_path / "whole", "BootstrapFewShotWithRandomSearch"))
     some = compile_prompts(config(tmp_path / "some", "BootstrapFewShotWithRandomSearch", **{"compile.max_usd": str(whole.paid.usd * 0.7)}))
     assert "dollars" in some.incomplete and some.paid.usd < whole.paid.usd * 0.8

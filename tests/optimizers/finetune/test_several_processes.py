@@ -28,8 +28,7 @@ def trained(tiny, folder, **settings):
     return train(ROWS, spec, folder, name="s", adapter="line", base="tiny", dev_rows=ROWS[:4])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", [pytest.param("lora", marks=pytest.mark.slow), pytest.param("full", marks=pytest.mark.long)])
 def test_two_processes_are_one_with_twice_the_batch(tiny, home, tmp_path, monkeypatch, method):
     monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
     one = trained(tiny, tmp_path / "one", batch_size=8, method=method)
@@ -43,7 +42,7 @@ def test_two_processes_are_one_with_twice_the_batch(tiny, home, tmp_path, monkey
     assert (ends[0]["steps"], ends[0]["rows"]) == (ends[1]["steps"], ends[1]["rows"]) == (6, 32)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_that_are_stopped_go_on_from_a_checkpoint(tiny, home, tmp_path):
     started = time.monotonic()
 

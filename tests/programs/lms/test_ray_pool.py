@@ -57,13 +57,13 @@ def test_samples_are_those_of_threads(cluster, home, tmp_path):
     assert calls[0] == calls[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_of_the_package_answers_on_a_node(cluster, tiny_model):
     here, there = lm(tiny_model, max_tokens=6), lm_on_nodes(tiny_model, cluster.address, max_tokens=6)
     assert there("Where is it?") == here("Where is it?")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_a_server_says_is_passed_on(cluster, home, monkeypatch):
     refusal = 400, {}, {"error": {"message": "no such model", "type": "invalid_request_error"}}
     with serving(lambda body: refusal) as (address, _), pytest.raises(dspy.LMError, match="no such model"):
@@ -73,7 +73,7 @@ def test_what_a_server_says_is_passed_on(cluster, home, monkeypatch):
         lm_on_nodes("openai/m", cluster.address, **options(address))("Why?")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_rows_are_made_once_though_a_node_dies(home, tmp_path, monkeypatch):
     pytest.importorskip("ray")
@@ -97,7 +97,7 @@ def test_rows_are_made_once_though_a_node_dies(home, tmp_path, monkeypatch):
         assert 120 <= len(bodies) <= 120 + 8, "at most what the node had under way is asked again"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_two_nodes_answer_twice_as_much_as_one(home, tmp_path, monkeypatch):
     pytest.importorskip("ray")

@@ -240,17 +240,18 @@ class Desk:
     def _not_taken(self, under: _Under) -> None:
         with self._lock:
             self._spool.drop(under.batch)
-            futures, under.futures = under.futures, {}
-        for future in futures.values():
-            _settle(future, lm15.ServerError("The batch was not taken by its provider; the request is to be made again."))
+        self._refuse(under, lm15.ServerError("The batch was not taken by its provider; the request is to be made again."))
 
     def _lost(self, under: _Under, error: Exception) -> None:
         """A look that failed: the batch goes on without us, unless its server has no word for us for long."""
         now = time.monotonic()
         under.looked, under.lost_since = now, under.lost_since or now
         _log.info("batch %s cannot be looked at: %s", under.batch.batch, error)
-        if now - under.lost_since < _LOST_SECONDS and not isinstance(error, lm15.AuthError | lm15.InvalidRequestError):
-            return
+        if now - under.lost_since >= _LOST_SECONDS or isinstance(error, lm15.AuthError | lm15.InvalidRequestError):
+            self._refuse(under, error)
+
+    def _refuse(self, under: _Under, error: Exception) -> None:
+        """Give all who wait for a batch the same error."""
         with self._lock:
             futures, under.futures = under.futures, {}
         for future in futures.values():

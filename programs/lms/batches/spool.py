@@ -101,13 +101,12 @@ class Spool:
 
     def keep(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
         """Put the answers of a batch that has ended on file; what failed is not kept, so that it can be asked again."""
+        good = {place: outcome for place, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)}
         partial = self._answers(batch).with_suffix(".partial")
         with partial.open("w", encoding="utf-8") as file:
-            for place, outcome in enumerate(outcomes):
-                if not isinstance(outcome, Exception):
-                    file.write(json.dumps({"place": place, "response": response_to_dict(outcome)}, ensure_ascii=False) + "\n")
+            for place, response in good.items():
+                file.write(json.dumps({"place": place, "response": response_to_dict(response)}, ensure_ascii=False) + "\n")
         partial.replace(self._answers(batch))
-        good = {place for place, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)}
         batch.free = {key: kept for key, places in batch.free.items() if (kept := [place for place in places if place in good])}
         batch.ended = time.time()
         self.write(batch)

@@ -28,7 +28,7 @@ weights: setup
 	$(BIN)/divide-or-conquer fetch qwen2.5-coder-0.5b
 
 test: setup
-	$(PYTEST) -m 'not slow and not long'
+	$(PYTEST) -o faulthandler_timeout=660 -m 'not slow and not long'
 
 test-slow: setup
 	$(PYTEST) -m slow

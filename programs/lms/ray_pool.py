@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -31,6 +34,8 @@ CALLS = 64
 """Calls that a node is given at a time: as many as a local model answers in one batch."""
 
 _LOOK_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
+_PROBE_SECONDS = 60.0
 _PATIENCE = 120.0
 """For how long a call waits for a node where none is left."""
 
@@ -149,6 +154,28 @@ def pool(address: str) -> Pool:
         return _pools[address]
 
 
+def _probe(address: str) -> None:
+    """See that a cluster answers, in a process that can be ended: without one, `ray.init` blocks for minutes, deaf to Ctrl-C, or aborts.
+
+    Raises:
+        OSError: Nothing listens there, or what does is no cluster.
+        ValueError: Not an address.
+    """
+    command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "health-check"]
+    if address != "auto":
+        host, separator, port = address.rpartition(":")
+        if "/" in address or not (separator and port.isdecimal() and int(port) < 1 << 16):
+            raise ValueError("an address is 'auto' or HOST:PORT, with the port of `ray start --head`, 6379 by default")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        command += ["--address", address]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ConnectionError(f"what listens there did not answer as Ray does within {_PROBE_SECONDS:.0f} s") from error
+    if done.returncode:
+        raise ConnectionError((done.stderr.strip().splitlines() or ["no cluster answers"])[-1])
+
+
 class Pool:
     """The processes on the nodes of a cluster, of which each call goes to the one with the fewest under way.
 
@@ -159,8 +186,9 @@ class Pool:
     def __init__(self, address: str) -> None:
         self._ray, self._address = load_ray(), address
         try:
+            _probe(address)
             self._ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"No Ray cluster at {address!r} ({error}). Start one (`ray start --head`, and `ray start --address HOST:6379` on each "
                 "further node), or leave ray out to ask from this process."

@@ -116,8 +116,27 @@ def test_two_nodes_answer_twice_as_much_as_one(home, tmp_path, monkeypatch):
 
 def test_no_cluster_is_told(home):
     pytest.importorskip("ray")
-    with pytest.raises(ValueError, match=r"No Ray cluster at '127\.0\.0\.1:1'"):
+    with pytest.raises(ValueError, match=r"No Ray cluster at '127\.0\.0\.1:1'.*refused"):
         lm_on_nodes("openai/m", "127.0.0.1:1")
+
+
+@pytest.mark.parametrize("address", ["localhost", "ray://127.0.0.1:10001", "http://127.0.0.1:8265", "host:port", "localhost:99999", ""])
+def test_what_is_no_address_is_told(home, address):
+    pytest.importorskip("ray")
+    with pytest.raises(ValueError, match=r"an address is 'auto' or HOST:PORT"):
+        lm_on_nodes("openai/m", address)
+
+
+@pytest.mark.slow
+def test_what_listens_and_is_no_cluster_is_told(home, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr(ray_pool, "_PROBE_SECONDS", 8.0)
+    with serving(slow) as (address, _):
+        place = address.split("/")[2]
+        with pytest.raises(ValueError, match=rf"No Ray cluster at '{place}'.*Start one"):
+            lm_on_nodes("openai/m", place)
+    with pytest.raises(ValueError, match="No Ray cluster at 'auto'.*Start one"):
+        lm_on_nodes("openai/m", "auto")
 
 
 def test_a_run_on_a_cluster_is_the_same_run():

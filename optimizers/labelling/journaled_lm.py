@@ -199,6 +199,16 @@ class JournalEngine:
         self._end({**ticket.record, "error": message, **_clock(started)}, error)
 
     def _kept(self, ticket: _Ticket, response: lm15.Response, captor: _Captor, started: float) -> lm15.Response:
+        try:
+            record = self._record(ticket, response, captor, started)
+        except BaseException as error:  # Else whoever waits for this call would wait for ever.
+            self._failed(ticket, error, started)
+            raise
+        self._end(record)
+        return _answer(record)
+
+    def _record(self, ticket: _Ticket, response: lm15.Response, captor: _Captor, started: float) -> dict[str, Any]:
+        """The journal's line of a call that was answered."""
         record = {**ticket.record, **_response_fields(response, captor.usage, self._limit(ticket.request)), **_clock(started)}
         # A local model tells its share of the batch's time; the wait in its queue is nobody's cost.
         record["seconds"] = (response.provider_data or {}).get("seconds", record["seconds"])
@@ -209,8 +219,7 @@ class JournalEngine:
             record[BATCH] = True
         paid = current_ledger().prices.usd(ticket.request.model, *tokens, record["seconds"], BATCH in record)
         record["usd"] = None if record.get("cached") else paid
-        self._end(record)
-        return _answer(record)
+        return record
 
     def _limit(self, request: lm15.Request) -> int | None:
         return request.config.max_tokens or (self._inner.limit({"request": request}) if isinstance(self._inner, PatientLM) else None)

@@ -343,6 +343,17 @@ def test_a_failure_in_flight_reaches_all_who_wait_and_is_no_answer_later(tmp_pat
         assert len(engine.requests) == 2
 
 
+def test_an_answer_that_cannot_be_noted_holds_nobody_up(tmp_path: Path) -> None:
+    class Unknown(Prices):
+        def usd(self, *call: Any) -> float | None:
+            raise ArithmeticError("no such price")
+
+    with recording(Ledger(Unknown())), Journal(tmp_path / "j.jsonl") as journal, ThreadPoolExecutor(4) as pool:
+        lm = journaled(scripted(ScriptedEngine(seconds=0.1)), journal)
+        outcomes = [pool.submit(contextvars.copy_context().run, lm, "one") for _ in range(4)]
+        assert all("no such price" in str(one.exception(timeout=20)) for one in outcomes)
+
+
 def test_the_meter_counts_a_journaled_call_once_under_threads(tmp_path: Path) -> None:
     engine = ScriptedEngine(seconds=0.02)
 

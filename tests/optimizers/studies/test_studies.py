@@ -541,7 +541,7 @@ def test_four_workers_on_postgresql_of_which_one_is_killed(prepared, tmp_path, p
     assert [state for state, _ in found].count("COMPLETE") == 6, "exactly as many as were wanted"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_database_that_dies_ends_the_study_which_goes_on_once_it_is_back(prepared, tmp_path, postgres):
     config = prepared(trials=3, storage=postgres.url)
     config = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 20})})

@@ -8,7 +8,7 @@ import contextvars
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,7 @@ from programs.lms.api_models import PatientLM, aask, ask
 from programs.lms.batches.desk import LeftInBatch
 from programs.lms.batches.engine import BATCH
 from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
+from programs.lms.whole_answers import AsyncWholeAnswers, WholeAnswers
 from programs.turns import without_thoughts
 
 
@@ -88,7 +89,7 @@ class _Ticket:
     options: dict[str, Any]
 
 
-class JournalEngine:
+class JournalEngine(WholeAnswers):
     """DSPy engine that answers from a journal, and asks `inner` for what is not in it.
 
     Attributes:
@@ -107,9 +108,6 @@ class JournalEngine:
         self._inner, self._journal, self._stage, self._sample, self._budget = inner, journal, stage, sample, budget
         self.further = further or {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> JournalEngine:
-        return self
-
     def complete(self, request: lm15.Request) -> lm15.Response:
         """The recorded response, or that of the inner LM, which is recorded now."""
         ticket = self._ticket(request)
@@ -117,13 +115,6 @@ class JournalEngine:
         if found is None:
             return self._made(ticket)
         return _answer(found.result() if isinstance(found, Future) else found)
-
-    def stream(self, request: lm15.Request) -> Iterator[Any]:
-        """`complete`, as events."""
-        return iter(lm15.response_to_events(self.complete(request)))
-
-    def close(self) -> None:
-        """Nothing to close: journal and inner LM belong to the caller."""
 
     async def acomplete(self, request: lm15.Request) -> lm15.Response:
         """`complete` without blocking the event loop."""
@@ -232,26 +223,15 @@ class JournalEngine:
                 self._budget.give_back()
 
 
-class AsyncJournalEngine:
+class AsyncJournalEngine(AsyncWholeAnswers):
     """A `JournalEngine` for asynchronous calls."""
 
     def __init__(self, engine: JournalEngine) -> None:
         self._engine = engine
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> AsyncJournalEngine:
-        return self
-
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """As `JournalEngine.complete`."""
         return await self._engine.acomplete(request)
-
-    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
-        """`complete`, as events."""
-        for event in lm15.response_to_events(await self._engine.acomplete(request)):
-            yield event
-
-    async def aclose(self) -> None:
-        """Nothing to close."""
 
 
 def journaled(lm: dspy.LM, journal: Journal, *, stage: str | None = None, sample: int = 0, limits: Budget | None = None) -> dspy.LM:

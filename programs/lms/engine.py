@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -28,6 +28,7 @@ from programs.lms.backends.base import Backend, GenerateRequest, GenerateResult,
 from programs.lms.chat import render
 from programs.lms.ledger import current_call
 from programs.lms.model_strings import source
+from programs.lms.whole_answers import AsyncWholeAnswers, WholeAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,9 +75,6 @@ class _Engine:
         """Queue a request, without waiting for its answer."""
         _refuse_unsupported(request)
         return _registry.submit(Key(request.model, self.backend, self.device), request)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
 
     def dump_state(self) -> dict[str, Any]:
         """What `load_state` needs."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import dspy
@@ -27,6 +27,7 @@ from programs.lms import catalog
 from programs.lms.api_models import ask
 from programs.lms.engine import told_seconds, unload
 from programs.lms.servers import address_of
+from programs.lms.whole_answers import AsyncWholeAnswers, WholeAnswers
 
 _log = logging.getLogger("divide_or_conquer")
 
@@ -80,9 +81,6 @@ class _Engine:
         """One answer; blocks until a node has given it."""
         return pool(self.address).ask(self.model, self.options, request)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
     def dump_state(self) -> dict[str, Any]:
         """What `load_state` needs; no key."""
         options = {name: value for name, value in self.options.items() if name != "api_key"}
@@ -94,35 +92,20 @@ class _Engine:
         return cls(**state)
 
 
-class RayEngine(_Engine):
+class RayEngine(_Engine, WholeAnswers):
     """Asks a model on the nodes of a Ray cluster, for `dspy.LM(engine=…)`; see `lm_on_nodes`."""
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """One answer."""
         return told_seconds(self.ask(request))
 
-    def stream(self, request: lm15.Request) -> Iterator[Any]:
-        """The answer as events, once it is whole."""
-        return iter(lm15.response_to_events(self.complete(request)))
 
-    def close(self) -> None:
-        """Nothing to do: the nodes belong to the cluster."""
-
-
-class AsyncRayEngine(_Engine):
+class AsyncRayEngine(_Engine, AsyncWholeAnswers):
     """`RayEngine` for `dspy.LM(async_engine=…)`."""
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """One answer."""
         return told_seconds(await asyncio.to_thread(self.ask, request))
-
-    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
-        """The answer as events, once it is whole."""
-        for event in lm15.response_to_events(await self.complete(request)):
-            yield event
-
-    async def aclose(self) -> None:
-        """Nothing to do: the nodes belong to the cluster."""
 
 
 def load_ray() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from programs.lms.batches.desk import Desk
 from programs.lms.batches.spool import Spool
 from programs.lms.ledger import current_call
 from programs.lms.servers import address_of
+from programs.lms.whole_answers import AsyncWholeAnswers, WholeAnswers
 
 BATCH = "batch"
 """What `provider_data` of an answer has that came in a batch."""
@@ -54,9 +55,6 @@ class _Engine:
             desk = _desks[folder]
         return desk.submit(request)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
     def dump_state(self) -> dict[str, Any]:
         """What `load_state` needs; no key."""
         return {"model": self.model, "options": {name: value for name, value in self.options.items() if name != "api_key"}}
@@ -67,7 +65,7 @@ class _Engine:
         return cls(**state)
 
 
-class BatchEngine(_Engine):
+class BatchEngine(_Engine, WholeAnswers):
     """Asks through a provider's batch API, for `dspy.LM(engine=…)`; see `programs.lms.lm`'s `batch`.
 
     Raises:
@@ -79,29 +77,14 @@ class BatchEngine(_Engine):
         _note()
         return _marked(self.submit(request).result())
 
-    def stream(self, request: lm15.Request) -> Iterator[Any]:
-        """The answer as events, once it is whole."""
-        return iter(lm15.response_to_events(self.complete(request)))
 
-    def close(self) -> None:
-        """Nothing to do: batches outlive engines."""
-
-
-class AsyncBatchEngine(_Engine):
+class AsyncBatchEngine(_Engine, AsyncWholeAnswers):
     """`BatchEngine` for `dspy.LM(async_engine=…)`."""
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """One answer."""
         _note()
         return _marked(await asyncio.wrap_future(self.submit(request)))
-
-    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
-        """The answer as events, once it is whole."""
-        for event in lm15.response_to_events(await self.complete(request)):
-            yield event
-
-    async def aclose(self) -> None:
-        """Nothing to do: batches outlive engines."""
 
 
 def leave_batches() -> int:

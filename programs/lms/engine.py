@@ -86,7 +86,7 @@ class _Engine:
         return cls(**state)
 
 
-class LocalEngine(_Engine):
+class LocalEngine(_Engine, WholeAnswers):
     """Runs the models `embedded/…`, `local/…` and `hf/…` for `dspy.LM(engine=…)`.
 
     Args:
@@ -98,28 +98,13 @@ class LocalEngine(_Engine):
         """One answer; blocks while the model's batches run."""
         return told_seconds(self.submit(request).result())
 
-    def stream(self, request: lm15.Request) -> Iterator[Any]:
-        """The answer as events, once it is whole."""
-        return iter(lm15.response_to_events(self.complete(request)))
 
-    def close(self) -> None:
-        """Nothing to do: weights outlive engines. See `unload`."""
-
-
-class AsyncLocalEngine(_Engine):
+class AsyncLocalEngine(_Engine, AsyncWholeAnswers):
     """`LocalEngine` for `dspy.LM(async_engine=…)`: waits without a thread of its own."""
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
         """One answer."""
         return told_seconds(await asyncio.wrap_future(self.submit(request)))
-
-    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
-        """The answer as events, once it is whole."""
-        for event in lm15.response_to_events(await self.complete(request)):
-            yield event
-
-    async def aclose(self) -> None:
-        """Nothing to do: weights outlive engines. See `unload`."""
 
 
 def unload(model: str) -> None:
@@ -315,7 +300,7 @@ class _Worker:
             jobs.append(job)
 
     def _run(self, backend: Backend, jobs: list[_Job]) -> None:
-        """Answer the jobs in a batch; where the batch breaks, those without a result one by one, so that only the culprit fails."""
+        """Answer the jobs in a batch; where it breaks, the others in halves, so that memory suffices and only a culprit fails."""
         batch = _Batch(backend, self._settle)
         try:
             with self._turns.hold():
@@ -328,9 +313,10 @@ class _Worker:
                 logger.exception("%s failed", self.key.model)
                 self._settle_all(left, lm15.ServerError(f"{self.key.model} failed: {error!r}"))
                 return
-            logger.warning("%s failed on a batch of %d (%r); its requests are asked one by one", self.key.model, len(batch.jobs), error)
-            for job in left:
-                self._run(backend, [job])
+            logger.warning("%s failed on a batch of %d (%r); its requests are asked in halves", self.key.model, len(batch.jobs), error)
+            middle = (len(left) + 1) // 2
+            for half in filter(None, (left[:middle], left[middle:])):
+                self._run(backend, half)
 
     def _joining(self, backend: Backend, batch: _Batch) -> list[_Job]:
         """The requests that have come since and may join, after the turns of other models that wait; none where the process ends."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from programs.lms import artifacts
 from programs.lms.artifacts import Artifact
+from programs.lms.gguf_header import is_whole
 from programs.lms.gguf_tokenizer import Tokenizer, default_template, read_tokenizer, write_tokenizer
 from programs.lms.gguf_weights import CannotWrite, Reader, architecture, read_config, stored_as, tensors, write_sizes
 from programs.lms.modelfile import modelfile as write_modelfile
@@ -35,14 +36,16 @@ class ModelFolder(Protocol):
 def gguf_of(model: ModelFolder) -> Path:
     """The GGUF of a model for openvino, written at first use into the folder of all GGUFs, so that the model's stays as it is.
 
+    One that a full disk or a copy cut off is written again: openvino would end the process on it.
+
     Raises:
         ValueError: See `write_gguf`.
         OSError: No space there, or no permission.
     """
     target = artifacts.home() / "gguf" / f"{model.hash}.gguf"
-    if not target.exists():
+    if not is_whole(target):
         with artifacts.folder_lock(target):
-            if not target.exists():
+            if not is_whole(target):
                 for left in target.parent.glob(_partial(target, "*").name):  # of a process that was killed
                     left.unlink(missing_ok=True)
                 write_gguf(model.folder, target, reader="openvino")

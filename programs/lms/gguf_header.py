@@ -109,6 +109,15 @@ def read_header(path: Path) -> Header:
     return header
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a file has a GGUF's head and all the bytes that it speaks of."""
+    try:
+        read_header(path)
+    except (ValueError, OSError):
+        return False
+    return True
+
+
 _AGAIN = "Download it again, as a whole."
 
 

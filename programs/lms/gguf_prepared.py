@@ -13,7 +13,7 @@ from typing import Any
 
 from programs.lms.artifacts import home
 from programs.lms.gguf_copy import F16, Q8_0, copy_gguf
-from programs.lms.gguf_header import Header, Tensor, read_header
+from programs.lms.gguf_header import Header, Tensor, is_whole, read_header
 from programs.lms.gguf_models import COMMON, GGUFModel
 from programs.lms.made_once import made_once
 
@@ -70,7 +70,10 @@ def readable_gguf(model: GGUFModel) -> Path:
         )
         copy_gguf(read_header(model.path), target, kind_of=_kind_for_openvino)
 
-    return made_once(home() / "gguf-readable" / f"{model.hash}.gguf", write, bytes_needed=model.path.stat().st_size * 2)
+    target = home() / "gguf-readable" / f"{model.hash}.gguf"
+    if target.exists() and not is_whole(target):
+        target.unlink()  # Cut off by a full disk or a copy: openvino would end the process on it.
+    return made_once(target, write, bytes_needed=model.path.stat().st_size * 2)
 
 
 def save_dequantized(source: Path, target: Path) -> None:

@@ -54,7 +54,8 @@ def choose_backend(model: Artifact | GGUFModel | Path | str, backend: str = "aut
             return BACKENDS.get("openvino")(model, device)
         except ValueError as error:
             logger.info("Using transformers: %s", error)
-        except (OSError, RuntimeError) as error:
+        # Of another version, or without a library of the system, openvino-genai lacks names or cannot be imported.
+        except (OSError, RuntimeError, ImportError, AttributeError, TypeError) as error:
             logger.warning("Using transformers, which is slower here: openvino cannot load the model (%s)", error)
     return BACKENDS.get("transformers")(model, device)
 

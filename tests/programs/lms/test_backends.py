@@ -6,6 +6,7 @@ from programs.lms import backends, devices
 from programs.lms.backends.base import GenerateRequest, cut_at_stop
 from programs.lms.backends.transformers import Sampler, TransformersBackend
 from programs.lms.chat import render
+from programs.lms.gguf import gguf_of
 from programs.tasks import load_task
 
 
@@ -104,7 +105,6 @@ def test_in_float32_no_answer_depends_on_its_batch(tiny, monkeypatch):
     assert texts == texts[:1] * 4
 
 
-@pytest.mark.slow
 def test_the_cache_grows_with_the_model_and_stays_below_the_memory(monkeypatch):
     from transformers import Qwen2Config
 
@@ -137,3 +137,33 @@ def test_openvino_writes_what_transformers_writes(base, monkeypatch):
     monkeypatch.setattr(devices, "cpu_has_bf16", lambda: False)
     exact = backends.choose_backend(base, "openvino")
     assert [a.text for a in exact.generate(sampled)] == [exact.generate([one])[0].text for one in sampled]
+
+
+@pytest.mark.parametrize(
+    "fault", [ImportError("libtbb.so.12: cannot open"), AttributeError("no SchedulerConfig"), TypeError("2 arguments")]
+)
+def test_an_openvino_that_cannot_be_used_leaves_the_model_to_transformers(tiny, home, monkeypatch, caplog, fault):
+    from programs.lms.backends.openvino import OpenVinoBackend
+
+    def broken(*args):
+        raise fault
+
+    monkeypatch.delenv("DIVIDE_OR_CONQUER_BACKEND", raising=False)
+    monkeypatch.setattr(OpenVinoBackend, "__init__", broken)
+    assert backends.choose_backend(tiny, device="cpu").name == "transformers"
+    assert f"openvino cannot load the model ({fault})" in caplog.text
+    with pytest.raises(type(fault), match=str(fault)):
+        backends.choose_backend(tiny, "openvino", "cpu")
+
+
+def test_a_damaged_copy_for_openvino_is_written_again(tiny, home, monkeypatch):
+    pytest.importorskip("openvino_genai")
+    monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
+    asked = requests(backends.choose_backend(tiny, "transformers", "cpu"), 2, max_tokens=8)
+    path = gguf_of(tiny)
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no GGUF"):
+        path.write_bytes(damaged)
+        fast = backends.choose_backend(tiny, "openvino", "cpu")
+        assert [result.output_tokens for result in fast.generate(asked)] == [8, 8]
+        assert path.read_bytes() == whole

@@ -5,7 +5,7 @@ import copy
 import pickle
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import dspy
 import pytest
@@ -230,7 +230,7 @@ def test_what_breaks_for_one_request_breaks_for_no_other(tiny_model, monkeypatch
     assert all(futures[place].result().message.text is not None for place in (0, 2))
 
 
-def test_a_batch_that_breaks_is_asked_one_by_one(tiny_model, monkeypatch):
+def test_a_batch_that_breaks_costs_the_culprit_alone(tiny_model, monkeypatch):
     from programs.lms.backends.transformers import TransformersBackend
 
     real = TransformersBackend.generate
@@ -246,6 +246,27 @@ def test_a_batch_that_breaks_is_asked_one_by_one(tiny_model, monkeypatch):
     with pytest.raises(lm15.ServerError, match="scripted fault"):
         futures[1].result()
     assert all(futures[place].result().message.text is not None for place in (0, 2))
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved(tiny_model, monkeypatch):
+    from programs.lms.backends.transformers import TransformersBackend
+
+    real, sizes = TransformersBackend.generate, []
+
+    def generate(self, requests, on_result=None, more=None):
+        sizes.append(len(requests))
+        if len(requests) > 2:
+            raise RuntimeError("std::bad_alloc")
+        return real(self, requests, on_result)
+
+    monkeypatch.setattr(TransformersBackend, "generate", generate)
+    lm(tiny_model, max_tokens=2)("load")
+    (loaded,) = [one for key, one in engine._registry._workers.items() if key.model == tiny_model]
+    sizes.clear()
+    jobs = [engine._Job(request(tiny_model, str(number)), None, [Future()]) for number in range(8)]
+    loaded._run(loaded._backend, jobs)
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
+    assert all(job.futures[0].result(timeout=0).message.text is not None for job in jobs)
 
 
 def test_sampled_prompts_are_not_kept():

@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: setup run weights test test-slow test-long lint docs notebooks clean
+.PHONY: setup run weights test test-slow test-long bench lint docs notebooks clean
 
 setup: $(READY)
 
@@ -42,6 +42,11 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/links.py
+
+# How fast it is, against peers and limits in the same runs: benchmarks/results.json, a figure, and README's table. 25 minutes.
+bench: setup
+	$(BIN)/divide-or-conquer fetch qwen2.5-coder-0.5b
+	$(BIN)/python benchmarks/bench.py
 
 # The site, in build/site; `python -m http.server --directory build/site` shows it. Warnings, such as links that lead nowhere, are errors.
 docs: setup

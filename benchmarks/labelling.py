@@ -1,9 +1,9 @@
 """How fast is labelling, and how does it scale?
 
-    python benchmarks/labelling.py                  # a server that answers after 200 ms, 32 threads: calls a second
-    python benchmarks/labelling.py --scale 100000   # memory and time of collecting, resuming and screening
+    python benchmarks/labelling.py --threads 32,128  # a server that answers after 200 ms: calls a second
+    python benchmarks/labelling.py --scale 100000    # memory and time of collecting, resuming and screening
 
-The server and the scale run's engine are scripted: they measure our layer and DSPy's, not a model. Prints lines, writes nothing.
+The server and the scale run's engine are scripted: they measure our layer and DSPy's, not a model. Prints lines; `--json` keeps figures.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from frame import Arguments
+from frame import Arguments, whole_numbers
 
-LATENCY, THREADS = 0.2, 32
-IDEAL = THREADS / LATENCY
+from optimizers.jobs.jsonlines import read_json, write_json
+
+LATENCY = 0.2
 CONTEXT = "The mother of Julia Reed is Anna Holt. Anna Holt was born in Ashford. " * 6
 
 
@@ -80,8 +82,8 @@ def examples(count: int) -> list[Any]:
     return [example.with_inputs("context", "question") for example in made]
 
 
-def throughput(seconds: float, profile: bool, cache: bool) -> None:
-    """Label against the scripted server for about `seconds`."""
+def throughput(threads: int, seconds: float, profile: bool, cache: bool) -> dict[str, float]:
+    """Label against the scripted server for about `seconds`: calls a second, and what they would be if only the server took time."""
     import dspy
 
     from optimizers.labelling.collect import collect
@@ -93,20 +95,22 @@ def throughput(seconds: float, profile: bool, cache: bool) -> None:
     base = f"http://127.0.0.1:{ours.recv()}/v1"
     program = TwoStage()
     program.set_lm(dspy.LM("openai/scripted", api_base=base, api_key="none", cache=cache, temperature=0.0))
+    ideal = threads / LATENCY
     try:
         with tempfile.TemporaryDirectory() as folder:
-            collect(program, examples(THREADS), folder=Path(folder) / "warm", threads=THREADS)
-            count = int(seconds * IDEAL / 2)
+            collect(program, examples(threads), folder=Path(folder) / "warm", threads=threads)
+            count = int(seconds * ideal / 2)
             started, cpu = time.monotonic(), time.process_time()
             if profile:
                 _sample_stacks()
-            collected = collect(program, examples(count), folder=Path(folder) / "run", threads=THREADS)
+            collected = collect(program, examples(count), folder=Path(folder) / "run", threads=threads)
             rate = 2 * collected.done / (time.monotonic() - started)
             busy = (time.process_time() - cpu) / (2 * collected.done) * 1000
     finally:
         server.terminate()
-    print(f"{2 * collected.done} calls, {THREADS} threads, reply after {LATENCY * 1000:.0f} ms (scripted server)")
-    print(f"{rate:.1f} calls/s, {rate / IDEAL:.1%} of {IDEAL:.0f} calls/s (target 85 %); {busy:.2f} ms of CPU a call")
+    print(f"{2 * collected.done} calls, {threads} threads, reply after {LATENCY * 1000:.0f} ms (scripted server)")
+    print(f"{rate:.1f} calls/s, {rate / ideal:.1%} of {ideal:.0f} calls/s; {busy:.2f} ms of CPU a call")
+    return {"calls_per_second": rate, "ideal": ideal, "cpu_ms_a_call": busy}
 
 
 def _sample_stacks() -> None:
@@ -132,13 +136,17 @@ def _sample_stacks() -> None:
     atexit.register(lambda: print("\n".join(f"{count:6d} {name}" for name, count in seen.most_common(70))))
 
 
-def scale(count: int) -> None:
-    """One child process a phase, so that each has a peak of its own."""
+def scale(count: int) -> dict[str, Any]:
+    """One child process a phase, so that each has a peak of its own; figures by number of samples and phase."""
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures.json"
         for size in (count // 10, count):
             for phase in ("collect", "resume", "screen"):
                 command = [sys.executable, __file__, "--phase", phase, "--scale", str(size), "--folder", f"{folder}/{size}"]
-                subprocess.run(command, check=True)
+                subprocess.run([*command, "--json", str(figures)], check=True)
+                found.setdefault(str(size), {})[phase] = read_json(figures)
+    return found
 
 
 def scripted_program() -> Any:
@@ -159,7 +167,7 @@ def scripted_program() -> Any:
     return program
 
 
-def run_phase(phase: str, count: int, folder: str) -> None:
+def run_phase(phase: str, count: int, folder: str) -> dict[str, float]:
     """Collect the samples, or take them up again where they are on file; `screen` also decides on them, and times that alone."""
     from optimizers.labelling.collect import collect
     from optimizers.labelling.journal import Limits
@@ -175,10 +183,9 @@ def run_phase(phase: str, count: int, folder: str) -> None:
         assert len(decisions) == count
         assert not count_drops(decisions)
     seconds = time.monotonic() - started
-    per = seconds / count * 1e6
-    print(
-        f"{phase:8s} {count:7d} samples: {seconds:7.1f} s ({per:6.0f} us each), peak {_peak_mib():5.0f} MiB ({base:.0f} before)", flush=True
-    )
+    per, peak = seconds / count * 1e6, _peak_mib()
+    print(f"{phase:8s} {count:7d} samples: {seconds:7.1f} s ({per:6.0f} us each), peak {peak:5.0f} MiB ({base:.0f} before)", flush=True)
+    return {"us_each": per, "peak_mib": peak, "before_mib": base}
 
 
 def _peak_mib() -> float:
@@ -187,19 +194,24 @@ def _peak_mib() -> float:
 
 def main() -> None:
     parser = Arguments(__doc__)
+    parser.add_argument("--threads", type=whole_numbers, default=[32], help="joined by commas (default 32)")
     parser.add_argument("--seconds", type=float, default=10.0, help="about how long to label (default 10)")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     parser.add_argument("--cache", action="store_true", help="leave DSPy's own cache on")
     parser.add_argument("--scale", type=int, help="number of samples for the memory run")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--phase", choices=["collect", "resume", "screen"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    found: Mapping[str, Any]
     if options.phase:
-        run_phase(options.phase, options.scale, options.folder)
+        found = run_phase(options.phase, options.scale, options.folder)
     elif options.scale:
-        scale(options.scale)
+        found = scale(options.scale)
     else:
-        throughput(options.seconds, options.profile, options.cache)
+        found = {str(threads): throughput(threads, options.seconds, options.profile, options.cache) for threads in options.threads}
+    if options.json:
+        write_json(options.json, found)
 
 
 if __name__ == "__main__":

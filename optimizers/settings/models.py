@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from optimizers.settings.section import Section, read_text
+from programs.lms.catalog import is_of_api
 from programs.lms.model_strings import is_local
 
 _OWN = ("model", "temperature", "max_tokens", "api_base", "timeout", "batch", "adapter")
@@ -68,8 +69,20 @@ class ModelConfig(Section):
         return {"model": value} if isinstance(value, str) else value
 
     def in_process(self) -> ModelConfig:
-        """The same model as one of this process, for a student: a bare `org/name` is one of the Hugging Face hub."""
-        return self if is_local(self.model) else self.model_copy(update={"model": f"hf/{self.model}"})
+        """The same model as one of this process, for a student: a bare `org/name` is one of the Hugging Face hub.
+
+        Raises:
+            ValueError: The name is one of LiteLLM for a model behind an API.
+        """
+        if is_local(self.model):
+            return self
+        if is_of_api(self.model):
+            raise ValueError(
+                f"The student {self.model!r} is a model behind an API, and students are trained and run in this process: name a model "
+                "such as 'embedded/base', 'gguf/<file>', 'local/<folder>' or 'hf/<org>/<name>' "
+                f"('hf/{self.model}' if the hub has one of that name)."
+            )
+        return self.model_copy(update={"model": f"hf/{self.model}"})
 
     def lm_options(self, batches: bool = True) -> dict[str, Any]:
         """What `programs.lms.lm` takes beside the model string; without `batches` for what asks step by step, as each would take a day."""

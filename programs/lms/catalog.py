@@ -75,6 +75,13 @@ def check_model(model: str) -> None:
         _check_provider(model)
 
 
+def is_of_api(model: str) -> bool:
+    """Whether a model string begins with the name of a provider of LiteLLM or DSPy, whatever models that has."""
+    return not is_local(model) and model.partition("/")[0] in _declared() | {
+        str(getattr(p, "value", p)) for p in load_litellm().provider_list
+    }
+
+
 def missing_key(model: str, api_base: str | None = None) -> str | None:
     """The environment variable that an API model needs and that is not set; None if nothing is missing.
 
@@ -98,10 +105,14 @@ def _missing_variables(model: str) -> list[str]:
         os.environ.update(empty)
 
 
+def _declared() -> set[str]:
+    """The names of the providers that DSPy's own client knows."""
+    return {name for provider in dspy.lm15.registered_providers() for name in _provider_names(provider)}
+
+
 def _check_provider(model: str) -> None:
     prefix, slash, rest = model.partition("/")
-    declared = {name for provider in dspy.lm15.registered_providers() for name in _provider_names(provider)}
-    if slash and rest and prefix in declared:
+    if slash and rest and prefix in _declared():
         return
     litellm = load_litellm()
     try:

@@ -181,6 +181,10 @@ class SingleStage(Staged):
         return _answered(*await self._aask("answer", {"context": context, "question": question}))
 
 
+_OPTIONS = ("max_subquestions", "decomposer_sees_context")
+"""What a state of `TwoStage` holds beside its stages."""
+
+
 class TwoStage(Staged):
     """Decomposes a question into subquestions, then solves it with them in one call (the paper's static form).
 
@@ -255,6 +259,17 @@ class TwoStage(Staged):
         limit = self.max_subquestions
         # Left out, as an adapter that writes every input would tell a limit of "None".
         return inputs if limit is None else {**inputs, "max_subquestions": limit}
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        return {**super().dump_state(json_mode=json_mode), "options": {name: vars(self)[name] for name in _OPTIONS}}
+
+    def load_state(self, state: dict[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
+        state = dict(state)
+        options = state.pop("options", {})
+        for name in _OPTIONS:
+            if name in options:
+                setattr(self, name, options[name])
+        super().load_state(state, allow_unsafe_lm_state=allow_unsafe_lm_state)
 
     def run_decompose(self, question: str, context: str = "") -> tuple[Decomposition, Usage]:
         """The first stage alone; a reply that cannot be read is a decomposition in state `unparseable`."""

@@ -26,6 +26,7 @@ from optimizers.reports.frames import (
 from optimizers.reports.notebook import ShownResult, shortened
 
 if TYPE_CHECKING:
+    import dspy
     from pandas import DataFrame
 
 _CELL = {"test": WORDS, "train": WORDS, "student": WORDS, "ablation": WORDS, "data_seed": COUNT, "seed": COUNT}
@@ -58,6 +59,23 @@ class Run(ShownResult):
     def metrics(self) -> dict[str, Any]:
         """`metrics.json`; empty before the report stage."""
         return read_json(self.folder / "metrics.json")
+
+    def program(self, condition: str | None = None) -> dspy.Module:
+        """A condition's program as the run asked it: its models, compiled prompts, formats and limits. It is asked anew, and kept nowhere.
+
+        Args:
+            condition: Its name; by default that of the decomposer S_D-R, or else the first with a student that was trained here.
+
+        Returns:
+            A DSPy program of `question` and `context`.
+
+        Raises:
+            ValueError: No such condition; a student that is not there; an experiment; data or a model that is gone, or an API model
+                without its key.
+        """
+        from optimizers.experiments.rebuilt import program_of
+
+        return program_of(self.folder, condition)
 
     def conditions(self) -> DataFrame:
         """A row a condition, or a cell of an experiment; none before the report stage.

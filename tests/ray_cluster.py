@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 TESTS = Path(__file__).parent
 
@@ -19,15 +20,16 @@ def ray_cluster(nodes: int) -> Iterator[Any]:
 
     from programs.lms import ray_pool
 
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    cluster = Cluster()
-    try:
-        for _ in range(nodes):
-            cluster.add_node(num_cpus=1, object_store_memory=80_000_000, include_dashboard=False)
-        cluster.wait_for_nodes()
-        yield cluster
-    finally:
-        ray_pool._pools.clear()
-        ray.shutdown()
-        cluster.shutdown()
+    path = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    # Given back at the end: with it pip takes this project for installed, wherever it installs.
+    with mock.patch.dict(os.environ, {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "PYTHONPATH": path}):
+        cluster = Cluster()
+        try:
+            for _ in range(nodes):
+                cluster.add_node(num_cpus=1, object_store_memory=80_000_000, include_dashboard=False)
+            cluster.wait_for_nodes()
+            yield cluster
+        finally:
+            ray_pool._pools.clear()
+            ray.shutdown()
+            cluster.shutdown()

@@ -57,7 +57,7 @@ def test_samples_are_those_of_threads(cluster, home, tmp_path):
     assert calls[0] == calls[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_of_the_package_answers_on_a_node(cluster, tiny_model):
     here, there = lm(tiny_model, max_tokens=6), lm_on_nodes(tiny_model, cluster.address, max_tokens=6)
     assert there("Where is it?") == here("Where is it?")

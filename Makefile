@@ -43,7 +43,7 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/python tests/links.py
 
-# How fast it is, against peers and limits in the same runs: benchmarks/results.json, a figure, and README's table. 25 minutes.
+# How fast it is, against peers and limits in the same runs: benchmarks/results.json, a figure, and README's table. Half an hour.
 bench: setup
 	$(BIN)/divide-or-conquer fetch qwen2.5-coder-0.5b
 	$(BIN)/python benchmarks/bench.py

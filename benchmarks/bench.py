@@ -1,6 +1,6 @@
 """How fast are we, each in one run with a peer or a limit?
 
-    python benchmarks/bench.py                        # all of it, in under 25 minutes: `make bench`
+    python benchmarks/bench.py                        # all of it, in half an hour: `make bench`
     python benchmarks/bench.py --only labelling,nodes # those scripts again; the other rows stay
 
 Runs the scripts of this folder that measure speed, several times, and writes `benchmarks/results.json`, a figure beside it, and README's
@@ -19,7 +19,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +110,8 @@ def main() -> None:
     rows = {_key(row): row for row in (results() if RESULTS.exists() else [])}
     for name in options.only:
         runs = measured(name, SCRIPTS[name])
-        rows |= {_key(row): row for row in (result(question, runs) for question in _asking(name))}
+        whole = origin(HERE)
+        rows |= {_key(row): row for row in (result(question, runs, whole) for question in _asking(name))}
         write_json(RESULTS, [rows[key] for key in map(_key_of, QUESTIONS) if key in rows])
     found = results()
     publish_in_readme(found)
@@ -169,14 +169,19 @@ def measured(name: str, script: Script) -> list[dict[str, Any]]:
     return found
 
 
-def result(question: Question, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A row of `results.json`."""
+def result(question: Question, runs: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `results.json`.
+
+    Args:
+        question: What is measured.
+        runs: What its script wrote.
+        whole: Where that comes from; see `frame.origin`.
+    """
     from optimizers.reports.blocks import machine_text
 
     pairs = [(_figure(run, question.ours), _figure(run, question.peer)) for run in runs]
     ratios = [ours / peer for ours, peer in pairs]
     ratio = statistics.median(ratios)
-    whole = origin(HERE)
     return {
         "name": question.name,
         "ours": _rounded(statistics.median(ours for ours, _ in pairs)),
@@ -192,8 +197,7 @@ def result(question: Question, runs: Sequence[Mapping[str, Any]]) -> dict[str, A
         "script": question.script,
         "command": f"python benchmarks/{' '.join(SCRIPTS[question.script].words)}",
         "machine": machine_text(whole["machine"]),
-        **{name: whole[name] for name in ("commit", "versions")},
-        "date": datetime.now().astimezone().date().isoformat(),
+        **{name: whole[name] for name in ("commit", "versions", "date")},
     }
 
 

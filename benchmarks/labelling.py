@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import resource
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,19 @@ def serve(pipe: Connection) -> None:
     asyncio.run(main())
 
 
+@contextlib.contextmanager
+def scripted_server() -> Iterator[str]:
+    """A server in a process of its own; its address as `api_base`."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    server = spawn.Process(target=serve, args=(theirs,), daemon=True)
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}/v1"
+    finally:
+        server.terminate()
+
+
 def examples(count: int) -> list[Any]:
     import dspy
 
@@ -89,25 +103,17 @@ def throughput(threads: int, seconds: float, profile: bool, cache: bool) -> dict
     from optimizers.labelling.collect import collect
     from programs.modules import TwoStage
 
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
-    server.start()
-    base = f"http://127.0.0.1:{ours.recv()}/v1"
-    program = TwoStage()
-    program.set_lm(dspy.LM("openai/scripted", api_base=base, api_key="none", cache=cache, temperature=0.0))
-    ideal = threads / LATENCY
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            collect(program, examples(threads), folder=Path(folder) / "warm", threads=threads)
-            count = int(seconds * ideal / 2)
-            started, cpu = time.monotonic(), time.process_time()
-            if profile:
-                _sample_stacks()
-            collected = collect(program, examples(count), folder=Path(folder) / "run", threads=threads)
-            rate = 2 * collected.done / (time.monotonic() - started)
-            busy = (time.process_time() - cpu) / (2 * collected.done) * 1000
-    finally:
-        server.terminate()
+    program, ideal = TwoStage(), threads / LATENCY
+    with scripted_server() as base, tempfile.TemporaryDirectory() as folder:
+        program.set_lm(dspy.LM("openai/scripted", api_base=base, api_key="none", cache=cache, temperature=0.0))
+        collect(program, examples(threads), folder=Path(folder) / "warm", threads=threads)
+        count = int(seconds * ideal / 2)
+        started, cpu = time.monotonic(), time.process_time()
+        if profile:
+            _sample_stacks()
+        collected = collect(program, examples(count), folder=Path(folder) / "run", threads=threads)
+        rate = 2 * collected.done / (time.monotonic() - started)
+        busy = (time.process_time() - cpu) / (2 * collected.done) * 1000
     print(f"{2 * collected.done} calls, {threads} threads, reply after {LATENCY * 1000:.0f} ms (scripted server)")
     print(f"{rate:.1f} calls/s, {rate / ideal:.1%} of {ideal:.0f} calls/s; {busy:.2f} ms of CPU a call")
     return {"calls_per_second": rate, "ideal": ideal, "cpu_ms_a_call": busy}

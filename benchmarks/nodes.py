@@ -8,7 +8,6 @@ calls at a time. Prints calls a second; `--json` keeps them.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import tempfile
@@ -16,7 +15,7 @@ import time
 from pathlib import Path
 
 from frame import Arguments
-from labelling import LATENCY, examples, serve
+from labelling import LATENCY, examples, scripted_server
 
 from optimizers.jobs.jsonlines import write_json
 
@@ -34,15 +33,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     os.environ["OPENAI_API_KEY"] = "none"
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
-    server.start()
-    base, found = f"http://127.0.0.1:{ours.recv()}/v1", {}
-    for nodes in (1, 2):
-        with ray_cluster(nodes) as cluster:
-            found[str(nodes)] = {"calls_per_second": rate(cluster.address, base, nodes, options.seconds)}
-            print(f"{nodes} nodes: {found[str(nodes)]['calls_per_second']:.1f} calls/s")
-    server.terminate()
+    found = {}
+    with scripted_server() as base:
+        for nodes in (1, 2):
+            with ray_cluster(nodes) as cluster:
+                found[str(nodes)] = {"calls_per_second": rate(cluster.address, base, nodes, options.seconds)}
+                print(f"{nodes} nodes: {found[str(nodes)]['calls_per_second']:.1f} calls/s")
     if options.json:
         write_json(options.json, found)
 

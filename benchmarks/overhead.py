@@ -9,9 +9,6 @@ reading, writing, screening and the report. Prints seconds by stage; `--json` ke
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -20,8 +17,12 @@ from frame import Arguments
 from optimizers.jobs.jsonlines import read_json, read_lines, write_json
 from optimizers.jobs.work import read_timings
 
-CONDITIONS = "teacher+teacher,S_D-R+teacher"
-SMALL = ("--data.train", "60", "--data.test", "40", "--training.max_steps", "40", "--evaluation.conditions", CONDITIONS)
+SMALL = {
+    "data.train": 60,
+    "data.test": 40,
+    "training.max_steps": 40,
+    "evaluation.conditions": "teacher+teacher,S_D-R+teacher",
+}
 """Of `run @ embedded`, which takes 20 minutes."""
 
 
@@ -40,10 +41,9 @@ def main() -> None:
 
 def small_run(folder: Path) -> Path:
     """A run of the main job with few questions and steps."""
-    words = [sys.executable, "-P", "-m", "optimizers.cli", "run", "@", "embedded", *SMALL, "--out", str(folder)]
-    root = str(Path(__file__).resolve().parents[1])
-    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.DEVNULL)
+    from optimizers import load_config, run
+
+    run(load_config("embedded", {**SMALL, "out": str(folder)}))
     return folder
 
 

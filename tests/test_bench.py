@@ -30,7 +30,8 @@ def test_every_question_has_a_row_that_agrees_with_itself():
 @pytest.mark.parametrize(("at_most", "met"), [(False, True), (True, False)])
 def test_a_ratio_is_taken_within_a_run(at_most, met):
     question = bench.Question("what", "labelling", ("a", "ours"), ("peer",), "peer", "s", 2.0, at_most)
-    row = bench.result(question, [{"a": {"ours": 10}, "peer": 2}, {"a": {"ours": 1}, "peer": 1}, {"a": {"ours": 9}, "peer": 3}])
+    whole = bench.origin(bench.HERE)
+    row = bench.result(question, [{"a": {"ours": 10}, "peer": 2}, {"a": {"ours": 1}, "peer": 1}, {"a": {"ours": 9}, "peer": 3}], whole)
     assert (row["ours"], row["peer"], row["ratio"], row["spread"]) == (9, 2, 3, [1, 5])
     assert (row["met"], row["repetitions"]) == (met, 3)
 

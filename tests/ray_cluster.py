@@ -21,9 +21,9 @@ def ray_cluster(nodes: int) -> Iterator[Any]:
     from programs.lms import ray_pool
 
     path = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    # Given back at the end: with it pip takes this project for installed, wherever it installs.
     ray_pool._pools.clear()
     ray.shutdown()  # Else the next one would go on with the cluster of the one before.
+    # Given back at the end: with it pip takes this project for installed, wherever it installs.
     with mock.patch.dict(os.environ, {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "PYTHONPATH": path}):
         cluster = Cluster()
         try:

@@ -22,8 +22,6 @@ def program_of(folder: Path, condition: str | None = None) -> dspy.Module:
     name = condition or min(job.conditions, key=_rank).name
     if name not in known:
         raise ValueError(f"{folder} has no condition {name!r}; it has {list(known)}.")
-    for student in known[name].students:
-        job.roles.artifact_of(student)
     return job.roles.program(known[name], job.task, job.splits["test"])
 
 

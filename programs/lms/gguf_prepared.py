@@ -71,9 +71,8 @@ def readable_gguf(model: GGUFModel) -> Path:
         copy_gguf(read_header(model.path), target, kind_of=_kind_for_openvino)
 
     target = home() / "gguf-readable" / f"{model.hash}.gguf"
-    if target.exists() and not is_whole(target):
-        target.unlink()  # Cut off by a full disk or a copy: openvino would end the process on it.
-    return made_once(target, write, bytes_needed=model.path.stat().st_size * 2)
+    # openvino would end the process on one that a full disk or a copy cut off.
+    return made_once(target, write, bytes_needed=model.path.stat().st_size * 2, stands=is_whole)
 
 
 def save_dequantized(source: Path, target: Path) -> None:

@@ -10,22 +10,23 @@ from pathlib import Path
 from programs.lms.artifacts import FREE_SPACE, folder_lock, writable
 
 
-def made_once(target: Path, make: Callable[[Path], None], bytes_needed: int = 0) -> Path:
+def made_once(target: Path, make: Callable[[Path], None], bytes_needed: int = 0, stands: Callable[[Path], bool] = Path.exists) -> Path:
     """What `make` writes, at `target`; made only if nothing stands there.
 
     Args:
         target: A file or a folder below the models' home.
         make: Writes a file, or into a folder that it makes itself, at the path that it is given.
         bytes_needed: What it will take on the disk, about; 0 if that is not worth a check.
+        stands: Whether what is at `target` can be used; a file that cannot is made again in its place.
 
     Raises:
         ValueError: No space there, or no permission.
     """
-    if target.exists():
+    if stands(target):
         return target
     # The lock is not the target's own, which `make` may take.
     with writable(target), folder_lock(target.with_name(f"{target.name}.preparing")):
-        if not target.exists():
+        if not stands(target):
             remove_left(target)
             _check_space(target.parent, bytes_needed)
             _make(target, make)

@@ -182,11 +182,7 @@ def find_by(model_string: str, opened: Callable[[Path], _Found]) -> _Found:
     Raises:
         ValueError: Nobody registered it, it is gone, or what lies there is something else by now.
     """
-    with _lock:
-        path = _registered.get(model_string)
-    if path is None:
-        known = read_index(home() / "artifacts.json").get(model_string)
-        path = Path(known) if known else None
+    path = known_path(model_string)
     if path is None or not path.exists():
         kind, what = ("gguf", "file") if model_string.startswith("gguf/") else ("local", "folder")
         reason = f"its {what} is gone" if path else "no such model is registered here"
@@ -200,6 +196,24 @@ def find_by(model_string: str, opened: Callable[[Path], _Found]) -> _Found:
     with _lock:
         _registered[model_string] = path
     return model
+
+
+def known_path(model_string: str) -> Path | None:
+    """Where the model was when it was registered; None if nobody did."""
+    with _lock:
+        path = _registered.get(model_string)
+    if path is None:
+        known = read_index(home() / "artifacts.json").get(model_string)
+        path = Path(known) if known else None
+    return path
+
+
+def offer(model_string: str, path: Path) -> None:
+    """Let this process look for a model at `path` too, if it knows no other place; what is there is checked when it is looked for."""
+    known = known_path(model_string)
+    if (known is None or not known.exists()) and path.exists():
+        with _lock:
+            _registered[model_string] = path
 
 
 @contextmanager

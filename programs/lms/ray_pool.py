@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Self
 
 import dspy
@@ -23,7 +25,7 @@ from dspy._vendor.lm15.serde import request_from_dict, request_to_dict, response
 from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.utils.exceptions import LMError
 
-from programs.lms import catalog
+from programs.lms import artifacts, catalog
 from programs.lms.api_models import ask
 from programs.lms.engine import told_seconds, unload
 from programs.lms.servers import address_of
@@ -55,7 +57,7 @@ def lm_on_nodes(model: str, address: str, **options: Any) -> dspy.LM:
         **options: As of `programs.lms.lm`; keys come from the environment of the nodes.
 
     Raises:
-        ValueError: A model that does not exist, no cluster there, or no Ray.
+        ValueError: A model that does not exist, no cluster there, another one than before in this process, or no Ray.
     """
     reach = {name: options.pop(name) for name in list(options) if name in _REACH}
     if address_of(model, reach):
@@ -79,7 +81,8 @@ class _Engine:
 
     def ask(self, request: lm15.Request) -> lm15.Response:
         """One answer; blocks until a node has given it."""
-        return pool(self.address).ask(self.model, self.options, request)
+        path = artifacts.known_path(self.model)
+        return pool(self.address).ask(self.model, {**self.options, "path": path and str(path)}, request)
 
     def dump_state(self) -> dict[str, Any]:
         """What `load_state` needs; no key."""
@@ -129,7 +132,7 @@ def pool(address: str) -> Pool:
     """The pool of a cluster, connected at its first use.
 
     Raises:
-        ValueError: Ray is not installed, or no cluster is there.
+        ValueError: Ray is not installed, no cluster is there, or this process is connected to another one.
     """
     with _pools_lock:
         if address not in _pools:
@@ -159,11 +162,39 @@ def _probe(address: str) -> None:
         raise ConnectionError((done.stderr.strip().splitlines() or ["no cluster answers"])[-1])
 
 
+def _refuse_another(address: str, connected: str) -> None:
+    """See that a process that was connected before is connected to the cluster that is meant: `ray.init` goes on with the first one.
+
+    Raises:
+        ValueError: It is another one.
+    """
+    if address == "auto" or _places(address) & _places(connected):
+        return
+    raise ValueError(
+        f"ray={address!r} is another Ray cluster than {connected!r}, to which this process is connected; Ray has one a process. "
+        f"Take {connected!r} or 'auto', start a process of its own, or disconnect this one first with ray.shutdown()."
+    )
+
+
+def _places(address: str) -> set[tuple[str, int]]:
+    """The IP addresses that a `HOST:PORT` stands for; a loopback one stands for this machine's own too, under which Ray knows its nodes."""
+    from ray.util import get_node_ip_address
+
+    host, _, port = address.rpartition(":")
+    found = {str(entry[4][0]) for entry in socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)}
+    if any(ip_address(one.partition("%")[0]).is_loopback for one in found):
+        found |= {get_node_ip_address(), "127.0.0.1"}
+    return {(one, int(port)) for one in found}
+
+
 class Pool:
     """The processes on the nodes of a cluster, of which each call goes to the one with the fewest under way.
 
     Args:
         address: Of the cluster.
+
+    Raises:
+        ValueError: Ray is not installed, no cluster is there, or this process is connected to another one.
     """
 
     def __init__(self, address: str) -> None:
@@ -176,6 +207,7 @@ class Pool:
                 f"No Ray cluster at {address!r} ({error}). Start one (`ray start --head`, and `ray start --address HOST:6379` on each "
                 "further node), or leave ray out to ask from this process."
             ) from error
+        _refuse_another(address, self._ray.get_runtime_context().gcs_address)
         self._lock = threading.Lock()
         self._workers: dict[tuple[str, int], _Worker] = {}
         self._looked = 0.0
@@ -264,6 +296,10 @@ class Answerer:
             return "error", [canonical_error_code(cause), str(cause)]
 
     def _lm(self, model: str, options: dict[str, Any]) -> Any:
+        path = options.pop("path")
+        if path:
+            # Whoever asks has registered the model at home; nodes that share its files find it there.
+            artifacts.offer(model, Path(path))
         key = f"{model} {sorted(options.items(), key=str)}"
         with self._lock:
             if key not in self._lms:

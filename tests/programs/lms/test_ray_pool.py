@@ -57,7 +57,7 @@ def test_samples_are_those_of_threads(cluster, home, tmp_path):
     assert calls[0] == calls[1]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_model_of_the_package_answers_on_a_node(cluster, tiny_model):
     here, there = lm(tiny_model, max_tokens=6), lm_on_nodes(tiny_model, cluster.address, max_tokens=6)
     assert there("Where is it?") == here("Where is it?")
@@ -71,6 +71,23 @@ def test_what_a_server_says_is_passed_on(cluster, home, monkeypatch):
     monkeypatch.setattr("programs.lms.rate_limits.TOTAL_SECONDS", 0.0)
     with serving(lambda body: too_many(Retry_After="9999")) as (address, _), pytest.raises(dspy.LMRateLimitError):
         lm_on_nodes("openai/m", cluster.address, **options(address))("Why?")
+
+
+@pytest.mark.slow
+def test_another_cluster_than_the_first_is_refused(cluster, home):
+    from ray.cluster_utils import Cluster
+
+    port = cluster.address.rpartition(":")[2]
+    same = [cluster.address, "auto", f"localhost:{port}"]
+    pools = [ray_pool.pool(address) for address in same]
+    assert {one._ray.get_runtime_context().gcs_address for one in pools} == {cluster.address}
+    other = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False})
+    try:
+        assert other.address != cluster.address
+        with pytest.raises(ValueError, match=rf"ray='{other.address}' is another Ray cluster than '{cluster.address}'.*own"):
+            lm_on_nodes("openai/m", other.address, api_base="http://127.0.0.1:1/v1", api_key="k")
+    finally:
+        other.shutdown()
 
 
 @pytest.mark.slow

@@ -210,6 +210,7 @@ class Pool:
         _refuse_another(address, self._ray.get_runtime_context().gcs_address)
         self._lock = threading.Lock()
         self._workers: dict[tuple[str, int], _Worker] = {}
+        self._useless: dict[str, str] = {}
         self._looked = 0.0
 
     def ask(self, model: str, options: Mapping[str, Any], request: lm15.Request) -> lm15.Response:
@@ -217,7 +218,7 @@ class Pool:
 
         Raises:
             lm15.LM15Error: What the model's server or the model itself says.
-            lm15.TransportError: No node is left.
+            lm15.TransportError: No node is left, or none can import this package.
         """
         told, deadline = request_to_dict(request), time.monotonic() + _PATIENCE
         while True:
@@ -237,19 +238,27 @@ class Pool:
                     worker = min(self._workers.values(), key=lambda one: one.under_way)
                     worker.under_way += 1
                     return worker
-            if time.monotonic() > deadline:
-                raise lm15.TransportError(f"No node of the Ray cluster at {self._address!r} is left.")
+                useless = [f"{node}: {reason}" for node, reason in self._useless.items()]
+            if useless or time.monotonic() > deadline:
+                raise lm15.TransportError(f"No node of the Ray cluster at {self._address!r} is left. {' '.join(useless)}".strip())
             time.sleep(0.2)
 
     def _give_back(self, worker: _Worker) -> None:
         with self._lock:
             worker.under_way -= 1
 
-    def _lose(self, worker: _Worker, error: BaseException) -> None:
+    def _lose(self, worker: _Worker, error: Any) -> None:
         with self._lock:
-            if self._workers.pop(worker.place, None) is not None:
-                _log.warning("A Ray node is lost; its calls are made on another one. %s", str(error).splitlines()[0])
+            known = self._workers.pop(worker.place, None) is not None
             self._looked = 0.0
+            if error.actor_init_failed:
+                # It would fail again and again.
+                reason = f"{str(error).strip().splitlines()[-1].strip()}. Install divide-or-conquer[ray] there, in this version."
+                self._useless[worker.place[0]] = reason
+                if known:
+                    _log.warning("A Ray node cannot be used. %s", reason)
+            elif known:
+                _log.warning("A Ray node is lost; its calls are made on another one. %s", str(error).splitlines()[0])
 
     def _look(self) -> None:
         """Start processes on nodes that have come, every few seconds."""
@@ -258,7 +267,8 @@ class Pool:
         self._looked = time.monotonic()
         for node in self._ray.nodes():
             gpus = int(node["Resources"].get("GPU", 0))
-            for number in range(max(1, gpus) if node["Alive"] else 0):
+            usable = node["Alive"] and node["NodeID"] not in self._useless
+            for number in range(max(1, gpus) if usable else 0):
                 place = (node["NodeID"], number)
                 if place not in self._workers:
                     self._workers[place] = _Worker(place, self._started(node["NodeID"], 1 if gpus else 0))
@@ -268,7 +278,7 @@ class Pool:
 
         there = NodeAffinitySchedulingStrategy(node, soft=False)
         settings = {"num_cpus": 0, "num_gpus": gpus, "max_concurrency": CALLS, "scheduling_strategy": there}
-        return self._ray.remote(Answerer).options(**settings).remote()
+        return self._ray.remote(_on_node(_foreign_folder())).options(**settings).remote()
 
 
 class _Worker:
@@ -276,6 +286,28 @@ class _Worker:
 
     def __init__(self, place: tuple[str, int], actor: Any) -> None:
         self.place, self.actor, self.under_way = place, actor, 0
+
+
+def _foreign_folder() -> str:
+    """The working directory, if our packages are not in it: Ray has the nodes look for modules there first."""
+    here = str(Path.cwd())
+    return "" if Path(here, "programs", "lms", Path(__file__).name).exists() else here
+
+
+def _on_node(passed_over: str) -> type:
+    """The class of the processes on the nodes; one that is known by its module would be looked for before it could say where."""
+
+    class OnNode:
+        def __init__(self) -> None:
+            sys.path[:] = [folder for folder in sys.path if folder != passed_over]
+            from programs.lms.ray_pool import Answerer
+
+            self._answerer = Answerer()
+
+        def ask(self, model: str, options: dict[str, Any], request: dict[str, Any]) -> tuple[str, Any]:
+            return self._answerer.ask(model, options, request)
+
+    return OnNode
 
 
 class Answerer:

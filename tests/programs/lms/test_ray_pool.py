@@ -91,6 +91,22 @@ def test_another_cluster_than_the_first_is_refused(cluster, home):
 
 
 @pytest.mark.slow
+def test_a_folder_of_our_names_is_passed_over_and_a_node_without_us_told(home, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    for name in ("programs", "optimizers"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('somebody else')")
+    monkeypatch.chdir(tmp_path)
+    with serving(lambda body: chat("Rome")) as (address, _), ray_cluster(1) as cluster:
+        asked = lm_on_nodes("openai/m", cluster.address, **options(address))
+        assert asked("Where?") == ["Rome"]
+        ray_pool._pools.clear()
+        monkeypatch.setattr(ray_pool, "_foreign_folder", lambda: "")
+        with pytest.raises(dspy.LMError, match=r"No node of .* is left.*somebody else.*Install divide-or-conquer\[ray\] there"):
+            asked("Where else?")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_rows_are_made_once_though_a_node_dies(home, tmp_path, monkeypatch):
     pytest.importorskip("ray")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from optimizers.evaluation.stages import stages_of
-from programs.lms.ledger import LOCAL_PREFIXES, Prices
+from programs.lms.ledger import LOCAL_PREFIXES, Prices, Usage
 
 MEASURES = ("input_tokens", "output_tokens", "seconds", "usd")
 
@@ -51,7 +51,8 @@ def _stage_cost(usage: Mapping[str, Any], n: int, model: str, prices: Prices) ->
     costs = dict(_known(usage))
     tokens_in, tokens_out, seconds = costs["input_tokens"], costs["output_tokens"], costs["seconds"]
     if costs["usd"] is None and tokens_in is not None and tokens_out is not None and seconds is not None:
-        costs["usd"] = prices.usd(model, round(tokens_in), round(tokens_out), seconds)
+        parts = Usage.from_dict(dict(usage)).parts
+        costs["usd"] = prices.usd(model, round(tokens_in), round(tokens_out), seconds, parts=parts, calls=usage.get("calls") or 1)
     rate = _output_rate(model, prices)
     costs["output_only_usd"] = None if rate is None or tokens_out is None else tokens_out * rate / 1e6
     return {"model": model, **{measure: None if value is None else value / n for measure, value in costs.items()}}
@@ -66,7 +67,7 @@ def _output_rate(model: str, prices: Prices) -> float | None:
     if model.startswith(LOCAL_PREFIXES) and model not in prices.overrides:
         return None
     rates = prices.rates(model)
-    return None if rates is None else rates[1]
+    return None if rates is None else rates.output
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

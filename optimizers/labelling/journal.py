@@ -18,6 +18,10 @@ from typing import Any
 
 from optimizers.jobs.jsonlines import Lines, read_lines
 from programs.lms.ledger import Prices, Usage, current_ledger
+from programs.lms.token_counts import TokenParts
+
+CACHE_FIELDS = ("cached_tokens", "written_tokens")
+"""Fields of a line, where there were some: input tokens that the provider found in its prompt cache, and that it put there."""
 
 JOURNALS = ("traces.jsonl", "calls.jsonl", "solver_calls.jsonl")
 """Names of the files in which jobs keep their calls."""
@@ -162,11 +166,11 @@ def _cost(record: Mapping[str, Any], prices: Prices | None = None) -> Usage:
     if failed or cached:
         return Usage(1, cached, failed, seconds=record["seconds"])
     tokens, estimated = (record.get("input_tokens") or 0, record.get("output_tokens") or 0), int(bool(record.get("estimated")))
-    usd = record.get("usd")
+    usd, parts = record.get("usd"), TokenParts(*(record.get(name) or 0 for name in CACHE_FIELDS))
     if usd is None:
         # The price may have been set after the call was made; else a limit in dollars could not be kept in this folder.
-        usd = (prices or current_ledger().prices).set_usd(record.get("model") or "", *tokens, record["seconds"], "batch" in record)
-    return Usage(1, 0, 0, *tokens, record["seconds"], usd, estimated)
+        usd = (prices or current_ledger().prices).set_usd(record.get("model") or "", *tokens, record["seconds"], "batch" in record, parts)
+    return Usage(1, 0, 0, *tokens, record["seconds"], usd, estimated, {}, parts.cached, parts.written)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from dspy._vendor.lm15.serde import request_to_dict, response_from_dict, respons
 from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.utils.callback import BaseCallback
 
-from optimizers.labelling.journal import Budget, Journal, LimitReached, digest
+from optimizers.labelling.journal import CACHE_FIELDS, Budget, Journal, LimitReached, digest
 from programs.finish import LENGTH, STOP, finish_of
 from programs.lms.api_models import PatientLM, aask, ask
 from programs.lms.batches.desk import LeftInBatch
 from programs.lms.batches.engine import BATCH
+from programs.lms.token_counts import TokenParts, counts_of, tier_of
 from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
 from programs.lms.whole_answers import AsyncWholeAnswers, WholeAnswers
 from programs.turns import without_thoughts
@@ -205,11 +206,9 @@ class JournalEngine(WholeAnswers):
         record["seconds"] = (response.provider_data or {}).get("seconds", record["seconds"])
         if not record.get("cached"):
             record |= _counted(ticket.request, response, record)
-        tokens = record["input_tokens"] or 0, record["output_tokens"] or 0
         if not record.get("cached") and (response.provider_data or {}).get(BATCH):
             record[BATCH] = True
-        paid = current_ledger().prices.usd(ticket.request.model, *tokens, record["seconds"], BATCH in record)
-        record["usd"] = None if record.get("cached") else paid
+        record["usd"] = None if record.get("cached") else _usd(record, counts_of(captor.usage or {}, response)[2], tier_of(response))
         return record
 
     def _limit(self, request: lm15.Request) -> int | None:
@@ -331,9 +330,11 @@ def _response_fields(response: lm15.Response, usage: dict[str, Any] | None, max_
     """A response as fields of a line: its text, or all of it where it has more than text."""
     parts = response.message.parts
     known = response.usage
-    tokens = (known.input_tokens, known.output_tokens) if usage is None else (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    tokens_in, tokens_out, counted = counts_of(usage or {}, response)
+    tokens = (known.input_tokens, known.output_tokens) if usage is None else (tokens_in, tokens_out)
     finish = finish_of(response, tokens[1], max_tokens)
     fields: dict[str, Any] = {"text": response.message.text, "finish": finish}
+    fields |= {name: count for name, count in zip(CACHE_FIELDS, counted[:2], strict=True) if count}
     fields |= {"input_tokens": tokens[0], "output_tokens": tokens[1]}
     if usage is None:
         fields["cached"] = True
@@ -357,6 +358,12 @@ def _counted(request: lm15.Request, response: lm15.Response, record: dict[str, A
     estimated = {"estimated": True} if tokens != (counted[0] or 0, counted[1] or 0) else {}
     return {"input_tokens": tokens[0], "output_tokens": tokens[1], **estimated}
 
+def _usd(record: dict[str, Any], parts: TokenParts, tier: str | None) -> float | None:
+    """Dollars for a call that was paid for; None without a price."""
+    tokens = record["input_tokens"] or 0, record["output_tokens"] or 0
+    return current_ledger().prices.usd(record["model"], *tokens, record["seconds"], BATCH in record, parts, tier=tier)
+
+
 
 def _answer(record: dict[str, Any]) -> lm15.Response:
     """The response of a line, with its cost told to the meter of the stage that asks."""
@@ -370,7 +377,10 @@ def _answer(record: dict[str, Any]) -> lm15.Response:
         call.cached = free or bool(record.get("cached"))
         call.estimated, call.empty = bool(record.get("estimated")), bool(record.get("empty"))
         call.finish = record["finish"]
-    usage = lm15.Usage(input_tokens=record["input_tokens"], output_tokens=record["output_tokens"])
+    cached, written = (record.get(name) for name in CACHE_FIELDS)
+    usage = lm15.Usage(
+        input_tokens=record["input_tokens"], output_tokens=record["output_tokens"], cache_read_tokens=cached, cache_write_tokens=written
+    )
     finish = record["finish"] if record["finish"] in lm15.FINISH_REASONS else STOP
     if "response" in record:
         whole = response_from_dict(record["response"])

@@ -20,7 +20,7 @@ from optimizers.reports.blocks import (
     percent_interval,
     usd_text,
 )
-from optimizers.reports.tokens import kind_of
+from optimizers.reports.tokens import input_text, kind_of
 from optimizers.reports.verdicts import difference_words
 from optimizers.reports.write import write_sections
 
@@ -94,7 +94,7 @@ def _writers_line(found: Mapping[str, Any]) -> list[str]:
 
 def _paid_line(paid: Mapping[str, Any], teacher: Any) -> str:
     usd = f"{usd_text(paid['usd'])}" if is_number(paid["usd"]) else "without a known price"
-    counts = [count_text(paid[key]) for key in ("calls", "input_tokens", "output_tokens")]
+    counts = [count_text(paid["calls"]), input_text(paid), count_text(paid["output_tokens"])]
     whose = f" of {teacher} ({kind_of(teacher)})" if teacher else ""
     return f"Used in all: {counts[0]} calls, {counts[1]} input and {counts[2]} output tokens{whose}, {usd}."
 

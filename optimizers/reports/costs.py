@@ -12,7 +12,7 @@ from optimizers.reports.blocks import Block, Table, Text, count_text, is_number,
 from optimizers.reports.cells import Cell, in_domain, is_control, label, score_of, tests_of
 from optimizers.reports.cost_tables import cost_table, part, saving_words, thousand
 from optimizers.reports.read import RunFiles
-from optimizers.reports.tokens import MEANING, kind_of
+from optimizers.reports.tokens import MEANING, input_text, kind_of
 
 _DOLLARS, _TOKENS, _SECONDS = "US dollars", "tokens of the teacher's model", "seconds"
 
@@ -56,8 +56,10 @@ def _by_stage(run: RunFiles) -> list[Block]:
 
 
 def _stage_row(usage: Mapping[str, Any], questions: float) -> list[str]:
-    counts = [thousand(usage.get(key), questions) for key in ("calls", "cache_hits", "input_tokens", "output_tokens", "seconds")]
-    return [*map(count_text, counts), usd_text(thousand(usage.get("usd"), questions))]
+    calls, hits, tokens, seconds = (
+        count_text(thousand(usage.get(key), questions)) for key in ("calls", "cache_hits", "output_tokens", "seconds")
+    )
+    return [calls, hits, input_text(usage, 1000 / questions), tokens, seconds, usd_text(thousand(usage.get("usd"), questions))]
 
 
 # In all, and paying back

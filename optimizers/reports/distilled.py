@@ -24,7 +24,8 @@ def distilled_sections(
     if costs:
         paid = sum(costs, Usage())
         tokens = count_text(paid.input_tokens + paid.output_tokens)
-        texts.append(Text(f"Labelling: {count_text(paid.calls)} calls, {tokens} tokens, {usd_text(paid.usd)}."))
+        cached = f" ({count_text(paid.cached_tokens)} from a prompt cache)" if paid.cached_tokens else ""
+        texts.append(Text(f"Labelling: {count_text(paid.calls)} calls, {tokens} tokens{cached}, {usd_text(paid.usd)}."))
     if unscored:
         texts.append(Text(f"Unscored: {unscored}.", "warning"))
     table = Table(["predictor", "model", "the teacher's rows", "rows"], rows, frozenset({0, 1}))

@@ -56,7 +56,7 @@ from optimizers.reports.questions import questions, unparsed
 from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles, answers_of, metrics_of, text_of
 from optimizers.reports.replies import Ending, cut_off_warning, endings_blocks, endings_of, replies_table, reply_warnings
 from optimizers.reports.screening import screening_sections
-from optimizers.reports.tokens import kinds_text
+from optimizers.reports.tokens import input_text, kinds_text
 from optimizers.reports.training import LOSSES, losses_of, too_long_warnings, without_answers
 from optimizers.reports.verdicts import outcome
 from optimizers.reports.write import write_sections
@@ -377,7 +377,8 @@ def _labelling(run: RunFiles) -> Block:
     rows, models = [], run.part("models")
     for task, label_of in run.part("labelling").items():
         record = label_of if isinstance(label_of, Mapping) else {}
-        usage = [count_text(record.get(key)) for key in ("questions", "samples", "failed", "input_tokens", "output_tokens", "seconds")]
+        counts = [count_text(record.get(key)) for key in ("questions", "samples", "failed", "output_tokens", "seconds")]
+        usage = [*counts[:3], input_text(record), *counts[3:]]
         policies = record.get("by_policy") or {"-": {}}
         for policy, fates in policies.items():
             kind = kinds_text([models.get("teacher"), models.get("solver", models.get("teacher"))])

@@ -10,7 +10,7 @@ from optimizers.reports.blocks import Block, Section, Table, Text, count_text, i
 from optimizers.reports.cost_tables import cost_table, saving_words
 from optimizers.reports.read import RunFiles
 from optimizers.reports.run_figures import token_figure
-from optimizers.reports.tokens import MEANING, kind_of, kinds_text, models_of
+from optimizers.reports.tokens import MEANING, input_text, kind_of, kinds_text, models_of
 
 
 def costs(run: RunFiles) -> list[Section]:
@@ -61,7 +61,7 @@ def _paying_back(run: RunFiles) -> list[Block]:
 
 def _usage_row(usage: Mapping[str, Any]) -> list[str]:
     calls = [count_text(usage.get(key)) for key in ("calls", "cache_hits")]
-    tokens = [_beside_cache(usage, count_text(usage.get(key))) for key in ("input_tokens", "output_tokens")]
+    tokens = [_beside_cache(usage, words) for words in (input_text(usage), count_text(usage.get("output_tokens")))]
     seconds = f"{usage['seconds']:,.1f}" if is_number(usage.get("seconds")) else "n/a"
     usd = usd_text(usage.get("usd"))
     return [*calls, *tokens, seconds, _beside_cache(usage, usd) if is_number(usage.get("usd")) else usd]

@@ -7,6 +7,7 @@ from typing import Any
 
 from optimizers.reports.blocks import Section, Table, Text, count_text, is_number, percent, percent_interval, reasons_text, usd_text
 from optimizers.reports.read import RunFiles
+from optimizers.reports.tokens import input_text
 
 _TEXT = (
     "Each policy against the reference answers, on the same samples of the teacher, before duplicates go: precision is the share of "
@@ -44,6 +45,6 @@ def policy_row(record: Mapping[str, Any]) -> list[str]:
         share = record.get(key) or {}
         cells += [percent(share.get("estimate")), percent_interval(share), count_text(share.get("n"))]
     cost = record.get("cost") or {}
-    cells += [count_text(cost.get(key)) for key in ("calls", "cache_hits", "input_tokens", "output_tokens")]
+    cells += [*(count_text(cost.get(key)) for key in ("calls", "cache_hits")), input_text(cost), count_text(cost.get("output_tokens"))]
     seconds = f"{cost['seconds']:,.1f}" if is_number(cost.get("seconds")) else "n/a"
     return [*cells, seconds, usd_text(cost.get("usd")), reasons_text(record.get("dropped") or {})]

@@ -7,7 +7,7 @@ from typing import Any
 
 from optimizers.conditions import stages_in
 from optimizers.evaluation.stages import stages_of
-from optimizers.reports.blocks import count_text, number
+from optimizers.reports.blocks import count_text, is_number, number
 
 # As in `programs.lms.ledger`, which would load DSPy.
 LOCAL_PREFIXES = ("embedded/", "local/", "gguf/", "hf/")
@@ -53,6 +53,19 @@ def kinds_text(models: Iterable[Any]) -> str:
     """The kinds of these models' tokens, as `paid and local`."""
     found = {kind_of(model) for model in models}
     return " and ".join(kind for kind in KINDS if kind in found) or UNKNOWN
+
+
+def input_text(usage: Mapping[str, Any], scale: float = 1.0) -> str:
+    """Input tokens; and those of them that a provider's prompt cache had or took, which have a price of their own, where there were any.
+
+    Args:
+        usage: As of `Usage.to_dict`, by any version.
+        scale: What the counts are multiplied by.
+    """
+    counts = {name: usage[name] * scale for name in ("input_tokens", "cached_tokens", "written_tokens") if is_number(usage.get(name))}
+    parts = {"from": counts.get("cached_tokens"), "into": counts.get("written_tokens")}
+    told = ", ".join(f"{count_text(count)} {way} a prompt cache" for way, count in parts.items() if count)
+    return count_text(counts.get("input_tokens")) + (f" ({told})" if told else "")
 
 
 def amounts_text(amounts: Iterable[tuple[Any, float]]) -> str:

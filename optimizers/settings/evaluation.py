@@ -9,8 +9,9 @@ from pydantic import BeforeValidator, Field
 from optimizers.conditions import DEFAULT_CONDITIONS
 from optimizers.settings.section import Names, Section, split_text
 
-PricePair = Annotated[list[Annotated[float, Field(ge=0)]], BeforeValidator(split_text), Field(min_length=2, max_length=2)]
-"""Dollars per million input tokens, and per million output tokens; also as one text with a comma."""
+PriceList = Annotated[list[Annotated[float, Field(ge=0)]], BeforeValidator(split_text), Field(min_length=2, max_length=4)]
+"""Dollars per million input tokens, and per million output tokens; then those of cached and of written input tokens. Also as one text with
+commas."""
 
 
 class EvaluationConfig(Section):
@@ -28,9 +29,12 @@ class CostConfig(Section):
 
     local_usd_per_hour: float | None = Field(None, ge=0, json_schema_extra={"unit": "US dollars an hour"})
     """Dollars that an hour of this machine costs; without it, calls of local models have no price."""
-    prices: dict[str, PricePair] = Field(default_factory=dict, json_schema_extra={"unit": "US dollars a million tokens"})
+    prices: dict[str, PriceList] = Field(default_factory=dict, json_schema_extra={"unit": "US dollars a million tokens"})
     """Dollars per million input tokens and per million output tokens of API models, by model string, for those that LiteLLM does not list
-    or lists wrongly: `--cost.prices.openai/my-model 0.4,1.6`."""
+    or lists wrongly: `--cost.prices.openai/my-model 0.4,1.6`. A third number is the price of input tokens that the provider found in its
+    prompt cache (by default as the others, so that a bill is never too small), and a fourth that of those that it put there (by default
+    1.25 times the others, and twice for those that it keeps for an hour, as Anthropic asks): `0.4,1.6,0.1,0.5`. Prices that LiteLLM lists
+    have all of these."""
     local_calls_per_second: float = Field(4.0, gt=0, json_schema_extra={"unit": "calls a second"})
     """Calls a second of a local model of 135M parameters, for the minutes that plans show; larger ones are as much slower as they are
     larger. The default suits two cores."""

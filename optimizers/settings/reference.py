@@ -173,7 +173,7 @@ def _in_words(kind: Any) -> str:
     if origin is Literal:
         return "word"
     if origin is list:
-        return {str: "words, joined by commas", int: "whole numbers, joined by commas", float: "two numbers, joined by a comma"}[
+        return {str: "words, joined by commas", int: "whole numbers, joined by commas", float: "2 to 4 numbers, joined by commas"}[
             _plain(parts[0])
         ]
     if origin is dict:

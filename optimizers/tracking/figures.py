@@ -20,7 +20,7 @@ Numbers = Mapping[str, Any]
 
 _SECRET = re.compile(r"(key|token|secret|password|authorization|cookie)$", re.IGNORECASE)
 
-_PAID = ("calls", "cache_hits", "failed", "input_tokens", "output_tokens", "seconds", "usd")
+_PAID = ("calls", "cache_hits", "failed", "input_tokens", "cached_tokens", "written_tokens", "output_tokens", "seconds", "usd")
 
 
 class Kind(NamedTuple):

@@ -20,16 +20,16 @@ import dspy
 from dspy.utils.callback import BaseCallback
 
 from programs.finish import LENGTH, finish_of
-from programs.lms import model_strings
-from programs.lms.api_models import estimated_tokens, load_litellm
-
-LOCAL_PREFIXES = tuple(f"{prefix}/" for prefix in model_strings.LOCAL_PREFIXES)
-
-_BATCH_SHARE = 0.5
-"""What OpenAI, Azure, Anthropic, Gemini, Mistral and xAI ask for an answer in a batch, of the price of one at once."""
+from programs.lms.api_models import estimated_tokens
+from programs.lms.prices import LOCAL_PREFIXES as LOCAL_PREFIXES
+from programs.lms.prices import Prices as Prices
+from programs.lms.token_counts import NO_PARTS, TokenParts, counts_of, hour_of, tier_of, together
 
 _HISTORY = 512
 """How far back a call is looked for in the history of its LM: more than there are threads that put theirs in between."""
+
+
+_SELDOM = ("estimated", "finishes", "cached_tokens", "written_tokens")
 
 
 @dataclass
@@ -45,6 +45,8 @@ class Usage:
         usd: Dollars; None as soon as one call has no known price.
         estimated: Calls whose server did not count tokens, so that they are counted here by a tokenizer that need not be the model's.
         finishes: Why replies ended, as `programs.finish.finish_of` tells it -> how many calls; failed ones have none.
+        cached_tokens: Those of the input tokens that the provider found in its prompt cache.
+        written_tokens: Those of the input tokens that it put there.
     """
 
     calls: int = 0
@@ -56,6 +58,13 @@ class Usage:
     usd: float | None = 0.0
     estimated: int = 0
     finishes: dict[str, int] = field(default_factory=dict)
+    cached_tokens: int = 0
+    written_tokens: int = 0
+
+    @property
+    def parts(self) -> TokenParts:
+        """Those of the tokens that have prices of their own, as far as totals tell."""
+        return TokenParts(self.cached_tokens, self.written_tokens)
 
     def __add__(self, other: Usage) -> Usage:
         usd = None if self.usd is None or other.usd is None else self.usd + other.usd
@@ -69,89 +78,19 @@ class Usage:
             usd,
             self.estimated + other.estimated,
             dict(Counter(self.finishes) + Counter(other.finishes)),
+            self.cached_tokens + other.cached_tokens,
+            self.written_tokens + other.written_tokens,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The totals by name, for JSON; `estimated` and `finishes` only where there are some."""
-        return {name: value for name, value in vars(self).items() if name not in ("estimated", "finishes") or value}
+        """The totals by name, for JSON; `estimated`, `finishes` and the tokens of prompt caches only where there are some."""
+        return {name: value for name, value in vars(self).items() if name not in _SELDOM or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Usage:
         """The inverse of `to_dict`; unknown names are passed over."""
         known = {field.name for field in fields(cls)}
         return cls(**{key: value for key, value in values.items() if key in known})
-
-
-class Prices:
-    """Dollars for a call: LiteLLM's price table for API models, seconds at an hourly price for local ones.
-
-    Args:
-        local_usd_per_hour: What an hour of this machine costs; None leaves local calls without a price.
-        overrides: Model string -> (dollars per million input tokens, per million output tokens).
-    """
-
-    def __init__(self, local_usd_per_hour: float | None = None, overrides: Mapping[str, Sequence[float]] | None = None) -> None:
-        self.local_usd_per_hour = local_usd_per_hour
-        self.overrides = overrides or {}
-        self._rates: dict[tuple[str, bool], tuple[float, float] | None] = {}
-
-    def usd(self, model: str, input_tokens: int, output_tokens: int, seconds: float, batch: bool = False) -> float | None:
-        """Dollars, or None where no price is known; `batch` as of `rates`."""
-        if model.startswith(LOCAL_PREFIXES):
-            return None if self.local_usd_per_hour is None else seconds / 3600 * self.local_usd_per_hour
-        rates = self.rates(model, batch)
-        return None if rates is None else (input_tokens * rates[0] + output_tokens * rates[1]) / 1e6
-
-    def set_usd(self, model: str, input_tokens: int, output_tokens: int, seconds: float, batch: bool = False) -> float | None:
-        """As `usd`, by the prices that were given here alone: None for what only LiteLLM's table could tell."""
-        known = model.startswith(LOCAL_PREFIXES) or model in self.overrides
-        return self.usd(model, input_tokens, output_tokens, seconds, batch) if known else None
-
-    def rates(self, model: str, batch: bool = False) -> tuple[float, float] | None:
-        """Dollars per million input and output tokens of an API model; None if LiteLLM's table does not list it.
-
-        Args:
-            model: Its model string.
-            batch: Whether it is asked in a batch: LiteLLM's price of those, or half of the other one where it lists none.
-        """
-        if model in self.overrides:
-            tokens_in, tokens_out = (rate * (_BATCH_SHARE if batch else 1) for rate in self.overrides[model])
-            return tokens_in, tokens_out
-        if (model, batch) not in self._rates:
-            self._rates[model, batch] = _litellm_rates(model, batch)
-        return self._rates[model, batch]
-
-    def check(self, limit: str, model: str, role: str = "") -> None:
-        """Refuse a limit in dollars on calls that have no price, as it would never be reached.
-
-        Args:
-            limit: What sets the limit, in words for the message.
-            model: Model string of the calls to be limited.
-            role: What the model is for, put before its name.
-
-        Raises:
-            ValueError: No price is known.
-        """
-        if self.usd(model, 1, 1, 1.0) is None:
-            local = "set cost.local_usd_per_hour, what an hour of this machine costs (0 if its time is free)"
-            api = f'set cost.prices, in a file [cost.prices] "{model}" = [dollars per million input tokens, per million output tokens]'
-            step = local if model.startswith(LOCAL_PREFIXES) else api
-            raise ValueError(f"{limit} needs a price for {role}{model}: {step}, or limit calls, tokens or minutes in place of dollars.")
-
-
-def _litellm_rates(model: str, batch: bool) -> tuple[float, float] | None:
-    litellm = load_litellm()
-    try:
-        info = litellm.get_model_info(model)
-    except Exception:
-        return None
-    rates = info.get("input_cost_per_token"), info.get("output_cost_per_token")
-    if None in rates:
-        return None
-    if batch:
-        listed = info.get("input_cost_per_token_batches"), info.get("output_cost_per_token_batches")
-        rates = (rates[0] * _BATCH_SHARE, rates[1] * _BATCH_SHARE) if None in listed else listed
-    return rates[0] * 1e6, rates[1] * 1e6
 
 
 class Ledger:
@@ -267,6 +206,7 @@ class CallNote:
         meter: That stage's meter, the only one that writes the call into the ledger.
         previous: The call around this one (an LM that asks another LM); None at the top.
         tokens: [input, output]; None until usage was reported, as it never is for an answer from DSPy's cache.
+        parts: Those of the tokens that have prices of their own.
         seconds: To count in place of the measured time; None counts the measured time.
         usd: To count in place of the price by the ledger's table; None counts that price.
         cached: Whether to count the call as a cache hit: no tokens, no dollars.
@@ -283,6 +223,7 @@ class CallNote:
     meter: Any
     previous: CallNote | None = None
     tokens: list[int] | None = None
+    parts: TokenParts = NO_PARTS
     seconds: float | None = None
     usd: float | None = None
     cached: bool = False
@@ -330,10 +271,10 @@ class _Meter(BaseCallback):
         note = _call.get()
         # The meters around this one share the note, and would add the same tokens again.
         if note is not None and note.meter is self:
+            tokens_in, tokens_out, parts = counts_of(usage)
             tokens = note.tokens or [0, 0]
-            tokens[0] += usage.get("prompt_tokens") or usage.get("input_tokens") or 0
-            tokens[1] += usage.get("completion_tokens") or usage.get("output_tokens") or 0
-            note.tokens = tokens
+            note.tokens = [tokens[0] + tokens_in, tokens[1] + tokens_out]
+            note.parts = together(note.parts, parts)
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         note = _call.get()
@@ -350,9 +291,10 @@ class _Meter(BaseCallback):
             note = self._started.pop(call_id)
         if _call.get() is note:
             _call.set(note.previous)
-        usage = self._usage(note, outputs, failed=exception is not None)
-        if note.finish is None and exception is None:
-            note.finish = _finish(note, outputs)
+        entry = _history_of(note, outputs) if exception is None else None
+        usage = self._usage(note, outputs, exception is not None, (entry or {}).get("response"))
+        if note.finish is None and entry is not None:
+            note.finish = _finish(note, entry)
         if note.finish is not None and exception is None:
             usage = replace(usage, finishes={note.finish: 1})
         if note.empty is None and exception is None:
@@ -364,7 +306,7 @@ class _Meter(BaseCallback):
         if note.meter is self:
             self._ledger.add(self._stage, note.model, usage)
 
-    def _usage(self, note: CallNote, outputs: Any, failed: bool) -> Usage:
+    def _usage(self, note: CallNote, outputs: Any, failed: bool, response: Any) -> Usage:
         seconds = time.monotonic() - note.started if note.seconds is None else note.seconds
         if note.tokens is None or note.cached:
             return Usage(1, int(not failed), int(failed), 0, 0, seconds, 0.0)
@@ -372,16 +314,23 @@ class _Meter(BaseCallback):
             counted = note.tokens
             note.tokens = list(completed_tokens(note.model, counted, note.prompt, outputs))
             note.estimated = note.tokens != counted
-        tokens_in, tokens_out = note.tokens
-        usd = self._ledger.prices.usd(note.model, tokens_in, tokens_out, seconds, note.batch) if note.usd is None else note.usd
-        return Usage(1, 0, int(failed), tokens_in, tokens_out, seconds, usd, int(note.estimated))
+        usd = self._price(note, seconds, response) if note.usd is None else note.usd
+        (tokens_in, tokens_out), (cached, written, *_) = note.tokens, note.parts
+        return Usage(1, 0, int(failed), tokens_in, tokens_out, seconds, usd, int(note.estimated), {}, cached, written)
+
+    def _price(self, note: CallNote, seconds: float, response: Any) -> float | None:
+        tokens_in, tokens_out = note.tokens or (0, 0)
+        parts = note.parts if note.parts.for_an_hour is not None else note.parts._replace(for_an_hour=hour_of({}, response))
+        return self._ledger.prices.usd(note.model, tokens_in, tokens_out, seconds, note.batch, parts, tier=tier_of(response))
 
 
-def _finish(note: CallNote, outputs: Any) -> str | None:
-    """Why a reply ended, by DSPy's history of its LM, which is where the reason stands; None where there is no history."""
-    entry = next((one for one in reversed(note.lm.history[-_HISTORY:]) if one.get("outputs") is outputs), None)
-    if entry is None:
-        return None
+def _history_of(note: CallNote, outputs: Any) -> Mapping[str, Any] | None:
+    """A call in DSPy's history of its LM, where the provider's answer stands; None where there is no history."""
+    return next((one for one in reversed(note.lm.history[-_HISTORY:]) if one.get("outputs") is outputs), None)
+
+
+def _finish(note: CallNote, entry: Mapping[str, Any]) -> str | None:
+    """Why a reply ended, by its entry in the history."""
     given = {**note.lm.kwargs, **(entry.get("kwargs") or {})}
     return finish_of(
         entry["response"], note.tokens[1] if note.tokens else None, given.get("max_tokens") or given.get("max_completion_tokens")

@@ -29,6 +29,7 @@ from programs.lms import artifacts, catalog
 from programs.lms.api_models import ask
 from programs.lms.engine import told_seconds, unload
 from programs.lms.servers import address_of
+from programs.lms.token_counts import as_counted_together
 from programs.lms.whole_answers import AsyncWholeAnswers, WholeAnswers
 
 _log = logging.getLogger("divide_or_conquer")
@@ -310,6 +311,16 @@ def _on_node(passed_over: str) -> type:
     return OnNode
 
 
+class _Counted:
+    """A usage tracker: the tokens of one call, as DSPy evens them out by its provider."""
+
+    def __init__(self) -> None:
+        self.usage: dict[str, Any] = {}
+
+    def add_usage(self, model: str, usage: dict[str, Any]) -> None:
+        self.usage = usage
+
+
 class Answerer:
     """What runs on a node: answers requests by its own copies of the models."""
 
@@ -320,8 +331,10 @@ class Answerer:
     def ask(self, model: str, options: dict[str, Any], request: dict[str, Any]) -> tuple[str, Any]:
         """`("answer", response)`, or `("error", [code, words])`: exceptions of DSPy do not all survive pickling."""
         try:
-            with dspy.context(callbacks=[], disable_history=True):
+            counted = _Counted()
+            with dspy.context(callbacks=[], disable_history=True, usage_tracker=counted):
                 response = ask(self._lm(model, options), request=request_from_dict(request))
+            response = as_counted_together(response, usage=counted.usage)
             return "answer", response_to_dict(response, include_provider_data=True)
         except LMError as error:
             cause = error.__cause__ if isinstance(error.__cause__, lm15.LM15Error) else lm15.ProviderError(error.message)

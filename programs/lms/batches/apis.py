@@ -18,6 +18,7 @@ from dspy.clients.lm15_boundary import request_kwargs
 
 from programs.lms.api_models import load_litellm
 from programs.lms.servers import address_of
+from programs.lms.token_counts import as_counted_together
 
 Outcome: TypeAlias = "lm15.Response | Exception"
 """What became of one request."""
@@ -139,7 +140,7 @@ class OpenAIBatches:
             for line in self._lines(file) if file else ():
                 place = str(line.get("custom_id"))
                 if place.isdecimal() and int(place) < count:
-                    outcomes[int(place)] = _read(line, model)
+                    outcomes[int(place)] = _read(line, model, self._provider)
         return outcomes
 
     def _retrieved(self, batch: str) -> Any:
@@ -159,13 +160,13 @@ class OpenAIBatches:
         return _no_answer(found.id, found.status, told)
 
 
-def _read(line: Mapping[str, Any], model: str) -> Outcome:
+def _read(line: Mapping[str, Any], model: str, provider: str) -> Outcome:
     """One line of an output or error file."""
     answer = line.get("response") or {}
     status, body = int(answer.get("status_code") or 0), answer.get("body") or {}
     try:
         if status == 200:
-            return lm15.response_from_openai_chat(body, model=model)
+            return as_counted_together(lm15.response_from_openai_chat(body, model=model), provider)
         told = json.dumps(body if body.get("error") else {"error": line.get("error") or body})
         return lm15.OpenAIChatLM(api_key="conversion-only").normalize_error(status or 400, told)
     except Exception as error:
@@ -189,6 +190,7 @@ class ProviderBatches:
     def __init__(self, provider: str, name: str, options: Mapping[str, Any]) -> None:
         address, key = address_of(f"{provider}/{name}", options), options.get("api_key")
         reach = lm15.RouterConfig(base_urls={provider: address} if address else {}, api_keys={provider: key} if key else {})
+        self._provider = provider
         self._lm = lm15.LMRouter(reach).lm(f"{provider}:{name}")
 
     def submit(self, requests: Sequence[lm15.Request], label: str) -> str:
@@ -209,7 +211,8 @@ class ProviderBatches:
         outcomes: list[Outcome] = [_no_answer(batch, "ended")] * count
         for entry in self._lm.batch_results(batch):
             if entry.index < count:
-                outcomes[entry.index] = entry.response or _entry_error(batch, entry)
+                found = entry.response and as_counted_together(entry.response, self._provider)
+                outcomes[entry.index] = found or _entry_error(batch, entry)
         return outcomes
 
 

@@ -45,7 +45,7 @@ def test_types_defaults_units_and_valid_values_are_told():
     assert rows["max_usd"][1:5] == ("number", "not set", "US dollars", "above 0")
     assert rows["experiment.rows"][1:5] == ("whole numbers, joined by commas", "`25,50,100`", "rows", "not empty")
     assert rows["experiment.ablations"].valid.startswith("`rows`, `limit`")
-    assert rows["cost.prices"].kind == "by name, two numbers, joined by a comma"
+    assert rows["cost.prices"].kind == "by name, 2 to 4 numbers, joined by commas"
     assert rows["improve.dpo"][1:5] == ("[section](#improvedpo)", "", "", "")
     assert "training.base" not in rows, "it is --student"
 

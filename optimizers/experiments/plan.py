@@ -254,8 +254,8 @@ class _Planner:
         local = model.model.startswith(LOCAL_PREFIXES)
         threads = self.config.labelling.threads if name.startswith(("label", "screen")) else self.config.evaluation.threads
         speed = self.config.cost.local_calls_per_second
-        seconds = count * relative_size(model.model) / speed if local else 0.0 if model.batch else count * _API_SECONDS_A_CALL / threads
-        usd = self.prices.usd(model.model, tokens_in, tokens_out, seconds, model.batch)
+        seconds = count * relative_size(model.model) / speed if local else _api_seconds(model, count, threads)
+        usd = self.prices.usd(model.model, tokens_in, tokens_out, seconds, model.batch, calls=count)
         return Step(f"{self.prefix}{name}", model.model, count, tokens_in, tokens_out, usd, seconds / 60)
 
     def labelling(self, students: list[str]) -> list[Step]:
@@ -313,7 +313,8 @@ def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None,
     """
     steps = steps or (_grouped(grid_steps(config)) if grid else plan_steps(config))
     rows = [(step.name, step.model, _cells(step)) for step in steps]
-    notes = ["", *_served(steps), *_batched(config), _power(config, grid), *(["", config.to_toml(experiment=grid)] if settings else [])]
+    written = ["", config.to_toml(experiment=grid)] if settings else []
+    notes = ["", *_served(steps), *_batched(config), *_paced(config), _power(config, grid), *written]
     return PlanView(_total(steps), ("calls", "in", "out", "dollars", "minutes"), rows, notes)
 
 
@@ -366,6 +367,19 @@ def _batched(config: RunConfig) -> list[str]:
         return []
     told = "asked in batches, at their prices: each stage is a batch or more, answered within 24 hours, of which the minutes say nothing."
     return [f"{', '.join(names)}: {told}"]
+def _api_seconds(model: ModelConfig, count: int, threads: int) -> float:
+    """Of a batch none, as nobody knows when it comes back."""
+    if model.batch:
+        return 0.0
+    return max(count * _API_SECONDS_A_CALL / threads, count * 60 / model.requests_per_minute if model.requests_per_minute else 0.0)
+
+
+def _paced(config: RunConfig) -> list[str]:
+    paced = {model.model: model.requests_per_minute for model in roles_of(config).values() if not model.batch}
+    told = ", ".join(f"{model} {limit:g}" for model, limit in paced.items() if limit)
+    return [f"Requests a minute, for which calls wait and which the minutes know: {told}."] if told else []
+
+
 
 
 def _served(steps: Sequence[Step]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from optimizers.jobs.progress import say
 from programs.lms.batches.engine import leave_batches
+from programs.lms.rate_limits import leave_turns
 
 ASKING = "divide-or-conquer asks"
 """How the threads are named that wait for answers."""
@@ -24,6 +25,7 @@ def telling_to_wait() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        leave_turns()
         left = leave_batches()
         say(_LEFT % left if left else _WORDS)
         raise

@@ -35,7 +35,7 @@ from optimizers.labelling.teacher import Teacher
 from optimizers.labelling.values import Types
 from programs.lms.batches.engine import at_once, in_batches
 from programs.lms.ledger import Usage, current_ledger
-from programs.lms.rate_limits import stoppable
+from programs.lms.rate_limits import NotSent, stoppable
 
 Progress = Callable[[int, int, int, float | None], None]
 """Called with (done, total, failed, seconds left or None while unknown)."""
@@ -299,6 +299,8 @@ class _Job:
             self._watch_failures()
 
     def _watch_failures(self) -> None:
+        except NotSent:
+            self._stop("interrupted")
         if self._too_many_failed():
             self._stopped = self._stopped or _FAILURES
 

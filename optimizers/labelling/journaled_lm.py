@@ -22,10 +22,10 @@ from dspy.utils.callback import BaseCallback
 from optimizers.labelling.journal import CACHE_FIELDS, Budget, Journal, LimitReached, digest
 from programs.finish import LENGTH, STOP, finish_of
 from programs.lms.api_models import PatientLM, aask, ask
-from programs.lms.batches.desk import LeftInBatch
 from programs.lms.batches.engine import BATCH
-from programs.lms.token_counts import TokenParts, counts_of, tier_of
 from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
+from programs.lms.rate_limits import NotSent, waits
+from programs.lms.token_counts import TokenParts, counts_of, tier_of
 from programs.lms.whole_answers import AsyncWholeAnswers, WholeAnswers
 from programs.turns import without_thoughts
 
@@ -154,29 +154,29 @@ class JournalEngine(WholeAnswers):
         self._admit(ticket)
         captor, started = _Captor(), time.monotonic()
         try:
-            with self._quiet(captor):
+            with self._quiet(captor), waits() as waited:
                 response = ask(self._inner, request=ticket.request, **ticket.options)
-        except LeftInBatch as left:
+        except NotSent as left:
             self._end(ticket.record, left, write=False)
             raise
         except BaseException as error:
             self._failed(ticket, error, started)
             raise
-        return self._kept(ticket, response, captor, started)
+        return self._kept(ticket, response, captor, started + waited.seconds)
 
     async def _amade(self, ticket: _Ticket) -> lm15.Response:
         self._admit(ticket)
         captor, started = _Captor(), time.monotonic()
         try:
-            with self._quiet(captor):
+            with self._quiet(captor), waits() as waited:
                 response = await aask(self._inner, request=ticket.request, **ticket.options)
-        except LeftInBatch as left:
+        except NotSent as left:
             self._end(ticket.record, left, write=False)
             raise
         except BaseException as error:
             self._failed(ticket, error, started)
             raise
-        return self._kept(ticket, response, captor, started)
+        return self._kept(ticket, response, captor, started + waited.seconds)
 
     def _admit(self, ticket: _Ticket) -> None:
         try:
@@ -334,8 +334,8 @@ def _response_fields(response: lm15.Response, usage: dict[str, Any] | None, max_
     tokens = (known.input_tokens, known.output_tokens) if usage is None else (tokens_in, tokens_out)
     finish = finish_of(response, tokens[1], max_tokens)
     fields: dict[str, Any] = {"text": response.message.text, "finish": finish}
-    fields |= {name: count for name, count in zip(CACHE_FIELDS, counted[:2], strict=True) if count}
     fields |= {"input_tokens": tokens[0], "output_tokens": tokens[1]}
+    fields |= {name: count for name, count in zip(CACHE_FIELDS, counted[:2], strict=True) if count}
     if usage is None:
         fields["cached"] = True
     if finish != LENGTH and _is_empty(response):
@@ -358,11 +358,11 @@ def _counted(request: lm15.Request, response: lm15.Response, record: dict[str, A
     estimated = {"estimated": True} if tokens != (counted[0] or 0, counted[1] or 0) else {}
     return {"input_tokens": tokens[0], "output_tokens": tokens[1], **estimated}
 
+
 def _usd(record: dict[str, Any], parts: TokenParts, tier: str | None) -> float | None:
     """Dollars for a call that was paid for; None without a price."""
     tokens = record["input_tokens"] or 0, record["output_tokens"] or 0
     return current_ledger().prices.usd(record["model"], *tokens, record["seconds"], BATCH in record, parts, tier=tier)
-
 
 
 def _answer(record: dict[str, Any]) -> lm15.Response:

@@ -10,7 +10,7 @@ from optimizers.settings.section import Section, read_text
 from programs.lms.catalog import is_of_api
 from programs.lms.model_strings import is_local
 
-_OWN = ("model", "temperature", "max_tokens", "api_base", "timeout", "batch", "adapter")
+_OWN = ("model", "temperature", "max_tokens", "api_base", "timeout", "requests_per_minute", "batch", "adapter")
 
 
 def read_options(value: Any) -> Any:
@@ -35,6 +35,11 @@ class ModelConfig(Section):
     """Address of an OpenAI-compatible server; by default the provider's. Keys come from the environment alone."""
     timeout: float | None = Field(None, gt=0, json_schema_extra={"unit": "seconds"})
     """Seconds that an API call may take; LiteLLM's default, if not given."""
+    requests_per_minute: float | None = Field(None, gt=0, json_schema_extra={"unit": "requests a minute"})
+    """Requests a minute to an API at most: calls wait for their turn, rather than fail by the provider's limit. Holds for all jobs, threads
+    and processes on this machine that ask the same model at the same address, and for all nodes of the Ray cluster of a job; other machines
+    are not seen. A call that a server refuses nevertheless (429) waits as long as its `Retry-After` says. No limit, if not given; none on
+    batches, which are one request each."""
     batch: bool = False
     """Ask through the provider's batch API, at about half the price: the answers come within a day, and the same command takes up those of
     a batch that was under way when it was stopped. For `openai`, `azure`, `anthropic`, `gemini`, `mistral`, `xai`, and a server with an
@@ -61,6 +66,12 @@ class ModelConfig(Section):
     def _batches_of_apis(self) -> Self:
         if self.batch and is_local(self.model):
             raise ValueError(f"batch=true is of API models, and {self.model!r} runs in this process; leave it out.")
+        return self
+
+    @model_validator(mode="after")
+    def _paced_apis(self) -> Self:
+        if self.requests_per_minute is not None and is_local(self.model):
+            raise ValueError(f"requests_per_minute={self.requests_per_minute:g} is of API models, and {self.model!r} runs in this process.")
         return self
 
     @model_validator(mode="before")

@@ -27,9 +27,9 @@ MAY_DIFFER = frozenset(
 """Settings that change how a run is done, not what comes out of the parts that stand already."""
 
 
-REACH = frozenset(
-    f"{model}.{key}" for model in ("teacher", "student", "solver", "screening.judge") for key in ("timeout", "api_base", "batch")
-)
+_REACH = ("timeout", "api_base", "batch", "requests_per_minute")
+
+REACH = frozenset(f"{model}.{key}" for model in ("teacher", "student", "solver", "screening.judge") for key in _REACH)
 """How a model is reached; what it says does not hang on it."""
 
 

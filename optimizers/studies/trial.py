@@ -105,7 +105,8 @@ def deciding_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that decide a trial's result, by dotted name, without those of the study."""
     # Before it could be left out it was 0, and a trial is known by its settings.
     settings = {"training.seed": 0, **flat(run_settings(config))}
-    settings = {key: value for key, value in settings.items() if _NEWER.get(key, key) != value and not key.endswith(".batch")}
+    reach = (".batch", ".requests_per_minute")
+    settings = {key: value for key, value in settings.items() if _NEWER.get(key, key) != value and not key.endswith(reach)}
     return {key: value for key, value in settings.items() if key not in MAY_DIFFER and not key.startswith(("evaluation.", "cost."))}
 
 

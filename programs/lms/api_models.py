@@ -14,6 +14,7 @@ from dspy._vendor.lm15.serde import request_to_dict, response_to_dict
 from dspy.utils.exceptions import LMError
 
 from programs.lms.rate_limits import await_out, wait_out
+from programs.lms.request_pace import RequestPace
 from programs.lms.servers import address_of, name_server
 
 _NO_TEXT = frozenset({"role", "type", "model", "id", "finish_reason", "usage", "config", "kwargs", "provider_data"})
@@ -67,18 +68,42 @@ class PatientLM(dspy.LM):
 
     The bound is `API_MAX_TOKENS` where neither the LM nor the call sets one. It goes with the call alone, so that calls that were paid for
     without it are still known by their options. Models that are told how to think have none, as their thoughts count too.
+
+    Args:
+        model: Its model string.
+        requests_per_minute: Calls at most, by all threads and processes of this machine that ask the model; each waits for its turn, also
+            one that DSPy's cache answers. DSPy's own retries of a call that failed (`num_retries`) take no further turn. None is no limit.
+        **options: Of `dspy.LM`.
     """
+
+    def __init__(self, model: str, *args: Any, requests_per_minute: float | None = None, **options: Any) -> None:
+        super().__init__(model, *args, **options)
+        self.requests_per_minute = requests_per_minute
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         kwargs = self._bounded(kwargs)
         with self._naming_server():
-            return wait_out(lambda: super(PatientLM, self).__call__(*args, **kwargs))
+            return wait_out(lambda: self._once(*args, **kwargs))
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """`__call__` without blocking the event loop."""
         kwargs = self._bounded(kwargs)
         with self._naming_server():
-            return await await_out(lambda: super(PatientLM, self).acall(*args, **kwargs))
+            return await await_out(lambda: self._aonce(*args, **kwargs))
+
+    def _once(self, *args: Any, **kwargs: Any) -> Any:
+        if pace := self._pace():
+            pace.wait()
+        return super().__call__(*args, **kwargs)
+
+    async def _aonce(self, *args: Any, **kwargs: Any) -> Any:
+        if pace := self._pace():
+            await pace.await_turn()
+        return await super().acall(*args, **kwargs)
+
+    def _pace(self) -> RequestPace | None:
+        limit = self.requests_per_minute
+        return None if limit is None else RequestPace(self.model, address_of(self.model, self.kwargs), limit)
 
     @contextlib.contextmanager
     def _naming_server(self) -> Iterator[None]:

@@ -32,20 +32,24 @@ def lm(model: str, **options: Any) -> dspy.LM:
         **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`, also one of the environment; for models in this process
             also `backend` (`auto`, `transformers`, `openvino`) and `device` (`auto`, `cpu`, `cuda`, `mps`). `max_tokens` is 256 by
             default for models trained here and embedded ones, 512 for others in this process, 1024 behind an API. With `batch=True` an API
-            is asked through its provider's batches: about half the price, and answers within a day; ask from many threads.
+            is asked through its provider's batches: about half the price, and answers within a day; ask from many threads. With
+            `requests_per_minute` calls of an API wait for their turn; see `programs.lms.api_models.PatientLM`.
 
     Raises:
         ValueError: A model that does not exist, names the valid forms; a provider whose batches are not known.
     """
-    batch = options.pop("batch", False)
+    batch, pace = options.pop("batch", False), options.pop("requests_per_minute", None)
     if not is_local(model):
         _check_provider(model)
         if address_of(model, options):
             # DSPy's cache does not key the address, so another server's answers would pass for this one's.
             options.setdefault("cache", False)
-        return PatientLM(model, **(_in_batches(model, options) if batch else options))
+        # A batch is one request, however much is asked in it.
+        return PatientLM(model, **_in_batches(model, options)) if batch else PatientLM(model, requests_per_minute=pace, **options)
     if batch:
         raise ValueError(f"batch=True is of API models, and {model!r} runs in this process; leave it out.")
+    if pace is not None:
+        raise ValueError(f"requests_per_minute={pace} is of API models, and {model!r} runs in this process; leave it out.")
     engine_options = {key: options.pop(key) for key in ("backend", "device") if key in options}
     engine, async_engine = LocalEngine(**engine_options), AsyncLocalEngine(**engine_options)
     artifact = resolve(model)

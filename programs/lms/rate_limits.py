@@ -24,6 +24,58 @@ LONGEST_SECONDS = 60.0
 _log = logging.getLogger("divide_or_conquer")
 _told: set[str] = set()
 _stop: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar("divide_or_conquer_stop", default=None)
+_waited: contextvars.ContextVar[Waited | None] = contextvars.ContextVar("divide_or_conquer_waited", default=None)
+_leaving = threading.Event()
+
+
+class NotSent(BaseException):
+    """A call was not sent, as the job stops. No `Exception`, as a program that catches those must not go on."""
+
+
+class Waited:
+    """How long some calls waited until they were sent.
+
+    Attributes:
+        seconds: In all.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+
+@contextlib.contextmanager
+def waits() -> Iterator[Waited]:
+    """Add up the enclosed waits, which are no part of what a call takes."""
+    found = Waited()
+    token = _waited.set(found)
+    try:
+        yield found
+    finally:
+        _waited.reset(token)
+
+
+def note_wait(seconds: float) -> None:
+    """Count a wait for the enclosing `waits`."""
+    if (found := _waited.get()) is not None:
+        found.seconds += seconds
+
+
+def leaving() -> threading.Event:
+    """What `leave_turns` sets, for those who begin to wait now."""
+    return _leaving
+
+
+def leave_turns() -> None:
+    """End all waits of this process for a turn by `NotSent`; who asks later waits as usual."""
+    global _leaving
+    ended, _leaving = _leaving, threading.Event()
+    ended.set()
+
+
+def stopping() -> bool:
+    """Whether the event of the enclosing `stoppable` is set."""
+    event = _stop.get()
+    return event is not None and event.is_set()
 
 
 @contextlib.contextmanager
@@ -51,6 +103,7 @@ def wait_out(call: Callable[[], Any]) -> Any:
             stopped = (_stop.get() or threading.Event()).wait(seconds) if seconds is not None else True
             if stopped:
                 raise
+            note_wait(seconds or 0.0)
 
 
 async def await_out(call: Callable[[], Awaitable[Any]]) -> Any:
@@ -63,6 +116,7 @@ async def await_out(call: Callable[[], Awaitable[Any]]) -> Any:
             seconds = waits.next(error)
             if seconds is None or not await _slept(seconds):
                 raise
+            note_wait(seconds)
 
 
 async def _slept(seconds: float) -> bool:

@@ -13,6 +13,7 @@ from dspy import lm15
 
 from programs.lms.batches.apis import BatchApi, BatchState, Outcome
 from programs.lms.batches.spool import Batch, Spool, request_key
+from programs.lms.rate_limits import NotSent
 
 _log = logging.getLogger("divide_or_conquer")
 
@@ -33,8 +34,8 @@ _LOST_SECONDS = 1800.0
 """For how long a batch that cannot be looked at, as its server is not reached, is waited for."""
 
 
-class LeftInBatch(BaseException):
-    """Whoever waits for a batch goes: it stays on file. No `Exception`, as a program that catches those must not go on."""
+class LeftInBatch(NotSent):
+    """Whoever waits for a batch goes: it stays on file."""
 
 
 @dataclass

@@ -6,7 +6,7 @@ import functools
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,11 @@ from optimizers.finetune.train import Progress, train
 from optimizers.jobs.display import ShowsProgress
 from optimizers.jobs.progress import Shown, expect
 from optimizers.labelling.collect import check_examples, check_keys, collect
+from optimizers.labelling.given import Answers, takes_traces
 from optimizers.labelling.journal import Limits
 from optimizers.labelling.program_copy import all_predictors, copy_program
 from optimizers.labelling.samples import Collected, Examples, Sample, example_key
+from optimizers.labelling.traces import Source, read_traces, with_traces
 from optimizers.reports.distilled import distilled_sections
 from optimizers.reports.frames import ANY, COUNT, FLAG, SHARE, WORDS, frame
 from optimizers.reports.notebook import fragment
@@ -101,7 +103,8 @@ class Distilled:
         ]
         fates = Counter(decision.reason or "kept" for decision in self.decisions)
         costs = self.collected.usage.values() if self.collected else ()
-        return fragment("Distilled", distilled_sections(found, fates, costs, self.unscored))
+        traced = self.collected.traced if self.collected else 0
+        return fragment("Distilled", distilled_sections(found, fates, costs, self.unscored, traced))
 
 
 class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
@@ -141,6 +144,12 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
         artifact_names: Predictor name -> folder name of its artifact; that of the first target, where `joint`.
         progress: By default `compile` shows how far it is, with the time left; see `optimizers.jobs.display`. False shows nothing; a
             function is called in its place with (stage, done, total, note), by `prepare` and `fit` too.
+        traces: Decompositions that some program has made already, which stand in the teacher's place: a file, a folder, or rows, such as
+            `lm.history`; see `optimizers.labelling.traces.read_traces`. A question that has one is not asked of the teacher; those that
+            the trainset does not have are trained on too, unless they repeat one of `reported` or of the valset. What could not be
+            taken, and why, is in `.traces`.
+        trace_columns: Names of columns in `traces` that differ, as "question=frage,subquestions=teile".
+        answers: What is done about the answer behind a trace's decomposition, as of `collect`; by default what policy and targets need.
 
     Raises:
         ValueError: A setting that cannot work.
@@ -172,6 +181,9 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
         reported: Examples | None = None,
         replace: bool = False,
         progress: Shown = None,
+        traces: Source | None = None,
+        trace_columns: str | Mapping[str, str] = "",
+        answers: Answers | None = None,
     ) -> None:
         super().__init__(train_kwargs=(training or TrainingSpec()).model_dump(exclude={"base"}))
         if policy == "oracle" and metric is None:
@@ -195,6 +207,8 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
         self.augment, self.reported = augment or AugmentSpec(), reported or []
         self.replace = replace
         self.progress = progress
+        self.traces = None if traces is None else read_traces(traces, trace_columns)
+        self.answers = answers
 
     def compile(
         self, student: dspy.Module, *, trainset: Examples, teacher: dspy.Module | None = None, valset: Examples | None = None
@@ -214,12 +228,13 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
             TrainingError: Training failed.
         """
         teacher = teacher or student
+        trainset, valset = self._with_traces(teacher, trainset, valset or [])
         self._check_training(student, self._targets(student, teacher), [trainset, *([valset] if valset else [])])
         with self.showing() as shown:
             expect(shown, lambda: self._outline(student, teacher, len(trainset), len(valset or [])))
-            distilled = self.prepare(student, trainset=trainset, teacher=teacher)
+            distilled = self._prepared(student, trainset, teacher, "train")
             self.check_rows(distilled)
-            dev = self.prepare(student, trainset=valset, teacher=teacher, split="dev") if valset else None
+            dev = self._prepared(student, valset, teacher, "dev") if valset else None
             return self.fit(student, distilled, dev)
 
     def _outline(self, student: dspy.Module, teacher: dspy.Module, train: int, dev: int) -> dict[str, float]:
@@ -312,6 +327,23 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
             split: A word for the progress display.
         """
         teacher = teacher or student
+        if split == "train":
+            trainset, _ = self._with_traces(teacher, trainset, [])
+        return self._prepared(student, trainset, teacher, split)
+
+    def _with_traces(self, teacher: dspy.Module, train: Examples, dev: Examples) -> tuple[Examples, Examples]:
+        """The questions with the traces that are of them, and those of the traces behind the trainset."""
+        if self.traces is None:
+            return train, dev
+        if not takes_traces(teacher):
+            names = [name for name, _ in all_predictors(teacher)]
+            raise ValueError(f"traces= needs a teacher with one predictor of question -> subquestions, and nothing else; it has {names}.")
+        repeats = Repeats([*self.reported, *dev])
+        found = with_traces({"train": train, "dev": dev}, self.traces, lambda example: repeats.leak(example) is not None)
+        _log.info("%s", self.traces.summary())
+        return found["train"], found["dev"]
+
+    def _prepared(self, student: dspy.Module, trainset: Examples, teacher: dspy.Module, split: str) -> Distilled:
         targets = self._targets(student, teacher)
         adapter = self._adapter_name(student, list(targets))
         for name, predictor in targets.items():
@@ -320,7 +352,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
         check_asking(policy, teacher, self.limits)
         if isinstance(policy, AskingPolicy):
             check_keys(used for _, asked in all_predictors(policy.program(teacher)) if (used := asked.lm or dspy.settings.lm))
-        collected = self._collect(teacher, trainset, split)
+        collected = self._collect(teacher, trainset, split, self.answers or _answers_for(policy, targets))
         scorer = MetricScorer(self.metric)
         decisions = self._screen(collected, trainset, policy, teacher, split, scorer, list(targets))
         self.tell(f"screen {split}", len(decisions), len(decisions), f"{sum(one.kept for one in decisions)} kept")
@@ -359,7 +391,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
 
         return report
 
-    def _collect(self, teacher: dspy.Module, examples: list[dspy.Example], split: str) -> Collected:
+    def _collect(self, teacher: dspy.Module, examples: list[dspy.Example], split: str, answers: Answers) -> Collected:
         return collect(
             teacher,
             examples,
@@ -369,6 +401,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
             threads=self.threads,
             limits=self.limits,
             progress=self._calls_progress(f"label {split}"),
+            answers=answers,
         )
 
     def _screen(
@@ -522,6 +555,13 @@ def _left_out(calls: Sequence[LeftOut]) -> str:
         for (name, reason), count in counts.most_common(3)
     ]
     return f"{len(calls)} calls give no row: {'; '.join(shown)}."
+
+
+def _answers_for(policy: Policy, targets: Iterable[str]) -> Answers:
+    """What is done about the answers of traces: rows of the solver's are made by asking it, and a policy may look at an answer."""
+    if any(name.split(".")[0] != "decompose" for name in targets):
+        return "ask"
+    return "skip" if getattr(policy, "looks_at_no_answer", False) else "take"
 
 
 def _why(name: str, distilled: Distilled) -> str:

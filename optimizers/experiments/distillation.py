@@ -20,6 +20,7 @@ from optimizers.finetune.rows import teachers_own
 from optimizers.jobs.jsonlines import line_of, read_json, write_json, write_whole
 from optimizers.jobs.progress import Progress, no_progress, say
 from optimizers.labelling.collect import TRACES
+from optimizers.labelling.given import Answers
 from optimizers.labelling.journal import Limits
 from optimizers.labelling.samples import Collected, example_key
 from optimizers.screening.lm_policy import check_asking
@@ -74,7 +75,7 @@ class Distillation:
         reported: Sequence[dspy.Example] | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        self.config, self.task, self.splits, self.roles = setup
+        self.config, self.task, self.splits, self.roles, self._traces = setup
         self.labels, self.students, self.progress = labels, students, progress
         self.notes = notes or labels
         own = [example for split in ("dev", "test") for example in self.splits.get(split, [])]
@@ -84,6 +85,8 @@ class Distillation:
     def label(self) -> None:
         """Run the teachers on the training questions: `traces.jsonl`, `samples.jsonl`, `labelling.json`."""
         self._check_policies()
+        if self._traces is not None:
+            say(self._traces.summary())
         # The two-stage teacher writes the few-shot demos too, so that it labels whatever students there are.
         asked = {RECIPES[student].teacher for student in self.students}
         further = [RECIPES[name] for name in ("S_C-T", FEEDBACK_STUDENTS[0]) if RECIPES[name].teacher in asked]
@@ -112,12 +115,23 @@ class Distillation:
             **usage.to_dict(),
             "stages": {stage: cost.to_dict() for stage, cost in stages.items()},
             "failures": dict(sum((part.failed for part in parts), Counter())),
+            **self._note_traces(parts),
         }
         stopped = [part.stopped for part in parts if part.stopped]
         if stopped:
             noted["stopped"] = stopped[0]
         self.notes.mkdir(parents=True, exist_ok=True)
         write_json(self.notes / "labelling.json", noted)
+
+    def _note_traces(self, parts: list[Collected]) -> dict[str, Any]:
+        """How many runs were taken from traces; every row that could not be is in `traces.json`."""
+        if self._traces is None:
+            return {}
+        told = {"file": self.config.labelling.traces, **self._traces.to_dict()}
+        self.notes.mkdir(parents=True, exist_ok=True)
+        write_json(self.notes / "traces.json", told)
+        counts = {name: len(told[name]) for name in ("refused", "kept_out")}
+        return {"traced": sum(part.traced for part in parts), "traces": {**told, **counts}}
 
     def check_complete(self, stage: str, collected: Collected | None) -> None:
         """Refuse to go on with calls that were stopped, unless `labelling.partial` allows it.
@@ -300,7 +314,15 @@ class Distillation:
             augment=None if recipe.matched or "decompose" not in recipe.stages else self.config.augment,
             replace=True,
             progress=self.progress,
+            answers=self._answers(),
         )
+
+    def _answers(self) -> Answers:
+        """What is done about the answers of traces, for all students alike: else one would make the labels anew that another has."""
+        if any("solve" in RECIPES[student].stages for student in self.students):
+            return "ask"
+        looks = [not getattr(self._policy(name), "looks_at_no_answer", False) for name in self._policies()]
+        return "take" if any(looks) else "skip"
 
     def _limits(self) -> Limits:
         job = self.config.job_limits(self.labels / TRACES)
@@ -314,6 +336,8 @@ class Distillation:
 
 
 def _row_lines(student: str, policy: str, distilled: Distilled, questions: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    samples = distilled.collected.samples if distilled.collected and distilled.collected.traced else ()
+    places = {(sample.example_id, sample.sample): sample.place for sample in samples if sample.place}
     for target, found in distilled.rows.items():
         rows = {(row["id"], row["sample"]): row for row in found}
         for decision in distilled.decisions:
@@ -330,6 +354,7 @@ def _row_lines(student: str, policy: str, distilled: Distilled, questions: Mappi
                 "messages": row.get("messages"),
                 **({"overwritten": True} if row.get("overwritten") else {}),
                 **({"cut_off": True} if decision.cut_off else {}),
+                **({"traced": place} if (place := places.get((decision.example_id, decision.sample))) else {}),
             }
         made = {"student": student, "target": target, "policy": RECIPES[student].policy, "kept": True, "reason": None}
         yield from ({**row, **made} for row in found if "origin" in row)

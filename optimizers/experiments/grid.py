@@ -23,7 +23,7 @@ from optimizers.experiments.variants import Variant, is_measured, variants
 from optimizers.finetune.augment import check_augment
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.settings.run import RunConfig, configured_for
-from optimizers.settings.splits import configured_task, loaded, refuse_shown
+from optimizers.settings.splits import configured_task, loaded, refuse_shown, refuse_traces
 from programs.lms.ledger import Prices
 from programs.tasks.base import Task
 
@@ -77,6 +77,7 @@ class Grid:
 
     def __init__(self, config: RunConfig, progress: Progress | None = None) -> None:
         self.config, self.progress = config, progress or no_progress
+        refuse_traces(config.labelling, "experiment")
         self.folder = Path(config.out)
         experiment = config.experiment
         self.conditions = self._parsed(experiment.conditions)

@@ -110,6 +110,8 @@ def labelling_of(labels: Path) -> dict[str, Any]:
             entry.setdefault("augmented", Counter())[row["origin"]] += 1
             continue
         entry["kept"] += row["kept"]
+        if row["kept"] and row.get("traced"):
+            entry["from_traces"] = entry.get("from_traces", 0) + 1
         if row["kept"] and row.get("cut_off"):
             entry["without_answer"] = entry.get("without_answer", 0) + 1
         if not row["kept"]:

@@ -30,7 +30,7 @@ from optimizers.screening.judge import JudgeDecomposition
 from optimizers.screening.policy import check_options, planned_calls
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig, configured_for
-from optimizers.settings.splits import configured_task, loaded, refuse_overlap
+from optimizers.settings.splits import configured_task, configured_traces, loaded, refuse_overlap
 from programs.adapter import LineAdapter
 from programs.compiled.state import CompiledPrompts
 from programs.lms.catalog import check_model
@@ -83,7 +83,7 @@ def plan_steps(config: RunConfig) -> list[Step]:
     conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
     students = students_of(conditions)
     if students:
-        check_rows_to_come(config)
+        check_rows_to_come(config, config.data.train + planner.traced)
     steps = [*planner.labelling(students), *planner.screening(students), *map(planner.training, students)]
     for condition in conditions:
         steps += planner.condition(condition)
@@ -222,6 +222,8 @@ class _Planner:
         task = configured_task(config.task, config.seed)
         self.sees_context = task.decomposer_sees_context is not False
         # A plan downloads nothing.
+        self.traces = configured_traces(config.labelling)
+        self.traced = len({(one.question, one.context) for one in self.traces.found}) if self.traces else 0
         self.at_hand = task.typical_characters is None or task.path is not None
         size = task.typical_characters or 0
         assumed = [dspy.Example(context="?" * max(0, size - _QUESTION_CHARACTERS), question="?" * min(size, _QUESTION_CHARACTERS))]
@@ -264,12 +266,15 @@ class _Planner:
         stages = ["decompose", "solve", *(["reason"] if PLAIN_STUDENT in students else [])]
         if any(student.endswith(FEEDBACK) for student in students):
             stages += ["reason", "decompose", "solve"]
-        return [self.calls(f"label: {stage}", "teacher", stage, count) for stage in stages]
+        asked = [self.calls(f"label: {stage}", "teacher", stage, count) for stage in stages]
+        unanswered = sum(one.answer is None for one in self.traces.found) if self.traces else 0
+        return [*asked, *([self.calls("label: solve, of traces", "teacher", "solve", unanswered)] if unanswered else [])]
 
     def screening(self, students: list[str]) -> list[Step]:
         """Calls of the policies that see no reference answers; the dev questions are screened like the others."""
         config, screening = self.config, self.config.screening
         questions = config.data.train + config.data.dev
+        questions += self.traced
         samples = questions * config.labelling.samples
         policies = dict.fromkeys([*(policy_name(RECIPES[student], screening) for student in students), *screening.measure])
         planned = [(name, call) for name in policies for call in planned_calls(name, screening, questions, samples)]
@@ -279,7 +284,8 @@ class _Planner:
         config, recipe = self.config, RECIPES[student.split()[0]]
         stages = ["reason" if stage.startswith("answer") else stage for stage in recipe.stages]
         a_row = sum(self.prompt_tokens(stage) + _reply_tokens(config.teacher, stage) for stage in stages)
-        rows = min(config.screening.max_rows or config.data.train, config.data.train * config.labelling.samples)
+        questions = config.data.train + self.traced
+        rows = min(config.screening.max_rows or questions, questions * config.labelling.samples)
         tokens = a_row * rows * config.training.epochs_of(rows)
         seconds = tokens * relative_size(self.roles["student0"].model) / config.cost.trained_tokens_per_second
         usd = self.prices.usd("local/student", 0, 0, seconds)
@@ -314,7 +320,8 @@ def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None,
     steps = steps or (_grouped(grid_steps(config)) if grid else plan_steps(config))
     rows = [(step.name, step.model, _cells(step)) for step in steps]
     written = ["", config.to_toml(experiment=grid)] if settings else []
-    notes = ["", *_served(steps), *_batched(config), *_paced(config), _power(config, grid), *written]
+    told = [traces.summary()] if (traces := configured_traces(config.labelling)) else []
+    notes = ["", *told, *_served(steps), *_batched(config), *_paced(config), _power(config, grid), *written]
     return PlanView(_total(steps), ("calls", "in", "out", "dollars", "minutes"), rows, notes)
 
 
@@ -361,12 +368,6 @@ def _power(config: RunConfig, grid: bool) -> str:
     )
 
 
-def _batched(config: RunConfig) -> list[str]:
-    names = dict.fromkeys(model.model for model in roles_of(config).values() if model.batch)
-    if not names:
-        return []
-    told = "asked in batches, at their prices: each stage is a batch or more, answered within 24 hours, of which the minutes say nothing."
-    return [f"{', '.join(names)}: {told}"]
 def _api_seconds(model: ModelConfig, count: int, threads: int) -> float:
     """Of a batch none, as nobody knows when it comes back."""
     if model.batch:
@@ -380,6 +381,12 @@ def _paced(config: RunConfig) -> list[str]:
     return [f"Requests a minute, for which calls wait and which the minutes know: {told}."] if told else []
 
 
+def _batched(config: RunConfig) -> list[str]:
+    names = dict.fromkeys(model.model for model in roles_of(config).values() if model.batch)
+    if not names:
+        return []
+    told = "asked in batches, at their prices: each stage is a batch or more, answered within 24 hours, of which the minutes say nothing."
+    return [f"{', '.join(names)}: {told}"]
 
 
 def _served(steps: Sequence[Step]) -> list[str]:

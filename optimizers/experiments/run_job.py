@@ -49,7 +49,7 @@ class MainJob:
         self.distillation = Distillation(setup, labels=self.folder, students=students_of(self.conditions), progress=self.progress)
         check_before_payment(config, self.roles)
         if {"label", "distill"} <= {*stages} and self.distillation.students:
-            check_rows_to_come(config)
+            check_rows_to_come(config, len(self.splits["train"]))
         open_folder(config)
         self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
 

@@ -11,8 +11,9 @@ import dspy
 from optimizers.distill import TooFewRowsError
 from optimizers.experiments.roles import Roles, roles_of
 from optimizers.finetune.provider import check_lora_targets
+from optimizers.labelling.traces import Traces
 from optimizers.settings.run import RunConfig
-from optimizers.settings.splits import configured_task, load_splits, refuse_shown
+from optimizers.settings.splits import configured_task, configured_traces, load_splits, refuse_shown, with_their_traces
 from programs.lms.devices import device_and_dtype
 from programs.lms.ledger import Prices
 from programs.tasks.base import Task
@@ -26,12 +27,14 @@ class Setup(NamedTuple):
         task: The task that students are trained on.
         splits: Questions by split: `train`, `dev` where there is one, `test`.
         roles: The models, and the programs of the conditions.
+        traces: What is in `labelling.traces`; its decompositions stand beside the questions already.
     """
 
     config: RunConfig
     task: Task
     splits: Mapping[str, list[dspy.Example]]
     roles: Roles
+    traces: Traces | None = None
 
 
 def set_up(config: RunConfig, student_folder: Path, demos: Callable[[], list[dspy.Example]] = list, keys: bool = True) -> Setup:
@@ -49,9 +52,11 @@ def set_up(config: RunConfig, student_folder: Path, demos: Callable[[], list[dsp
     """
     task = configured_task(config.task, config.seed)
     roles = Roles(config, student_folder, demos, keys)
-    splits = load_splits(task, config.data)
+    splits, traces = load_splits(task, config.data), configured_traces(config.labelling)
+    if traces is not None:
+        splits = with_their_traces(splits, traces)
     refuse_shown(roles.teacher_program, {split: examples for split, examples in splits.items() if split != "train"})
-    return Setup(config, task, splits, roles)
+    return Setup(config, task, splits, roles, traces)
 
 
 def check_before_payment(config: RunConfig, roles: Roles) -> None:
@@ -83,17 +88,22 @@ def check_limits(config: RunConfig) -> None:
             prices.check(f"labelling.max_usd={config.labelling.max_usd:g}", model.model, f"{role} ")
 
 
-def check_rows_to_come(config: RunConfig) -> None:
+def check_rows_to_come(config: RunConfig, questions: int | None = None) -> None:
     """Refuse to label for students that could never have enough rows.
+
+    Args:
+        config: The configuration.
+        questions: How many there are to train on; by default `data.train`.
 
     Raises:
         TooFewRowsError: Even with all rows kept there would be fewer than `screening.min_rows`.
     """
     screening = config.screening
     needed = min(screening.min_rows, screening.max_rows or screening.min_rows)
-    most = config.data.train * (config.labelling.samples if screening.keep == "all" else 1)
+    questions = config.data.train if questions is None else questions
+    most = questions * (config.labelling.samples if screening.keep == "all" else 1)
     if most < needed:
         raise TooFewRowsError(
-            f"data.train={config.data.train} gives {most} rows at most, and screening.min_rows={needed} are needed to train a student; "
+            f"data.train={questions} gives {most} rows at most, and screening.min_rows={needed} are needed to train a student; "
             "nothing was asked. Add questions (--data.train), or lower --screening.min_rows."
         )

@@ -72,6 +72,8 @@ class ImproveJob:
     def _load(self) -> None:
         """The questions: those of the run, those to improve on, and those to test on."""
         sizes = self.settings.data
+        if not (sizes.train or self.config.data.train):
+            raise ValueError("data.train=0 leaves no questions to improve on: set improve.data.train.")
         wanted = DataConfig(train=sizes.train or self.config.data.train, dev=sizes.dev, test=sizes.test or self.config.data.test)
         self.splits = load_splits(self.task, wanted)
         self.tests: dict[str, tuple[Task, list[dspy.Example]]] = {"test": (self.task, self.splits["test"])}

@@ -29,9 +29,12 @@ from dspy.clients import costs
 
 from optimizers.jobs.jsonlines import Lines
 from optimizers.jobs.stopping import ASKING, telling_to_wait
+from optimizers.labelling.given import Answers, is_enough
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
 from optimizers.labelling.samples import CUT_OFF, FINAL, SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash, shortened
 from optimizers.labelling.teacher import Teacher
+from optimizers.labelling.trace_formats import Trace
+from optimizers.labelling.traces import mark_of, traces_of
 from optimizers.labelling.values import Types
 from programs.lms.batches.engine import at_once, in_batches
 from programs.lms.ledger import Usage, current_ledger
@@ -62,6 +65,7 @@ def collect(
     threads: int = 8,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    answers: Answers = "take",
 ) -> Collected:
     """Run the teacher on every example, `samples` times; the same call again continues where it was stopped or killed.
 
@@ -78,6 +82,8 @@ def collect(
         threads: Runs at a time; at least `programs.lms.batches.engine.AT_ONCE` where an LM answers in batches.
         limits: When to stop with what there is; by default `Limits()`, which watches failures only.
         progress: Called a few times a second in the calling thread; also at the end.
+        answers: What is done about the answer to a question that has a trace (see `optimizers.labelling.traces`), whose decomposition is
+            taken as it is, without a call: `take` takes the trace's and asks where it has none, `ask` asks, `skip` answers nothing.
 
     Returns:
         All that is on file for these examples, this program and these LMs.
@@ -95,11 +101,11 @@ def collect(
     folder, limits, types = Path(folder), limits or Limits(), Types()
     with Journal(folder / TRACES) as journal:
         budget = Budget(limits, journal)
-        teachers = [Teacher(program, lm, journal, number, temperature, budget, types) for number in range(samples)]
+        teachers = [Teacher(program, lm, journal, number, temperature, budget, types, answers) for number in range(samples)]
         check_keys(teachers[0].asked)
         _check_sampling(teachers, samples)
         _check_prices(teachers, limits)
-        job = _Job(teachers, examples, ids, folder, budget, progress, types)
+        job = _Job(teachers, examples, ids, folder, budget, progress, types, answers)
         try:
             with _quick_switches(), _cheap_price_lookups():
                 return job.run(at_once(threads, in_batches(teachers[0].asked)))
@@ -195,11 +201,14 @@ class _Job:
         budget: Budget,
         progress: Progress | None,
         types: Types,
+        answers: Answers,
     ) -> None:
-        self._types = types
+        self._types, self._answers = types, answers
         self._teachers, self._examples, self._ids, self._budget, self._progress = teachers, examples, ids, budget, progress
-        self._total = len(ids) * len(teachers)
-        self._offsets = array("q", [-1]) * self._total
+        self._offsets = array("q", [-1]) * (len(ids) * len(teachers))
+        # A question with traces has as many runs as it has traces, as no teacher is asked about it.
+        self._runs = [_runs(example, teachers) for example in examples]
+        self._total, self._traced = sum(self._runs), 0
         self._places = {example_id: place for place, example_id in enumerate(ids)}
         self._hashes = [inputs_hash(example) for example in examples]
         self._retry: dict[int, dict[str, Any]] = {}
@@ -220,9 +229,11 @@ class _Job:
     def _visit(self, record: dict[str, Any], offset: int) -> None:
         example = self._places.get(record["example"])
         number = record["sample"]
-        if example is None or number >= len(self._teachers):
+        if example is None or number >= self._runs[example]:
             return
         if (record["program"], record["inputs"]) != (self._teachers[number].fingerprint, self._hashes[example]):
+            return
+        if not self._is_of_its_trace(record, self._teachers[number].trace_of(self._examples[example])):
             return
         if not self._types.knows_all([record["calls"], record["prediction"]]):
             # Made again from the calls on file, in a process that has the classes.
@@ -235,8 +246,14 @@ class _Job:
             self._retry.pop(place, None)
             self._count(record)
 
+    def _is_of_its_trace(self, record: Mapping[str, Any], trace: Trace | None) -> bool:
+        if trace is None:
+            return "traced" not in record
+        return record.get("traced") == mark_of(trace) and is_enough(record.get("answers"), self._answers)
+
     def _count(self, record: Mapping[str, Any]) -> None:
         self._done += 1
+        self._traced += "traced" in record
         reason = failure(record["error"], record["prediction"])
         if reason:
             self._failed[reason] += 1
@@ -249,6 +266,8 @@ class _Job:
         """Runs that are missing, by sample number first: a job that is stopped has seen as many examples as it could."""
         for number in range(len(self._teachers)):
             for example in range(len(self._ids)):
+                if number >= self._runs[example]:
+                    continue
                 place = example * len(self._teachers) + number
                 if self._offsets[place] < 0 or place in self._retry:
                     yield example, number
@@ -280,6 +299,8 @@ class _Job:
                     self._record(*task)
         except LimitReached as limit:
             self._stop(str(limit))
+        except NotSent:
+            self._stop("interrupted")
         except BaseException as error:
             self._stop(f"error:{type(error).__name__}")
             raise
@@ -299,8 +320,6 @@ class _Job:
             self._watch_failures()
 
     def _watch_failures(self) -> None:
-        except NotSent:
-            self._stop("interrupted")
         if self._too_many_failed():
             self._stopped = self._stopped or _FAILURES
 
@@ -336,11 +355,17 @@ class _Job:
 
     def _collected(self) -> Collected:
         collected = Collected(self._folder, self._ids, len(self._teachers), self._offsets, self._types)
-        collected.stopped, collected.done = self._why_stopped(), self._done
+        collected.stopped, collected.done, collected.traced = self._why_stopped(), self._done, self._traced
         collected.failed, collected.first_failures = self._failed, self._first
         for (stage, _), usage in self._usage.items():
             collected.usage[stage] = collected.usage.get(stage, Usage()) + usage
         return collected
+
+
+def _runs(example: dspy.Example, teachers: Sequence[Teacher]) -> int:
+    """How many runs an example has."""
+    traces = traces_of(example) if teachers[0].takes_traces else []
+    return min(len(traces), len(teachers)) or len(teachers)
 
 
 def _said(record: Mapping[str, Any]) -> str:

@@ -58,6 +58,7 @@ class Sample:
             `error:<type>`.
         message: What the error said, or the reply that could not be read, shortened; empty without an error.
         left_out: Fields that cannot be written to a file, as `prediction.table (DataFrame)`, and are missing above.
+        place: Where the trace stands that the decomposition was taken from; empty if the teacher was asked.
     """
 
     example_id: str
@@ -68,6 +69,7 @@ class Sample:
     error: str | None = None
     message: str = ""
     left_out: list[str] = field(default_factory=list)
+    place: str = ""
 
     @property
     def failure(self) -> str | None:
@@ -87,6 +89,7 @@ class Sample:
             error=record["error"],
             message=record.get("message", ""),
             left_out=record.get("left_out", []),
+            place=record.get("place", ""),
         )
 
 
@@ -112,6 +115,7 @@ class Collected(Mapping[str, list[Sample]]):
         folder: Where the files are.
         stopped: Why the job ended before its time; None if it is complete.
         done: Runs of the teacher that are on file, failed ones included.
+        traced: Those of them whose decomposition is that of a trace, for which no decomposer was asked.
         failed: Reason -> how many runs.
         first_failures: Reason -> the first such failure: its example, and what was said or replied.
         usage: Stage -> `Usage` over all samples on file, of this and of earlier runs. (The ledger has this run's calls.)
@@ -120,7 +124,7 @@ class Collected(Mapping[str, list[Sample]]):
     def __init__(self, folder: Path, ids: Sequence[str], samples: int, offsets: array[int], types: Types | None = None) -> None:
         self.folder = folder
         self.stopped: str | None = None
-        self.done = 0
+        self.done = self.traced = 0
         self.failed: Counter[str] = Counter()
         self.first_failures: dict[str, str] = {}
         self.usage: dict[str, Usage] = {}

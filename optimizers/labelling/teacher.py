@@ -9,10 +9,13 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import AdapterParseError, LMError, LMTimeoutError
 
+from optimizers.labelling.given import Answers, given, open_to_traces
 from optimizers.labelling.journal import Budget, Journal, digest
 from optimizers.labelling.journaled_lm import all_options, calls_of, journaled
 from optimizers.labelling.program_copy import all_predictors, copy_program, own_lms
 from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE, shortened
+from optimizers.labelling.trace_formats import Trace
+from optimizers.labelling.traces import mark_of, traces_of
 from optimizers.labelling.values import Types, is_plain, shape_of, written
 from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
@@ -37,8 +40,9 @@ class Teacher:
         temperature: float | Mapping[str, float] | None,
         budget: Budget,
         types: Types,
+        answers: Answers = "take",
     ) -> None:
-        self.sample, self.types = sample, types
+        self.sample, self.types, self._answers = sample, types, answers
         self._journal, self._budget = journal, budget
         self._flat = None if isinstance(temperature, Mapping) else temperature
         fallback = lm or dspy.settings.lm
@@ -55,6 +59,13 @@ class Teacher:
             setattr(predictor, _NAME, name)
             for annotation in _annotations(predictor):
                 self.types.learn(annotation)
+        # Last, as predictors of another class would be another program.
+        self.takes_traces = open_to_traces(self.program)
+
+    def trace_of(self, example: dspy.Example) -> Trace | None:
+        """The trace that stands for this run on an example; None if there is none, so that LMs are asked."""
+        traces = traces_of(example) if self.takes_traces else []
+        return traces[self.sample] if self.sample < len(traces) else None
 
     def _journaled(self, lm: dspy.LM, temperature: float | None) -> dspy.LM:
         wrapped = journaled(lm, self._journal, sample=self.sample, limits=self._budget)
@@ -90,7 +101,14 @@ class Teacher:
         options: dict[str, Any] = {"trace": [], "disable_history": True}
         if self.lm:
             options["lm"] = self.lm
-        with calls_of(example_id, self.sample), recording(ledger, adopts=False), dspy.context(**options), metered("teacher") as meter:
+        traced = self.trace_of(example)
+        with (
+            calls_of(example_id, self.sample),
+            recording(ledger, adopts=False),
+            dspy.context(**options),
+            given(traced, self._answers) as said,
+            metered("teacher") as meter,
+        ):
             outcome = self._attempt(example)
             trace = dspy.settings.trace
         entries = ledger.entries()
@@ -108,6 +126,7 @@ class Teacher:
             **({"left_out": missing} if missing else {}),
             "error": _told(outcome["error"], meter.cut_off, meter.empty),
             "usage": _nested(entries),
+            **({"traced": mark_of(traced), "place": traced.place, **said} if traced else {}),
         }
 
     def _calls(self, trace: list[Any]) -> tuple[list[list[Any]], list[str]]:

@@ -9,7 +9,7 @@ from programs.lms.ledger import Usage
 
 
 def distilled_sections(
-    predictors: Sequence[tuple[str, str, int, int]], fates: Mapping[str, int], costs: Collection[Usage], unscored: str = ""
+    predictors: Sequence[tuple[str, str, int, int]], fates: Mapping[str, int], costs: Collection[Usage], unscored: str = "", traced: int = 0
 ) -> list[Section]:
     """A row a predictor, the screening, and what the teacher cost.
 
@@ -18,9 +18,12 @@ def distilled_sections(
         fates: Numbers of the teacher's samples: `kept`, or by the reason why not.
         costs: Of the teacher's stages.
         unscored: What went wrong in the metric; empty if nothing did.
+        traced: How many of the samples were taken from traces.
     """
     rows = [[name, model or "not trained", count_text(own), count_text(total)] for name, model, own, total in predictors]
     texts = [Text(f"Teacher samples: {reasons_text(fates)}.")] if fates else []
+    if traced:
+        texts.append(Text(f"From traces: {count_text(traced)} of these samples, for which no decomposer was asked."))
     if costs:
         paid = sum(costs, Usage())
         tokens = count_text(paid.input_tokens + paid.output_tokens)

@@ -45,7 +45,7 @@ def _rows(run: RunFiles) -> list[Block]:
     labelling = run.part("labelling")
     if is_number(labelling.get("failed")):
         text += f" The teacher failed on {count_text(labelling['failed'])} of {count_text(labelling.get('calls'))} calls."
-    text += without_answers(labelling)
+    text += without_answers(labelling) + from_traces(labelling)
     alt = "Training rows kept and dropped by policy; the numbers are in the table above."
     picture = picture_or_text("rows.png", rows_figure(policies), alt, "There are no rows to draw.")
     return [Text(text), Table(["Policy", "Questions", "Kept", "Dropped"], lines, frozenset({0, 3})), picture]
@@ -58,6 +58,23 @@ def without_answers(labelling: Mapping[str, Any]) -> str:
     if not told:
         return ""
     return f" Of {' and '.join(told)} the decomposition is whole and the solver's reply was cut off at its limit of tokens."
+
+
+def from_traces(labelling: Mapping[str, Any]) -> str:
+    """Where the rows come from, and what of somebody else's traces was not taken; empty without traces."""
+    traces = labelling.get("traces")
+    if not isinstance(traces, Mapping):
+        return ""
+    traced = number(labelling.get("traced"))
+    asked = number(labelling.get("samples")) - traced
+    text = f" {count_text(traced)} labels are from the traces of {traces.get('file')}, {count_text(asked)} from the teacher."
+    fates = [(policy, fates, number(fates.get("from_traces"))) for policy, fates in (labelling.get("by_policy") or {}).items()]
+    kept = [f"{policy} {count_text(own)} and {count_text(number(fates.get('kept')) - own)}" for policy, fates, own in fates]
+    text += f" Of the kept rows, from traces and from the teacher: {'; '.join(kept)}." if kept else ""
+    left = {"could not be read": traces.get("refused"), "are of questions that are tested": traces.get("kept_out")}
+    told = [f"{count_text(count)} {why}" for why, count in left.items() if number(count)]
+    told += [f"{count_text(count)} are passed over ({why})" for why, count in (traces.get("passed_over") or {}).items()]
+    return text + (f" Of what the file holds besides, {', '.join(told)} (traces.json)." if told else "")
 
 
 def policies_of(run: RunFiles) -> dict[str, dict[str, float]]:

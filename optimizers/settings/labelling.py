@@ -20,6 +20,13 @@ class LabellingConfig(LimitedSection):
     """Labelling stops when more than this share of the teacher's answers failed, and at least 5 did; 1 never stops."""
     partial: bool = False
     """Whether to go on with the labels that there are when a limit or too many failures stopped labelling."""
+    traces: str | None = None
+    """File or folder of decompositions that some program has made already, which stand in the teacher's place: JSONL, JSON, CSV or Parquet
+    of questions and decompositions, of `lm.history`, or of MLflow's traces; see docs/own_data.md. A question that has one is not asked of
+    the teacher, and those that the task does not have are further training questions. None, if not given."""
+    trace_columns: str | None = None
+    """Names of columns in `traces` that differ: `question=frage,subquestions=teile`; also `context`, `answer` (what that program answered),
+    `reference` (what is right) and `id`. None, if not given."""
     calls_from: str | None = None
     """Folder of an earlier job of the same kind whose calls are taken over into a new folder: those that are the same are not made again.
     None, if not given."""

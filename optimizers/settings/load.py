@@ -118,6 +118,8 @@ def _check_experiment(config: RunConfig) -> None:
         except ValueError as error:
             raise ValueError(f"experiment.data.{name}: {error}") from None
         _validated(DataConfig, config.data.model_dump() | dict(sizes), f"experiment.data.{name}")
+        if sizes.get("train") == 0:
+            raise ValueError(f"experiment.data.{name}.train=0 should be greater than or equal to 1.")
     _validated(TrainingSpec, {**config.training.model_dump(), **experiment.training}, "experiment.training")
 
 

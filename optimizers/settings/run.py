@@ -87,6 +87,12 @@ class RunConfig(Section):
         return {**given, **{role: {"model": cls.model_fields[role].default.model, **given[role]} for role in roles}}
 
     @model_validator(mode="after")
+    def _with_training_questions(self) -> RunConfig:
+        if self.data.train == 0 and self.labelling.traces is None:
+            raise ValueError("data.train=0 should be greater than or equal to 1, as no labelling.traces gives questions to train on.")
+        return self
+
+    @model_validator(mode="after")
     def _with_named_parts(self) -> RunConfig:
         tasks = self.experiment.tasks
         self.task = self.task.with_parts_of(tasks)

@@ -8,6 +8,9 @@ from typing import Any
 
 import dspy
 
+from optimizers.evaluation.leakage import Repeats
+from optimizers.labelling.traces import Traces, read_traces, with_traces
+from optimizers.settings.labelling import LabellingConfig
 from optimizers.settings.task import DataConfig, TaskConfig
 from programs.compiled.state import CompiledPrompts
 from programs.tasks.base import Task, overlapping
@@ -55,6 +58,40 @@ def load_splits(task: Task, sizes: DataConfig) -> dict[str, list[dspy.Example]]:
     splits = {split: loaded(task, split, count) for split, count in sizes.model_dump().items() if count}
     refuse_overlap(splits)
     return splits
+
+
+def configured_traces(labelling: LabellingConfig) -> Traces | None:
+    """What is in `labelling.traces`; None if none are set.
+
+    Raises:
+        ValueError: Nothing there, or nothing that can be used.
+    """
+    return read_traces(labelling.traces, labelling.trace_columns or "") if labelling.traces else None
+
+
+def with_their_traces(splits: dict[str, list[dspy.Example]], traces: Traces) -> dict[str, list[dspy.Example]]:
+    """Splits whose train and dev questions have their traces, and the traces' own questions behind those of train.
+
+    Raises:
+        ValueError: No question is left to train on.
+    """
+    reported = [example for split in ("dev", "test") for example in splits.get(split, [])]
+    repeats = Repeats(reported)
+    asked = {split: splits.get(split, []) for split in ("train", "dev")}
+    found = with_traces(asked, traces, lambda example: repeats.leak(example) is not None)
+    if not found["train"]:
+        raise ValueError(f"No question is left to train on. {traces.summary()}")
+    return {**splits, **{split: examples for split, examples in found.items() if examples}}
+
+
+def refuse_traces(labelling: LabellingConfig, command: str) -> None:
+    """Refuse traces in a job that cannot take them.
+
+    Raises:
+        ValueError: There are some.
+    """
+    if labelling.traces:
+        raise ValueError(f"labelling.traces={labelling.traces!r} is for `run`, not for `{command}`; leave it out.")
 
 
 def refuse_overlap(splits: dict[str, list[dspy.Example]]) -> None:

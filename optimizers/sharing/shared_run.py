@@ -9,6 +9,7 @@ from typing import Any
 
 from optimizers.conditions import stages_in
 from optimizers.experiments.roles import slug
+from optimizers.labelling.traces import TRACE_ID
 from optimizers.reports.cells import Cell, cells_of, comparison, is_student, named, roles
 from optimizers.reports.conditions import paired_comparison_of
 from optimizers.reports.read import REFERENCE, RunFiles, metrics_of, text_of
@@ -106,8 +107,8 @@ class SharedRun:
             return None
 
     def origin_of(self, task: Task | None, example_id: str) -> Origin:
-        """Whose a question is; nothing where the task is not known."""
-        return task.origin_of(example_id) if task else Origin()
+        """Whose a question is; nothing where the task is not known, or where it came with a trace from elsewhere."""
+        return task.origin_of(example_id) if task and not example_id.startswith(TRACE_ID) else Origin()
 
     def students(self) -> list[SharedStudent]:
         """Those that the figures speak of, the preferred one first."""

@@ -17,7 +17,7 @@ def study_minutes(config: RunConfig, space: Space) -> dict[str, float]:
     """
     settings = config.study
     steps = _steps(config)
-    per_question = sum(step.minutes for step in steps if step.name.startswith("label")) / config.data.train
+    per_question = sum(step.minutes for step in steps if step.name.startswith("label")) / max(1, config.data.train)
     labels = sum(
         per_question * labelled.labelling.samples * (labelled.data.train + labelled.data.dev) / config.labelling.samples
         for labelled in space.label_configs()

@@ -29,6 +29,7 @@ from optimizers.jobs.progress import Progress, Shown, expect, no_progress
 from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import digest
 from optimizers.settings.run import RunConfig
+from optimizers.settings.splits import refuse_traces
 from optimizers.settings.study import studied_students
 from optimizers.studies.minutes import study_minutes
 from optimizers.studies.results import StudyResult, write_study
@@ -88,6 +89,7 @@ class StudyJob:
         self.folder = Path(config.out)
         self.tracking = Tracking(config, "study", self.folder)
         check_settings(config)
+        refuse_traces(config.labelling, "study")
         self.space = Space(config)
         setup = set_up(config, self.folder / "none", keys=keys)
         self.splits = setup.splits

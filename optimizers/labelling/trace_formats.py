@@ -1,0 +1,288 @@
+"""Decompositions in what others wrote down: plain rows, the history of DSPy's LMs, MLflow's traces.
+
+Every form comes down to a question, and what was made of it, which is read as a teacher's reply is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dspy
+from dspy.utils.exceptions import AdapterParseError
+
+from programs.adapter import tolerant
+from programs.decomposition import read_decomposition
+from programs.labelled_replies import label_of
+from programs.replies import item_text
+from programs.signatures import NO_DECOMPOSITION, Decompose, Solve
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "question": ("question", "query"),
+    "subquestions": ("subquestions", "sub_questions", "decomposition", "subqueries"),
+    "context": ("context", "passage"),
+    "answer": ("answer",),
+    "reference": ("reference", "gold", "expected_answer"),
+    "id": ("id", "trace_id", "uuid"),
+}
+"""Names of columns that are understood without being told, the first of them first."""
+
+_HALVES = (("inputs", "outputs"), ("input", "output"), ("request", "response"))
+_HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*\n?", re.MULTILINE)
+_TAG = re.compile(r"^<(\w+)>\n?(.*?)\n?</\1>", re.MULTILINE | re.DOTALL)
+_LABELS = {label_of(name): name for name in (*Decompose.input_fields, *Solve.input_fields, "attempt", "answered")}
+_LABEL = re.compile(rf"^({'|'.join(map(re.escape, _LABELS))}):[ \t]*", re.MULTILINE)
+_END_OF_INPUTS = re.compile(r"^Respond with (?:the corresponding output fields|a JSON object)\b", re.MULTILINE)
+_SHOWN = 80
+
+
+class NoTraceError(ValueError):
+    """A row, or a part of it, has no decomposition; says why."""
+
+
+class NoDecomposerError(NoTraceError):
+    """A call of something else than a decomposer, as a history or a trace has them beside its own."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A decomposition that somebody else's program made.
+
+    Attributes:
+        question: What was decomposed.
+        subquestions: As `read_decomposition` takes them: all of them; empty if the question needs none.
+        context: The passage that it is about; empty without one.
+        answer: What that program answered; None if it is not known.
+        reference: What is right; None if it is not known.
+        id: Its own; empty without one.
+        place: Where it stands, for messages.
+    """
+
+    question: str
+    subquestions: tuple[str, ...]
+    context: str = ""
+    answer: str | None = None
+    reference: str | list[str] | None = None
+    id: str = ""
+    place: str = ""
+
+
+def traces_in(row: Any, names: Mapping[str, tuple[str, ...]]) -> Iterator[Trace]:
+    """The decompositions in a row.
+
+    Args:
+        row: A plain row, an entry of `lm.history`, or a trace of MLflow.
+        names: As `NAMES`.
+
+    Raises:
+        NoTraceError: There is none; says why.
+    """
+    if not isinstance(row, Mapping):
+        raise NoTraceError(f"expected an object, got {_shown(row)}")
+    spans = _spans(row)
+    if spans is not None:
+        yield from _of_spans(spans, names)
+    elif "outputs" in row and ("messages" in row or isinstance(row.get("prompt"), str)):
+        yield from _of_history(row)
+    else:
+        yield _of_fields(_fields(row), names)
+
+
+# Plain rows
+def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a row, and those of its inputs and outputs where it has such."""
+    found = dict(row)
+    for half in _HALVES:
+        for side in half:
+            inner = _parsed(row.get(side))
+            if isinstance(inner, Mapping):
+                inner = {**_mapping(inner.get("kwargs")), **inner}
+                found = {**inner, **{name: value for name, value in found.items() if name != side}}
+    return found
+
+
+def _of_fields(fields: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> Trace:
+    values = {name: next((fields[column] for column in columns if fields.get(column) is not None), None) for name, columns in names.items()}
+    question = values["question"]
+    if not isinstance(question, str) or not question.strip():
+        wanted = " or ".join(map(repr, names["question"]))
+        raise NoTraceError(f"no question: {_named(fields, values, wanted, question)}")
+    if values["subquestions"] is None:
+        wanted = " or ".join(map(repr, names["subquestions"]))
+        raise NoDecomposerError(f"no decomposition: {_named(fields, values, wanted, None)}")
+    return Trace(
+        question=question.strip(),
+        subquestions=_read(values["subquestions"], question),
+        context=_text(values["context"]) or "",
+        answer=_text(values["answer"]),
+        reference=_reference(values["reference"]),
+        id=_text(values["id"]) or "",
+    )
+
+
+def _named(fields: Mapping[str, Any], values: Mapping[str, Any], wanted: str, value: Any) -> str:
+    if value is not None:
+        return f"{_shown(value)} in {wanted} is no text, or an empty one"
+    return f"there is no {wanted} among the columns {sorted(map(str, fields))[:12]}"
+
+
+def _read(made: Any, question: str) -> tuple[str, ...]:
+    """The subquestions in what a decomposer wrote, in any form in which LLMs do."""
+    lines = made if isinstance(made, list) else _lines_of(made)
+    if isinstance(lines, list):
+        lines = [line if isinstance(line, str) else item_text(line) for line in lines]
+    found = read_decomposition(lines, None, question)
+    if found.state == "unparseable":
+        raise NoTraceError(f"no subquestion can be read in {_shown(made)}")
+    return tuple(found.subquestions)
+
+
+def _lines_of(reply: Any) -> list[str] | str:
+    if isinstance(reply, Mapping):
+        reply = json.dumps(reply, ensure_ascii=False, default=str)
+    if not isinstance(reply, str):
+        raise NoTraceError(f"the decomposition {_shown(reply)} is neither a list nor a text")
+    headers = _HEADER.findall(reply)
+    if headers and "subquestions" not in headers:
+        raise NoDecomposerError(f"a reply with {', '.join(header for header in headers if header != 'completed')} and no subquestions")
+    try:
+        return tolerant(dspy.ChatAdapter()).parse(Decompose, reply)["subquestions"]
+    except AdapterParseError:
+        raise NoTraceError(f"no subquestion can be read in {_shown(reply)}") from None
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, list | Mapping) or value != value:
+        return None
+    return str(value).strip() or None
+
+
+def _reference(value: Any) -> str | list[str] | None:
+    return [text for one in value if (text := _text(one))] or None if isinstance(value, list) else _text(value)
+
+
+# The history of DSPy's LMs
+def _of_history(entry: Mapping[str, Any]) -> Iterator[Trace]:
+    inputs = _prompt_fields(_prompt_of(entry))
+    if "subquestions" in inputs:
+        raise NoDecomposerError("a call that was given subquestions")
+    if not inputs.get("question"):
+        raise NoTraceError("the prompt has no field 'question' in one of DSPy's formats or this package's")
+    if entry.get("truncated") or _finish(entry) == "length":
+        raise NoTraceError("the reply was cut off at its limit of tokens")
+    outputs = [one.get("text") if isinstance(one, Mapping) else one for one in entry["outputs"] or ()]
+    if not outputs:
+        raise NoTraceError("the call has no output")
+    for output in outputs:
+        made = _read(output, inputs["question"])
+        yield Trace(inputs["question"], made, inputs.get("context", ""), id=str(entry.get("uuid") or ""))
+
+
+def _prompt_of(entry: Mapping[str, Any]) -> str:
+    """What the user said last: demos stand before it."""
+    asked = [one for one in entry.get("messages") or () if isinstance(one, Mapping) and one.get("role") == "user"]
+    content = asked[-1].get("content") if asked else entry.get("prompt")
+    if isinstance(content, list):
+        content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    return content if isinstance(content, str) else ""
+
+
+def _prompt_fields(prompt: str) -> dict[str, str]:
+    """The inputs in a prompt of DSPy's formats, or of this package's."""
+    given = _END_OF_INPUTS.split(prompt)[0]
+    if not _HEADER.search(given) and (tagged := dict(_TAG.findall(given))):
+        return {name: text.strip() for name, text in tagged.items()}
+    pattern, name_of = (_HEADER, str) if _HEADER.search(given) else (_LABEL, _LABELS.get)
+    marks = list(pattern.finditer(given))
+    ends = [*(mark.start() for mark in marks[1:]), len(given)]
+    return {str(name_of(mark.group(1))): given[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=False)}
+
+
+def _finish(entry: Mapping[str, Any]) -> Any:
+    response = _mapping(entry.get("response"))
+    choices = response.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else {}
+    return _mapping(first).get("finish_reason") or response.get("finish_reason")
+
+
+# MLflow
+def _spans(row: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """The spans of a trace: of its own JSON, or of a row of `mlflow.search_traces`."""
+    whole = _mapping(_parsed(row.get("trace")))
+    for holder in (_mapping(row.get("data")), _mapping(whole.get("data")), row):
+        spans = _parsed(holder.get("spans"))
+        if isinstance(spans, list):
+            return [_mapping(_parsed(span)) for span in spans]
+    return None
+
+
+def _of_spans(spans: list[Mapping[str, Any]], names: Mapping[str, tuple[str, ...]]) -> Iterator[Trace]:
+    """One trace a question, of the outermost span that has both; of the calls of an LM, where no span has the fields."""
+    found: dict[str, Trace] = {}
+    reasons: list[str] = []
+    for read in (_of_span, _of_call):
+        for span in spans if not found else ():
+            try:
+                for trace in read(span, names):
+                    found.setdefault(trace.question, trace)
+            except NoDecomposerError:
+                continue
+            except NoTraceError as error:
+                reasons.append(str(error))
+    if not found:
+        raise NoTraceError(reasons[0] if reasons else f"none of its {len(spans)} spans has a question and its subquestions")
+    yield from found.values()
+
+
+def _of_span(span: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> Iterator[Trace]:
+    inputs, outputs = _sides(span)
+    fields, made = _mapping(inputs), _mapping(outputs)
+    if _failed(span) or not any(column in made for column in names["subquestions"]):
+        raise NoDecomposerError("no subquestions among the outputs")
+    fields = {**_mapping(fields.get("kwargs")), **fields}
+    if made.get("state") == "unparseable":
+        raise NoTraceError(f"its program could not read the decomposition: {_shown(made.get('lines'))}")
+    if made.get("state") == "none_needed":
+        made = {**made, names["subquestions"][0]: NO_DECOMPOSITION}
+    yield replace(_of_fields({**fields, **made}, {**names, "id": ()}), id=str(span.get("trace_id") or ""))
+
+
+def _of_call(span: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> Iterator[Trace]:
+    inputs, outputs = _sides(span)
+    given = _mapping(inputs)
+    if _failed(span) or not isinstance(outputs, list) or not ("messages" in given or isinstance(given.get("prompt"), str)):
+        raise NoDecomposerError("no call of an LM")
+    yield from _of_history({"prompt": given.get("prompt"), "messages": given.get("messages"), "outputs": outputs})
+
+
+def _sides(span: Mapping[str, Any]) -> tuple[Any, Any]:
+    attributes = _mapping(span.get("attributes"))
+    inputs, outputs = (_parsed(attributes.get(f"mlflow.span{side}", span.get(side.lower()))) for side in ("Inputs", "Outputs"))
+    return inputs, outputs
+
+
+def _failed(span: Mapping[str, Any]) -> bool:
+    status = span.get("status")
+    return "ERROR" in str(_mapping(status).get("code", status) or "").upper()
+
+
+def _parsed(value: Any) -> Any:
+    """A value, or what its text says as JSON."""
+    if not isinstance(value, str) or value[:1] not in ("{", "[", '"'):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from optimizers.jobs.progress import say
 from programs.lms.batches.engine import leave_batches
-from programs.lms.rate_limits import leave_turns
+from programs.lms.rate_limits import leave_turns, stoppable
 
 ASKING = "divide-or-conquer asks"
 """How the threads are named that wait for answers."""
@@ -21,10 +21,14 @@ _LEFT = "%d answers are to come in batches; the same command takes them up."
 
 @contextlib.contextmanager
 def telling_to_wait() -> Iterator[None]:
-    """Say on standard error, where Ctrl-C ends what is enclosed, that the answers under way are waited for."""
+    """Say on standard error, where Ctrl-C ends what is enclosed, that the answers under way are waited for; what was not sent is not."""
+    ended = threading.Event()
     try:
-        yield
+        # Of threads that have this context; those of DSPy's own know only that somebody leaves.
+        with stoppable(ended):
+            yield
     except KeyboardInterrupt:
+        ended.set()
         leave_turns()
         left = leave_batches()
         say(_LEFT % left if left else _WORDS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,17 +16,19 @@ import dspy
 import pytest
 from loopback import chat, is_decomposition, serving, too_many
 
+from optimizers.evaluation.evaluate import evaluate
 from optimizers.experiments.plan import plan, plan_steps
 from optimizers.labelling.collect import collect
 from optimizers.labelling.journal import Journal
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.load import load_config
-from programs import TwoStage
+from programs import SingleStage, TwoStage
 from programs.adapter import LineAdapter
 from programs.lms import rate_limits
 from programs.lms.artifacts import home
 from programs.lms.catalog import lm
 from programs.lms.request_pace import RequestPace
+from programs.tasks.registry import load_task
 
 PER_MINUTE = 600
 GAP = 60 / PER_MINUTE
@@ -156,6 +160,25 @@ def test_a_job_that_stops_writes_nothing_of_calls_that_were_not_sent(tmp_path):
         found = collect(program, examples, folder=tmp_path, threads=4)
     assert found.stopped == "interrupted" and len(bodies) == 1 and not found.failed
     assert len((tmp_path / "traces.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_evaluation_that_is_interrupted_waits_for_no_turn(tmp_path):
+    program = SingleStage()
+    made = [dspy.Example(id=f"e{n}", context="", question=f"q{n}?", answer="Rome").with_inputs("context", "question") for n in range(6)]
+    times: list[float] = []
+
+    def rule(body):
+        times.append(time.time())
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return chat("Rome")
+
+    with serving(rule) as (address, bodies):
+        program.set_lm(asked(address, requests_per_minute=1))
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(program, load_task("multihop"), made, out=tmp_path / "answers.jsonl", threads=3)
+    assert time.time() - times[0] < 30
+    assert len(bodies) == 1
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) <= 1
 
 
 def test_a_server_that_says_when_to_ask_again_is_asked_then(monkeypatch):

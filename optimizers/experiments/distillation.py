@@ -23,6 +23,7 @@ from optimizers.labelling.collect import TRACES
 from optimizers.labelling.given import Answers
 from optimizers.labelling.journal import Limits
 from optimizers.labelling.samples import Collected, example_key
+from optimizers.labelling.traces import traces_of
 from optimizers.screening.lm_policy import check_asking
 from optimizers.screening.policy import WRONG_ANSWER, Policy, PolicyModels, answer_free, configured_policy
 from optimizers.screening.precision import write_measures
@@ -321,8 +322,12 @@ class Distillation:
         """What is done about the answers of traces, for all students alike: else one would make the labels anew that another has."""
         if any("solve" in RECIPES[student].stages for student in self.students):
             return "ask"
-        looks = [not getattr(self._policy(name), "looks_at_no_answer", False) for name in self._policies()]
-        return "take" if any(looks) else "skip"
+        names = self._policies()
+        if any(not getattr(self._policy(name), "looks_at_no_answer", False) for name in names):
+            return "take"
+        # How often a policy is right is measured by the answers that there are references for.
+        measured = set(names) & set(answer_free()) and any(traces_of(one) and one.get("answer") for one in self.splits["train"])
+        return "take" if measured else "skip"
 
     def _limits(self) -> Limits:
         job = self.config.job_limits(self.labels / TRACES)

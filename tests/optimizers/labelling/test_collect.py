@@ -345,7 +345,7 @@ def test_a_failure_in_flight_reaches_all_who_wait_and_is_no_answer_later(tmp_pat
 
 def test_an_answer_that_cannot_be_noted_holds_nobody_up(tmp_path: Path) -> None:
     class Unknown(Prices):
-        def usd(self, *call: Any) -> float | None:
+        def usd(self, *call: Any, **further: Any) -> float | None:
             raise ArithmeticError("no such price")
 
     with recording(Ledger(Unknown())), Journal(tmp_path / "j.jsonl") as journal, ThreadPoolExecutor(4) as pool:

@@ -78,7 +78,7 @@ def test_a_solver_may_be_added():
     [
         ("training.epoch", "1", "Unknown setting 'training.epoch'; did you mean --training.epochs"),
         ("data.train", "many", "data.train='many'.*integer"),
-        ("data.train", "0", "data.train='0'.*greater"),
+        ("data.train", "0", "data.train=0 should be greater than or equal to 1"),
         ("training.method", "qlora", "training.method='qlora'.*'lora' or 'full'"),
     ],
 )

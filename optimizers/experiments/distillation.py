@@ -323,11 +323,14 @@ class Distillation:
         if any("solve" in RECIPES[student].stages for student in self.students):
             return "ask"
         names = self._policies()
-        if any(not getattr(self._policy(name), "looks_at_no_answer", False) for name in names):
+        looking = {name for name in names if not getattr(self._policy(name), "looks_at_no_answer", False)}
+        if looking & set(answer_free()):
             return "take"
+        if looking:
+            return "referenced"
         # How often a policy is right is measured by the answers that there are references for.
         measured = set(names) & set(answer_free()) and any(traces_of(one) and one.get("answer") for one in self.splits["train"])
-        return "take" if measured else "skip"
+        return "referenced" if measured else "skip"
 
     def _limits(self) -> Limits:
         job = self.config.job_limits(self.labels / TRACES)

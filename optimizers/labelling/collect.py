@@ -29,11 +29,10 @@ from dspy.clients import costs
 
 from optimizers.jobs.jsonlines import Lines
 from optimizers.jobs.stopping import ASKING, telling_to_wait
-from optimizers.labelling.given import Answers, is_enough
+from optimizers.labelling.given import Answers, is_enough, wanted
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
 from optimizers.labelling.samples import CUT_OFF, FINAL, SAMPLES, UNPARSEABLE, Collected, example_key, failure, inputs_hash, shortened
 from optimizers.labelling.teacher import Teacher
-from optimizers.labelling.trace_formats import Trace
 from optimizers.labelling.traces import mark_of, traces_of
 from optimizers.labelling.values import Types
 from programs.lms.batches.engine import at_once, in_batches
@@ -83,7 +82,8 @@ def collect(
         limits: When to stop with what there is; by default `Limits()`, which watches failures only.
         progress: Called a few times a second in the calling thread; also at the end.
         answers: What is done about the answer to a question that has a trace (see `optimizers.labelling.traces`), whose decomposition is
-            taken as it is, without a call: `take` takes the trace's and asks where it has none, `ask` asks, `skip` answers nothing.
+            taken as it is, without a call: `take` takes the trace's and asks where it has none, `referenced` does so where
+            the question has a reference answer alone, `ask` asks, `skip` answers nothing.
 
     Returns:
         All that is on file for these examples, this program and these LMs.
@@ -233,7 +233,7 @@ class _Job:
             return
         if (record["program"], record["inputs"]) != (self._teachers[number].fingerprint, self._hashes[example]):
             return
-        if not self._is_of_its_trace(record, self._teachers[number].trace_of(self._examples[example])):
+        if not self._is_of_its_trace(record, self._examples[example], self._teachers[number]):
             return
         if not self._types.knows_all([record["calls"], record["prediction"]]):
             # Made again from the calls on file, in a process that has the classes.
@@ -246,10 +246,11 @@ class _Job:
             self._retry.pop(place, None)
             self._count(record)
 
-    def _is_of_its_trace(self, record: Mapping[str, Any], trace: Trace | None) -> bool:
+    def _is_of_its_trace(self, record: Mapping[str, Any], example: dspy.Example, teacher: Teacher) -> bool:
+        trace = teacher.trace_of(example)
         if trace is None:
             return "traced" not in record
-        return record.get("traced") == mark_of(trace) and is_enough(record.get("answers"), self._answers)
+        return record.get("traced") == mark_of(trace) and is_enough(record.get("answers"), wanted(self._answers, example))
 
     def _count(self, record: Mapping[str, Any]) -> None:
         self._done += 1

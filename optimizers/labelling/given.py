@@ -13,8 +13,9 @@ from optimizers.labelling.program_copy import all_predictors
 from optimizers.labelling.trace_formats import Trace
 from programs.signatures import NO_DECOMPOSITION, Decompose
 
-Answers = Literal["skip", "take", "ask"]
-"""What the stages behind a trace's decomposition do: answer nothing, take the trace's answer and ask where it has none, or ask."""
+Answers = Literal["skip", "referenced", "take", "ask"]
+"""What the stages behind a trace's decomposition do: answer nothing, take the trace's answer and ask where it has none (all, or those whose
+question has a reference answer alone), or ask."""
 
 _ORDER: tuple[Answers, ...] = ("skip", "take", "ask")
 
@@ -112,6 +113,11 @@ def given(trace: Trace | None, answers: Answers) -> Iterator[dict[str, Any]]:
     said["answers"] = "ask" if run.asked else answers
 
 
-def is_enough(there: Any, wanted: Answers) -> bool:
+def wanted(answers: Answers, example: dspy.Example) -> Answers:
+    """What is done about the answer to one question: `skip`, `take` or `ask`."""
+    return answers if answers != "referenced" else "take" if example.get("answer") else "skip"
+
+
+def is_enough(there: Any, answers: Answers) -> bool:
     """Whether a line that says `there` of its answer will do."""
-    return there in _ORDER and _ORDER.index(there) >= _ORDER.index(wanted)
+    return there in _ORDER and _ORDER.index(there) >= _ORDER.index(answers)

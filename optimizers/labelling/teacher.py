@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import AdapterParseError, LMError, LMTimeoutError
 
-from optimizers.labelling.given import Answers, given, open_to_traces
+from optimizers.labelling.given import Answers, given, open_to_traces, wanted
 from optimizers.labelling.journal import Budget, Journal, digest
 from optimizers.labelling.journaled_lm import all_options, calls_of, journaled
 from optimizers.labelling.program_copy import all_predictors, copy_program, own_lms
@@ -106,7 +106,7 @@ class Teacher:
             calls_of(example_id, self.sample),
             recording(ledger, adopts=False),
             dspy.context(**options),
-            given(traced, self._answers) as said,
+            given(traced, wanted(self._answers, example)) as said,
             metered("teacher") as meter,
         ):
             outcome = self._attempt(example)

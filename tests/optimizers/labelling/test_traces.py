@@ -10,6 +10,7 @@ import pytest
 from scripted import scripted_lm, two_stage_rule
 
 from optimizers import BootstrapDistill
+from optimizers.labelling.collect import collect
 from optimizers.labelling.traces import read_traces, traces_of, with_traces
 from programs import TwoStage
 from programs.adapter import LineAdapter
@@ -251,6 +252,15 @@ def test_a_later_policy_asks_only_what_is_missing_and_without_traces_the_teacher
         assert asked(teacher) == expected
         assert found.collected.traced == (4 if options else 0)
     assert found.rows["decompose"][0]["messages"][-1]["content"] == "Who is it?\nWhere is #1?"
+
+
+def test_nobody_is_asked_for_an_answer_that_no_reference_judges(tmp_path):
+    traces = read_traces([row(0), row(9), row(8, reference="Rome")])
+    questions = with_traces({"train": [example(0)]}, traces, lambda one: False)["train"]
+    for folder, answers, expected in (("a", "referenced", (0, 2)), ("b", "skip", (0, 0)), ("a", "take", (0, 1)), ("b", "ask", (0, 3))):
+        teacher = program()
+        found = collect(teacher, questions, folder=tmp_path / folder, answers=answers)
+        assert asked(teacher) == expected and found.traced == found.done == 3
 
 
 def test_several_traces_of_a_question_are_its_samples(tmp_path):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from optimizers.studies.results import StudyResult
     from optimizers.studies.study import study
     from optimizers.viewer.server import Viewer
+    from programs.version import __version__ as __version__
 
 __all__ = [
     "BootstrapDistill",
@@ -65,6 +66,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "__version__": "programs.version",
     "BootstrapDistill": "optimizers.distill",
     "Compiled": "optimizers.prompts.candidates",
     "Improvement": "optimizers.improvement.results",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -85,7 +84,9 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"divide-or-conquer {importlib.metadata.version('divide-or-conquer')}")
+        from programs.version import __version__
+
+        typer.echo(f"divide-or-conquer {__version__}")
         raise typer.Exit
 
 

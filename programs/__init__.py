@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from programs.feedback import FeedbackTwoStage
     from programs.modules import SingleStage, TwoStage
     from programs.signatures import Answer, Decompose, DecomposeWithAttempt, FollowUp, ShortAnswer, Solve
+    from programs.version import __version__ as __version__
 
 __all__ = [
     "Answer",
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "__version__": "programs.version",
     "Answer": "programs.signatures",
     "Decompose": "programs.signatures",
     "DecomposeWithAttempt": "programs.signatures",

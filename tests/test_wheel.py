@@ -22,7 +22,7 @@ def installed(tmp_path_factory):
     """The command of an environment of its own, which takes everything but this project and the weights from the one of the tests."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".venv", ".git", "runs", "build", "*.egg-info", "tests"))
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".venv*", ".git", "runs", "build", "*.egg-info", "tests"))
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", folder, source], check=True)
     venv.create(folder / "venv", with_pip=True)
     # Of this name, as dill asks by it what it need not look into.

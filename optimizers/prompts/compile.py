@@ -7,23 +7,17 @@ optimizer stops; what the candidates scored is known from the program itself, so
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import logging
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dspy
-import tqdm
-
 from optimizers.jobs.display import showing
 from optimizers.jobs.progress import Shown
-from optimizers.jobs.work import FORMAT, do_stages
+from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import Journal
 from optimizers.prompts.candidates import Compiled, Watch
 from optimizers.prompts.compilation import Compilation
+from optimizers.prompts.quiet_dspy import quiet_dspy
 from optimizers.prompts.search import CompilationRun
 from optimizers.settings.run import RunConfig
 from optimizers.tracking.job import Tracking
@@ -50,7 +44,7 @@ def compile_prompts(config: RunConfig | dict[str, Any], progress: Shown = None) 
     with showing(progress) as shown:
         job = Compilation(config, shown)
         job.open_folder()
-        with _quiet_dspy(job.folder / "log.txt"):
+        with quiet_dspy(job.folder / "log.txt"):
             do_stages(job.folder, job.ledger, {"compile": lambda: found.append(_compiled(job))}, tracking)
     return found[0]
 
@@ -71,22 +65,3 @@ def _compiled(job: Compilation) -> Compiled:
 def _reporter(job: Compilation) -> Callable[[int], None]:
     total = job.questions()
     return lambda answered: job.progress(f"compile {job.config.compile.optimizer}", answered, max(total, answered), "")
-
-
-@contextlib.contextmanager
-def _quiet_dspy(log: Path) -> Iterator[None]:
-    """Send what DSPy logs to a file, and what it prints nowhere: the screen shows this package's own progress."""
-    handler = logging.FileHandler(log)
-    handler.setFormatter(logging.Formatter(FORMAT))
-    logger, usual = logging.getLogger("dspy"), tqdm.tqdm.__init__
-    logger.addHandler(handler)
-    dspy.disable_logging()
-    tqdm.tqdm.__init__ = functools.partialmethod(usual, disable=True)
-    try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            yield
-    finally:
-        tqdm.tqdm.__init__ = usual
-        dspy.enable_logging()
-        logger.removeHandler(handler)
-        handler.close()

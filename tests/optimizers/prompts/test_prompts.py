@@ -87,12 +87,14 @@ def journal_keys(folder):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_compiles_within_its_plan_and_its_program_saves_and_loads(name, lms, tmp_path):
+def test_every_optimizer_compiles_within_its_plan_and_its_program_saves_and_loads(name, lms, tmp_path, capsys):
     settings = {"compile.settings.bsize": "8"} if name == "SIMBA" else {}
     settings |= {"compile.settings.max_metric_calls": "60"} if name == "GEPA" else {}
     job = Compilation(config(tmp_path / "out", name, **settings))
     compiled = compile_prompts(job.config)
     assert compiled.incomplete is None, compiled.incomplete
+    printed, shown = capsys.readouterr()
+    assert printed == "" and f"compile {name}" in shown and "it/s" not in shown and "dspy" not in shown
     base = compiled.candidates[0]
     assert compiled.found in compiled.candidates
     assert compiled.best is not base and compiled.dev.delta > 0 and compiled.dev.n == 20

@@ -117,7 +117,7 @@ def _run(
     config = _config(context)
     _refuse_settings(settings, dry_run)
     if dry_run:
-        from optimizers.experiments.plan import plan
+        from optimizers.planning import plan
 
         out.print(plan(config, settings=settings))
         return
@@ -236,9 +236,9 @@ def experiment(
     config = _config(context)
     _refuse_settings(settings, dry_run)
     if dry_run:
-        from optimizers.experiments.plan import plan
+        from optimizers.planning import plan
 
-        out.print(plan(config, grid=True, settings=settings))
+        out.print(plan(config, "experiment", settings))
         return
     from optimizers.experiments.experiment import GRID_STAGES, run_experiment
 
@@ -257,15 +257,13 @@ def experiment(
 def compile_(context: typer.Context, dry_run: DryRun = False) -> None:
     """Better prompts for the teacher, by one of DSPy's optimizers: '--compile.optimizer COPRO'. The same command continues."""
     config = _config(context)
-    from optimizers.prompts.compilation import Compilation
-    from optimizers.prompts.compile import compile_prompts
-
     if dry_run:
-        from optimizers.prompts.plan import compile_plan
+        from optimizers.planning import plan
 
-        out.print(compile_plan(Compilation(config)))
+        out.print(plan(config, "compile"))
         return
     from optimizers.jobs.jsonlines import read_json
+    from optimizers.prompts.compile import compile_prompts
     from optimizers.reports.compilation import candidates, in_short, title
 
     compiled = _continuable(lambda: compile_prompts(config))
@@ -283,9 +281,9 @@ def study(
     """Find the recipe: Optuna over the settings that study.space names. The same command continues a study, or joins it."""
     config = _config(context)
     if dry_run:
-        from optimizers.studies.plan import study_plan
+        from optimizers.planning import plan
 
-        out.print(study_plan(config))
+        out.print(plan(config, "study"))
         return
     from optimizers.studies.study import study as run_study
 
@@ -302,9 +300,9 @@ def improve(context: typer.Context, dry_run: DryRun = False, settings: Settings 
     config = _config(context)
     _refuse_settings(settings, dry_run)
     if dry_run:
-        from optimizers.experiments.plan import improve_steps, plan
+        from optimizers.planning import plan
 
-        out.print(plan(config, steps=improve_steps(config), settings=settings))
+        out.print(plan(config, "improve", settings))
         return
     from optimizers.improvement.improve import improve as improve_student
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,20 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+_PRINTED_WIDTH = 120
+
+
+class ShownPlan(JupyterMixin):
+    """What rich draws: on a terminal, in a notebook, and as text where it is printed."""
+
+    def __str__(self) -> str:
+        text = io.StringIO()
+        Console(file=text, width=_PRINTED_WIDTH).print(self)
+        return text.getvalue()
+
 
 @dataclass(frozen=True)
-class PlanView(JupyterMixin):
+class PlanView(ShownPlan):
     """What rich prints for a plan. Nothing in its texts is read as rich's markup.
 
     Attributes:
@@ -51,7 +63,7 @@ class PlanView(JupyterMixin):
         return table
 
 
-class ShownGroup(JupyterMixin, Group):
+class ShownGroup(ShownPlan, Group):
     """Parts of a plan below each other, on a terminal and in a notebook."""
 
 

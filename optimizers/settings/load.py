@@ -49,14 +49,19 @@ def read_recipe(name: str) -> dict[str, Any]:
         raise ValueError(f"{name} is no valid TOML: {error}") from error
 
 
-def load_config(recipe: str | None = None, overrides: dict[str, Any] | None = None) -> RunConfig:
-    """A configuration from a recipe or file and dotted overrides, such as {"data.train": "300"}.
+def load_config(recipe: str | None = None, overrides: Mapping[str, Any] | RunConfig | None = None) -> RunConfig:
+    """A configuration from a recipe or file, with other settings put over it.
+
+    Args:
+        recipe: The name of one of the package, or the path of a TOML file; None starts from the package's defaults.
+        overrides: Dotted settings, such as `{"data.train": 300}`; or a `RunConfig`, of which those that were set count, such as
+            `RunConfig(data=DataConfig(train=300))`.
 
     Raises:
         ValueError: An unknown key (with the nearest valid ones) or a value of the wrong kind (with what was expected).
     """
     settings = read_recipe(recipe) if recipe else {}
-    given = overrides or {}
+    given = dict(_set_in(overrides)) if isinstance(overrides, BaseModel) else {**(overrides or {})}
     # Names of tasks first: another task than the recipe's takes none of its options, and all that are given beside it.
     for key in sorted(given, key=lambda key: key.removesuffix(".name") not in ("task", "improve.task")):
         _set(settings, _path(key), given[key])
@@ -70,6 +75,16 @@ def load_config(recipe: str | None = None, overrides: dict[str, Any] | None = No
     if "experiment.conditions" in given and "experiment.transfer_conditions" not in given:
         _follow_conditions(config.experiment)
     return config
+
+
+def _set_in(section: BaseModel, within: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of a section that somebody set, by dotted names; a task's own options are among them."""
+    for name in sorted(section.model_fields_set):
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _set_in(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", section.model_dump(include={name}, exclude_unset=True)[name]
 
 
 def _follow_conditions(experiment: ExperimentConfig) -> None:

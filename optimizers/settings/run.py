@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import tomli_w
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from optimizers.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS
 from optimizers.finetune.augment import AugmentSpec
@@ -26,7 +26,11 @@ from optimizers.settings.tracking import TrackingConfig
 
 
 class RunConfig(Section):
-    """Everything that decides a run."""
+    """Everything that decides a run, an experiment, a study, a compilation or an improvement; `docs/settings.md` has every setting.
+
+    Sections are objects of their classes, or dicts: `RunConfig(out="runs/mine", data=DataConfig(train=60), student={"max_tokens": 64})`.
+    `load_config(recipe, RunConfig(...))` puts what was set over a recipe. It is checked when it is made.
+    """
 
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the questions, the training and everything else that is drawn at random."""
@@ -77,14 +81,18 @@ class RunConfig(Section):
     tracking: TrackingConfig = TrackingConfig()
     """Where the job is shown beside its folder: MLflow, W&B, TensorBoard, trackio."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _with_default_models(cls, given: Any) -> Any:
-        """Settings of the teacher or the student alone are those of the default model."""
+    def _with_default_models(cls, given: Any, validated: ModelWrapValidatorHandler[Self]) -> Self:
+        """Settings of the teacher or the student alone are those of the default model, which nobody has set then."""
         if not isinstance(given, dict):
-            return given
+            return validated(given)
         roles = [role for role in ("teacher", "student") if isinstance(given.get(role), dict)]
-        return {**given, **{role: {"model": cls.model_fields[role].default.model, **given[role]} for role in roles}}
+        config = validated({**given, **{role: {"model": cls.model_fields[role].default.model, **given[role]} for role in roles}})
+        for role in roles:
+            if "model" not in given[role]:
+                getattr(config, role).model_fields_set.discard("model")
+        return config
 
     @model_validator(mode="after")
     def _with_training_questions(self) -> RunConfig:
@@ -95,8 +103,12 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _with_named_parts(self) -> RunConfig:
         tasks = self.experiment.tasks
-        self.task = self.task.with_parts_of(tasks)
-        self.experiment.tasks = {name: task.with_parts_of(tasks) for name, task in tasks.items()}
+        task = self.task.with_parts_of(tasks)
+        # What is assigned counts as set, and what a caller set is put over a recipe.
+        if task is not self.task:
+            self.task = task
+        if tasks:
+            self.experiment.tasks = {name: task.with_parts_of(tasks) for name, task in tasks.items()}
         return self
 
     @model_validator(mode="after")

@@ -7,23 +7,20 @@ conditions that need it; a killed experiment goes on where it was.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-
-import dspy
 
 from optimizers.distill import TooFewRowsError
 from optimizers.evaluation.evaluate import Asking, ask_all
 from optimizers.experiments.answers import answering, check_students, students_in_memory
 from optimizers.experiments.experiment_metrics import build_grid_metrics
-from optimizers.experiments.grid import Cell, Grid
+from optimizers.experiments.grid import Cell, Grid, Journaled
 from optimizers.experiments.outline import grid_outline
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.results import Run
 from optimizers.experiments.roles import Roles, questions_at_once
 from optimizers.experiments.run_folder import refuse_nothing_done
-from optimizers.experiments.variants import Variant
 from optimizers.finetune.train import TrainingError
 from optimizers.jobs.display import showing
 from optimizers.jobs.jsonlines import write_json
@@ -34,9 +31,6 @@ from optimizers.reports.experiment_report import write_experiment_report
 from optimizers.settings.run import RunConfig
 from optimizers.tracking.job import Tracking
 from programs.lms.ledger import Ledger
-
-Journaled = Callable[..., dspy.LM]
-"""Puts the journal around an LM; see `journaled`."""
 
 GRID_STAGES = ("label", "distill", "evaluate", "report")
 
@@ -80,21 +74,15 @@ class ExperimentJob(Grid):
         check_students(cell.condition, roles, predictions / cell.path, predictions)
         splits = self.tasks[cell.train].splits if cell.train else {}
         refuse_trained_on(roles, cell.condition.students, learned_from(splits, ()), named.splits["test"])
-        task = self.configured(cell.train or self.train[0], cell.variant)[1] if cell.variant.settings.get("task") else named.task
+        program, task = self.program(cell, journal)
         return Asking(
-            roles.program(cell.condition, task, named.splits["test"], self._wrap(cell.variant, journal)),
+            program,
             task,
             named.splits["test"],
             predictions / cell.path,
             functools.partial(self.progress, name),
             students_in_memory(cell.condition, roles),
         )
-
-    def _wrap(self, variant: Variant, journal: Journaled) -> Journaled:
-        if variant.seeds is None or not self.config.experiment.sampling_seeds:
-            return journal
-        sample, temperature = variant.seeds[2], self.config.experiment.sampling_temperature
-        return lambda lm: journal(lm.copy(temperature=temperature), sample=sample)
 
 
 def run_experiment(config: RunConfig, progress: Shown = None, stages: tuple[str, ...] = GRID_STAGES, redo: Collection[str] = ()) -> Run:

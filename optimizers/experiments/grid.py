@@ -7,7 +7,7 @@ conditions that need it; a killed experiment goes on where it was.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,15 @@ from optimizers.settings.splits import configured_task, loaded, refuse_shown, re
 from programs.lms.ledger import Prices
 from programs.tasks.base import Task
 
+Journaled = Callable[..., dspy.LM]
+"""Puts the journal around an LM; see `optimizers.labelling.journaled_lm.journaled`."""
+
 _log = logging.getLogger("divide_or_conquer")
+
+
+def without_journal(lm: dspy.LM, **_: object) -> dspy.LM:
+    """A `Journaled` for a program whose calls are kept nowhere."""
+    return lm
 
 
 @dataclass
@@ -203,3 +211,16 @@ class Grid:
                     if condition.students or condition.decomposer == "fewshot" or variant.conditions is not None:
                         tests = self.test if variant.everywhere else [test for test in self.test if test == train]
                         yield from (Cell(test, condition, train, variant) for test in tests if is_measured(self.config, condition, test))
+
+    def program(self, cell: Cell, journal: Journaled = without_journal) -> tuple[dspy.Module, Task]:
+        """The program that a cell asks, with the task that judges its answers."""
+        named, train = self.tasks[cell.test], cell.train or self.train[0]
+        task = self.configured(train, cell.variant)[1] if cell.variant.settings.get("task") else named.task
+        roles = self.roles(train, cell.variant)
+        return roles.program(cell.condition, task, named.splits["test"], self._sampled(cell.variant, journal)), task
+
+    def _sampled(self, variant: Variant, journal: Journaled) -> Journaled:
+        if variant.seeds is None or not self.config.experiment.sampling_seeds:
+            return journal
+        sample, temperature = variant.seeds[2], self.config.experiment.sampling_temperature
+        return lambda lm: journal(lm.copy(temperature=temperature), sample=sample)

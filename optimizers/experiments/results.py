@@ -16,12 +16,14 @@ from optimizers.reports.frames import (
     FLAG,
     PREDICTION,
     SCORE,
+    SCREENING,
     TRAINING,
     WORDS,
     comparison_record,
     frame,
     prediction_records,
     score_record,
+    screening_record,
 )
 from optimizers.reports.notebook import ShownResult, shortened
 
@@ -60,22 +62,28 @@ class Run(ShownResult):
         """`metrics.json`; empty before the report stage."""
         return read_json(self.folder / "metrics.json")
 
-    def program(self, condition: str | None = None) -> dspy.Module:
-        """A condition's program as the run asked it: its models, compiled prompts, formats and limits. It is asked anew, and kept nowhere.
+    def program(
+        self, condition: str | None = None, *, test: str | None = None, train: str | None = None, variant: str | None = None
+    ) -> dspy.Module:
+        """A condition's program as the job asked it: its models, compiled prompts, formats and limits. It is asked anew, and kept nowhere.
 
         Args:
             condition: Its name; by default that of the decomposer S_D-R, or else the first with a student that was trained here.
+            test: Of an experiment, the task that it was asked; the first by default.
+            train: The task that its students were trained on; the first by default.
+            variant: How they were made, such as `rows=50`; by default `main`, the experiment's own settings, or else the first that has
+                the condition.
 
         Returns:
             A DSPy program of `question` and `context`.
 
         Raises:
-            ValueError: No such condition; a student that is not there; an experiment; data or a model that is gone, or an API model
+            ValueError: No such condition, task or variant; a student that is not there; data or a model that is gone, or an API model
                 without its key.
         """
         from optimizers.experiments.rebuilt import program_of
 
-        return program_of(self.folder, condition)
+        return program_of(self.folder, condition, test, train, variant)
 
     def conditions(self) -> DataFrame:
         """A row a condition, or a cell of an experiment; none before the report stage.
@@ -134,6 +142,30 @@ class Run(ShownResult):
             *places, _ = path.relative_to(folder).parts
             if places or path.name != "calls.jsonl":
                 yield {**dict(zip(("test", *_MADE), places, strict=False)), "condition": path.name.removesuffix(".jsonl")}, path
+
+    def faults(self) -> DataFrame:
+        """A row a condition in two stages of an experiment: which repair would have helped where it was wrong; none of a run.
+
+        Returns:
+            test, train and condition (`string`); wrong, questions that it failed, and of these decomposition, where better subquestions
+            help, solver, where the teacher does with the same ones, either, where each repair alone does, both, where it takes the two,
+            neither, where even that does not (`Int64`); rescuer, whose subquestions are the better ones (`string`).
+        """
+        counts = dict.fromkeys(("wrong", "decomposition", "solver", "either", "both", "neither"), COUNT)
+        return frame(self.metrics.get("errors") or (), {"test": WORDS, "train": WORDS, "condition": WORDS, **counts, "rescuer": WORDS})
+
+    def screening(self) -> DataFrame:
+        """A row a screening policy that was measured against the reference answers; none where every policy used them.
+
+        Returns:
+            policy (`string`); samples and kept, numbers of the teacher's samples (`Int64`); precision, the share of right ones among those
+            kept, recall, the share kept of the right ones, from 0 to 1, each with its 95 % interval (`float64`); calls, cache_hits,
+            input_tokens and output_tokens (`Int64`), seconds and usd, dollars (`float64`), of the policy's own calls; in an experiment
+            before them train and variant (`string`).
+        """
+        records = [screening_record(record) for record in self.metrics.get("screening") or ()]
+        places = _MADE if any("train" in record for record in records) else {}
+        return frame(records, {**places, "policy": WORDS, **SCREENING})
 
     def rows(self) -> DataFrame:
         """A row a teacher sample and student: kept for its training, or the reason why not.

@@ -55,6 +55,15 @@ PREDICTION = {
     **USAGE,
 }
 
+SCREENING = {
+    "samples": COUNT,
+    "kept": COUNT,
+    **{f"{share}{bound}": SHARE for share in ("precision", "recall") for bound in ("", "_low", "_high")},
+    "calls": COUNT,
+    "cache_hits": COUNT,
+    **USAGE,
+}
+
 TRAINING = {"step": COUNT, "steps": COUNT, "seconds": SHARE, "loss": SHARE, "eval_loss": SHARE}
 
 
@@ -94,6 +103,16 @@ def comparison_record(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What the columns `COMPARISON` want of a comparison."""
     low, high = interval_of(entry)
     return {**entry, "low": low, "high": high}
+
+
+def screening_record(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the columns `SCREENING` want of a measured policy."""
+    record = {**entry, **(entry.get("cost") or {})}
+    for name in ("precision", "recall"):
+        share = entry.get(name) or {}
+        low, high = interval_of(share)
+        record |= {name: share.get("estimate"), f"{name}_low": low, f"{name}_high": high}
+    return record
 
 
 def usage_record(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 from optimizers import Improvement, Run, StudyResult
 from optimizers.distill import Distilled
 from optimizers.jobs.jsonlines import read_json, write_json
-from optimizers.reports.frames import COMPARISON, PREDICTION, SCORE, TRAINING, frame
+from optimizers.reports.frames import COMPARISON, PREDICTION, SCORE, SCREENING, TRAINING, frame
 from optimizers.reports.notebook import ROWS, FigureFile
 from optimizers.screening.policy import Decision
 
@@ -52,6 +52,26 @@ def test_the_frames_of_an_experiment_say_which_cell(here):
     assert set(run.rows()["variant"]) == set(run.training()["variant"]) == {"main", "rows=6"}
 
 
+def test_the_frames_of_faults_and_of_policies(here):
+    found = [{"train": None, "test": "people", "condition": "S_D-T+teacher", "wrong": 3, "decomposition": 2, "solver": 0, "neither": 1}]
+    share = {"estimate": 0.75, "ci95": [0.5, 0.9], "n": 12}
+    cost = {"calls": 4, "cache_hits": 2, "input_tokens": 30, "output_tokens": 5, "seconds": 1.5, "usd": None}
+    measured = [{"policy": "agreement", "samples": 20, "kept": 12, "dropped": {}, "precision": share, "recall": {}, "cost": cost}]
+    replaced(here / "experiment", "metrics.json", lambda metrics: metrics.update(errors=found, screening=[{"train": "p", **measured[0]}]))
+    replaced(here / "run", "metrics.json", lambda metrics: metrics.update(screening=measured))
+    faults = Run("experiment").faults()
+    assert faults.iloc[0][["test", "condition", "wrong", "decomposition"]].tolist() == ["people", "S_D-T+teacher", 3, 2]
+    assert faults["either"].isna().all() and columns(faults)["wrong"] == "Int64" and Run("run").faults().empty
+    policies = Run("run").screening()
+    assert columns(policies) == {"policy": "string", **SCREENING}
+    row = policies.iloc[0]
+    assert (
+        row[["precision", "precision_low", "precision_high"]].tolist() == [0.75, 0.5, 0.9] and row["calls"] == 4 and row["seconds"] == 1.5
+    )
+    assert policies[["recall", "recall_low", "usd"]].isna().all(axis=None)
+    assert list(Run("experiment").screening())[:3] == ["train", "variant", "policy"]
+
+
 def test_the_frames_of_a_study_and_of_rounds(here):
     study = StudyResult("study")
     trials = study.trials_frame()
@@ -69,7 +89,7 @@ def test_the_frames_of_a_study_and_of_rounds(here):
 def test_a_folder_of_which_nothing_was_reported_yet(tmp_path):
     (tmp_path / "config.toml").write_text("")
     run = Run(tmp_path)
-    frames = [run.conditions(), run.comparisons(), run.predictions(), run.rows(), run.training()]
+    frames = [run.conditions(), run.comparisons(), run.predictions(), run.rows(), run.training(), run.faults(), run.screening()]
     assert all(found.empty for found in frames) and columns(frames[0]) == {"condition": "string", **SCORE}
     assert "No condition has been evaluated" in run._repr_html_() and run.figures() == {}
 
@@ -139,6 +159,7 @@ CELLS = (
     "Improvement('improve')",
     "run.conditions()",
     "from optimizers.reports.plans import PlanView\nPlanView('All.', ('calls',), [('label: <b>', 'm', ['7'])])",
+    "from optimizers import load_config, plan\nplan(load_config('study'), 'study')",
 )
 
 
@@ -151,9 +172,8 @@ def test_a_real_kernel_shows_them_without_a_warning(here):
     outputs = [cell.outputs for cell in notebook.cells]
     assert [[output.output_type for output in cell] for cell in outputs[:5]] == [["execute_result"]] * 5
     pages = [cell[0]["data"]["text/html"] for cell in outputs]
-    for page, word in zip(
-        pages, ("S_D-R+teacher", "<img", "training.learning_rate", "round 0", "input_tokens", "label: &lt;b&gt;"), strict=True
-    ):
+    words = ("S_D-R+teacher", "<img", "training.learning_rate", "round 0", "input_tokens", "label: &lt;b&gt;", "12 trials")
+    for page, word in zip(pages, words, strict=True):
         assert word in page
     assert "image/png" in outputs[1][0]["data"]
     assert not re.search("stderr|Warning", json.dumps(outputs))

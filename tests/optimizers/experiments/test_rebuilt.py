@@ -33,8 +33,34 @@ def test_the_distilled_decomposer_is_the_usual_one():
 def test_what_cannot_be_built_is_told():
     with pytest.raises(ValueError, match=r"run has no condition 'S_D'; it has \['single-stage', 'teacher\+teacher'"):
         Run("run").program("S_D")
-    with pytest.raises(ValueError, match="experiment is an experiment"):
-        Run("experiment").program()
+    with pytest.raises(ValueError, match="run is a run, which has one train; leave out train, variant"):
+        Run("run").program(train="people", variant="main")
+
+
+def test_a_cell_of_an_experiment_answers_as_it_did():
+    run = Run("experiment")
+    asked = run.predictions()
+    assert set(asked["variant"].dropna()) == {"rows=6"}
+    for (condition, test), rows in asked[asked["condition"].str.startswith("S_D-R")].groupby(["condition", "test"]):
+        for variant in ("main", "rows=6"):
+            program = run.program(condition, test=test, variant=variant)
+            found = rows[rows["variant"].fillna("main") == variant]
+            assert program.decompose.lm.model.startswith("local/S_D-R@") and len(found) == 4
+            for row in found.itertuples():
+                decomposed, _ = program.run_decompose(row.question, row.context)
+                assert (decomposed.state, decomposed.subquestions) == (row.state, list(row.subquestions))
+    own, fewer = run.program(), run.program(variant="rows=6")
+    assert own.decompose.lm.model != fewer.decompose.lm.model and own.max_subquestions == fewer.max_subquestions
+
+
+def test_a_cell_that_is_not_there_is_told_with_those_that_are():
+    run = Run("experiment")
+    with pytest.raises(ValueError, match=r"experiment has no condition 'S_D'; it has \['"):
+        run.program("S_D")
+    with pytest.raises(ValueError, match=r"no variant 'rows=7' with condition 'S_D-R\+teacher'; it has \['main', 'rows=6'\]"):
+        run.program("S_D-R+teacher", variant="rows=7")
+    with pytest.raises(ValueError, match="no test 'drop'"):
+        run.program(test="drop")
 
 
 def test_a_state_on_file_has_the_limits_and_the_models(tmp_path):

@@ -1,5 +1,6 @@
 """Every notebook runs from its first cell to its last."""
 
+import ast
 from pathlib import Path
 
 import nbformat
@@ -11,7 +12,10 @@ LONG = {"02_which_part_to_distill", "03_hyperparameter_study", "04_better_decomp
 """Those whose trainings CI has no time for; their jobs are tested small, in `test_experiment.py`, `test_studies.py`
 and `test_improve.py`."""
 
-SHORTENED = {"01_quickstart": {"min_steps=100": "max_steps=5", '"data.test": 16,': '"data.test": 4,\n    "training.max_steps": 5,'}}
+PUBLIC = {"optimizers", "programs", "programs.lms", "programs.tasks"}
+"""Where the names stand that are documented; see `docs/api/`."""
+
+SHORTENED = {"01_quickstart": {"min_steps=100": "max_steps=5", " test=16)": " test=4),\n    training=TrainingSpec(max_steps=5)"}}
 """What is changed in a notebook so that CI has time for it: numbers alone."""
 
 
@@ -43,6 +47,17 @@ def test_a_notebook_begins_with_its_story_and_shows_no_warning(path):
     assert cells[0].source.startswith("# ") and all(word in cells[0].source for word in ("**At the end you will know**", "**It takes**"))
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output.get("name") == "stderr" or "Warning" in output.get("text", "")]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_shows_what_everyone_may_import_and_draws_it(path):
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    imported = {
+        node.module for cell in cells for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.ImportFrom) and node.module
+    }
+    assert {name for name in imported if name.startswith(("optimizers", "programs"))} <= PUBLIC
+    shown = [text for cell in cells for output in cell.outputs for text in output.get("data", {}).values() if isinstance(text, str)]
+    assert shown and not [text for text in shown if " object at 0x" in text or "<rich." in text or "<IPython." in text]
 
 
 def test_notebooks_exist():

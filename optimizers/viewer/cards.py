@@ -17,7 +17,7 @@ from optimizers.viewer.places import inside
 from optimizers.viewer.summaries import Summary
 
 if TYPE_CHECKING:
-    from optimizers.viewer.prompts import Exchange
+    from optimizers.reports.prompts import Exchange
 
 _LONGEST_LINE = 200_000
 """Characters of a line on file that a page holds."""
@@ -76,7 +76,7 @@ def _raw(line: Line) -> str:
 def _exchanges(found: Sequence[tuple[Summary, AnswerSet, Line]]) -> list[list[Exchange]]:
     """In the order of `found`; the journals of each job are read once."""
     # DSPy is loaded at the first question that is read.
-    from optimizers.viewer.prompts import Asked, exchanges
+    from optimizers.reports.prompts import Asked, exchanges
 
     result: list[list[Exchange]] = [[] for _ in found]
     jobs = {job.place.folder: job for job, _, _ in found}

@@ -244,7 +244,7 @@ def test_what_was_asked_for_another_question_is_not_shown_as_this_ones(runs):
 
 
 def test_compiled_prompts_are_found(runs):
-    from optimizers.viewer.prompts import Asked, _Form, _written
+    from optimizers.reports.prompts import Asked, _Form, _written
 
     shutil.copy(runs / "compile" / "program.json", runs / "run" / "teacher_program.json")
     state = json.loads((runs / "run" / "teacher_program.json").read_text())

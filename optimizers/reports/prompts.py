@@ -6,11 +6,12 @@ asks, and shown where its hash is the one on file: it is then what was sent, to 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from dspy import lm15
 from dspy._vendor.lm15.serde import request_to_dict
 
 from optimizers.labelling.journal import digest, journals_below
-from optimizers.viewer.answer_file import Line
 from programs.adapter import ADAPTERS
 from programs.compiled.few_shot import FewShot
 from programs.signatures import Answer, Decompose, ShortAnswer, Solve
@@ -28,8 +28,10 @@ from programs.tasks.registry import TASKS
 from programs.tasks.scorers import FORMATS
 from programs.turns import without_thoughts
 
-_PROMPT = re.compile(rb'"prompt":\s*"([0-9a-f]{16})"')
-_EXAMPLE = re.compile(rb'"example":\s*"((?:[^"\\]|\\.)*)"')
+Line = dict[str, Any]
+
+_FIELDS = {"prompt": re.compile(rb'"prompt":\s*"([0-9a-f]{16})"'), "example": re.compile(rb'"example":\s*"((?:[^"\\]|\\.)*)"')}
+"""What a call is looked up by, as it stands in a journal's line."""
 
 _LIMITS = (None, *range(1, 13))
 """Numbers of subquestions that a decomposer may have been told."""
@@ -74,14 +76,71 @@ def exchanges(folder: Path, answers: Sequence[Asked]) -> list[list[Exchange]]:
         folder: The job's, with its journals.
         answers: Those to look up, in one reading of the journals.
     """
-    written = [{stage: _written(_Form.of(stage, answer)) for stage in _stages(answer.line)} for answer in answers]
-    wanted = {prompt for stages in written for prompts in stages.values() for prompt in prompts}
-    examples = {str(answer.line["example"]) for answer in answers if answer.line.get("calls")}
-    records = list(_records(folder, wanted, examples))
-    return [
-        [_exchange(stage, prompts, answer, records) for stage, prompts in stages.items()]
-        for answer, stages in zip(answers, written, strict=True)
-    ]
+    calls = CallsOnFile(folder)
+    return [calls.exchanges(answer) for answer in answers]
+
+
+class CallsOnFile:
+    """Where each call stands in a job's journals, read once; the calls themselves are read when they are asked for.
+
+    Args:
+        folder: The job's, with its journals.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._places: dict[tuple[str, bytes], list[tuple[Path, int]]] = {}
+        for path in sorted(journals_below(folder)):
+            # One that another process has just moved away is a journal no longer.
+            with contextlib.suppress(OSError):
+                self._note(path)
+
+    def _note(self, path: Path) -> None:
+        offset = 0
+        with path.open("rb") as file:
+            for raw in file:
+                for name, pattern in _FIELDS.items():
+                    if found := pattern.search(raw):
+                        self._places.setdefault((name, found[1]), []).append((path, offset))
+                offset += len(raw)
+
+    def exchanges(self, answer: Asked) -> list[Exchange]:
+        """The exchanges behind an answer, in the order of its stages."""
+        return [self._exchange(stage, _written(_Form.of(stage, answer)), answer) for stage in _stages(answer.line)]
+
+    def _exchange(self, stage: str, prompts: Mapping[str, list[Message]], answer: Asked) -> Exchange:
+        fitting = self._given(stage, answer, "prompt", prompts)
+        if answer.line.get("calls"):
+            name, sample = str(answer.line["example"]), answer.line.get("sample") or 0
+            told = self._given(stage, answer, "example", [json.dumps(name, ensure_ascii=False)[1:-1]])
+            own = [record for record in told if (str(record.get("example")), record.get("sample") or 0) == (name, sample)]
+            keys = [record.get("key") for record in own]
+            fitting = [record for record in fitting if record.get("key") in keys] or fitting or own
+        if not fitting:
+            return Exchange(stage)
+        # Several models, samples and conditions may have been given the same prompt.
+        best = max(fitting, key=lambda record: (_answers(record), record.get("model") == answer.models.get(stage)))
+        return Exchange(stage, prompts.get(str(best.get("prompt")), ()), best)
+
+    def _given(self, stage: str, answer: Asked, field: str, values: Iterable[str]) -> list[Mapping[str, Any]]:
+        """Calls with one of these values that a stage may have made for an answer, in the order of the journals."""
+        places = {place for value in values for place in self._places.get((field, value.encode("utf-8", "surrogatepass")), ())}
+        records = [record for place in sorted(places) if (record := _record(*place))]
+        return [record for record in records if _is_stage(record, stage) and _may_have_given(record, stage, answer)]
+
+
+def _answers(record: Mapping[str, Any]) -> bool:
+    return "error" not in record and not record.get("empty")
+
+
+def _record(path: Path, offset: int) -> Mapping[str, Any] | None:
+    """A line of a journal; None for one that is damaged, or was another one before."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            record = json.loads(file.readline())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _stages(line: Line) -> list[str]:
@@ -90,20 +149,6 @@ def _stages(line: Line) -> list[str]:
     costs = usage.items() if isinstance(usage, Mapping) else ()
     found = [str(call[0]) for call in calls] or [str(stage) for stage, cost in costs if isinstance(cost, Mapping) and cost.get("calls")]
     return list(dict.fromkeys(found))
-
-
-def _exchange(stage: str, prompts: Mapping[str, list[Message]], answer: Asked, records: Sequence[Mapping[str, Any]]) -> Exchange:
-    mine = [record for record in records if _is_stage(record, stage) and _may_have_given(record, stage, answer)]
-    fitting = [record for record in mine if record.get("prompt") in prompts]
-    if answer.line.get("calls"):
-        run = str(answer.line["example"]), answer.line.get("sample") or 0
-        own = [record for record in mine if (str(record.get("example")), record.get("sample") or 0) == run]
-        fitting = [record for record in fitting if record in own] or fitting or own
-    if not fitting:
-        return Exchange(stage)
-    # Several models, samples and conditions may have been given the same prompt.
-    best = max(fitting, key=lambda record: ("error" not in record, record.get("model") == answer.models.get(stage)))
-    return Exchange(stage, prompts.get(str(best.get("prompt")), ()), best)
 
 
 def _is_stage(record: Mapping[str, Any], stage: str) -> bool:
@@ -119,27 +164,6 @@ def _may_have_given(record: Mapping[str, Any], stage: str, answer: Asked) -> boo
 
 def _bare(text: str) -> str:
     return "".join(filter(str.isalnum, text))
-
-
-def _records(folder: Path, wanted: Collection[str], examples: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Lines of a job's journals with one of the prompts, or on one of the examples."""
-    prompts = {prompt.encode() for prompt in wanted}
-    ids = {json.dumps(example, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass") for example in examples}
-    for path in sorted(journals_below(folder)):
-        try:
-            with path.open("rb") as file:
-                for raw in file:
-                    if _holds(_PROMPT, raw, prompts) or (ids and _holds(_EXAMPLE, raw, ids)):
-                        record = json.loads(raw)
-                        if isinstance(record, dict):
-                            yield record
-        except (OSError, ValueError, RecursionError):
-            continue
-
-
-def _holds(pattern: re.Pattern[bytes], raw: bytes, wanted: Collection[bytes]) -> bool:
-    found = pattern.search(raw)
-    return found is not None and found[1] in wanted
 
 
 @dataclass(frozen=True)

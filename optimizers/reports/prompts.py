@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dspy
 from dspy import lm15
@@ -89,6 +89,7 @@ class CallsOnFile:
 
     def __init__(self, folder: Path) -> None:
         self._places: dict[tuple[str, bytes], list[tuple[Path, int]]] = {}
+        self._fitted: dict[tuple[str, str | None], int] = {}
         for path in sorted(journals_below(folder)):
             # One that another process has just moved away is a journal no longer.
             with contextlib.suppress(OSError):
@@ -105,9 +106,26 @@ class CallsOnFile:
 
     def exchanges(self, answer: Asked) -> list[Exchange]:
         """The exchanges behind an answer, in the order of its stages."""
-        return [self._exchange(stage, _written(_Form.of(stage, answer)), answer) for stage in _stages(answer.line)]
+        return [self._exchange(stage, _Form.of(stage, answer), answer) for stage in _stages(answer.line)]
 
-    def _exchange(self, stage: str, prompts: Mapping[str, list[Message]], answer: Asked) -> Exchange:
+    def _exchange(self, stage: str, form: _Form, answer: Asked) -> Exchange:
+        model = answer.models.get(stage)
+        # Most answers of a condition were asked for in one form; to write all of them takes a hundred times as long.
+        at = self._fitted.get((stage, model))
+        prompts = {} if at is None else _written_at(form, at)
+        best = self._best(stage, prompts, answer)
+        if not (best and _answers(best) and best.get("model") == model):
+            prompts = _written(form)
+            best = self._best(stage, prompts, answer)
+        if not best:
+            return Exchange(stage)
+        prompt = prompts.get(str(best.get("prompt")))
+        if prompt:
+            self._fitted[stage, model] = prompt.at
+        return Exchange(stage, prompt.messages if prompt else (), best)
+
+    def _best(self, stage: str, prompts: Mapping[str, _Prompt], answer: Asked) -> Mapping[str, Any] | None:
+        """The call that most likely gave an answer; None if none is on file."""
         fitting = self._given(stage, answer, "prompt", prompts)
         if answer.line.get("calls"):
             name, sample = str(answer.line["example"]), answer.line.get("sample") or 0
@@ -115,11 +133,8 @@ class CallsOnFile:
             own = [record for record in told if (str(record.get("example")), record.get("sample") or 0) == (name, sample)]
             keys = [record.get("key") for record in own]
             fitting = [record for record in fitting if record.get("key") in keys] or fitting or own
-        if not fitting:
-            return Exchange(stage)
         # Several models, samples and conditions may have been given the same prompt.
-        best = max(fitting, key=lambda record: (_answers(record), record.get("model") == answer.models.get(stage)))
-        return Exchange(stage, prompts.get(str(best.get("prompt")), ()), best)
+        return max(fitting, key=lambda record: (_answers(record), record.get("model") == answer.models.get(stage)), default=None)
 
     def _given(self, stage: str, answer: Asked, field: str, values: Iterable[str]) -> list[Mapping[str, Any]]:
         """Calls with one of these values that a stage may have made for an answer, in the order of the journals."""
@@ -180,30 +195,50 @@ class _Form:
         state = answer.compiled.get(name) if isinstance(answer.compiled, Mapping) else None
         return cls(stage, json.dumps(list(_inputs(stage, name, answer.line)), default=str), json.dumps(state, default=str))
 
-    def predictors(self) -> Iterator[dspy.Predict]:
-        """Those that may have asked."""
-        name, state = self.stage.partition(".")[0], json.loads(self.compiled)
-        for base, further in itertools.product(_signatures().get(name, []), ["", *_answer_formats()] if name != "decompose" else [""]):
-            signature = base.with_instructions(f"{base.instructions} {further}") if further else base
-            yield dspy.Predict(signature)
-            if isinstance(state, Mapping):
-                yield from _compiled(signature, state, further)
+    def shapes(self) -> Iterator[tuple[dict[str, Any], dspy.Predict, str]]:
+        """Inputs, predictor and format of each prompt that may have been sent."""
+        return itertools.product(json.loads(self.inputs), _predictors(self.stage, self.compiled), ADAPTERS)
+
+
+class _Prompt(NamedTuple):
+    """A prompt, and where its form stands among those of `_Form.shapes`."""
+
+    at: int
+    messages: list[Message]
 
 
 @functools.lru_cache(maxsize=256)
-def _written(form: _Form) -> dict[str, list[Message]]:
+def _written(form: _Form) -> dict[str, _Prompt]:
     """Hash of a prompt -> the prompt, in all the forms in which this package may have asked."""
-    found: dict[str, list[Message]] = {}
-    for inputs, predictor in itertools.product(json.loads(form.inputs), form.predictors()):
+    return {key: prompt for at, shape in enumerate(form.shapes()) for key, prompt in _prompt(at, *shape)}
+
+
+def _written_at(form: _Form, at: int) -> dict[str, _Prompt]:
+    """Likewise in the form at one place alone."""
+    return {key: prompt for shape in itertools.islice(form.shapes(), at, at + 1) for key, prompt in _prompt(at, *shape)}
+
+
+def _prompt(at: int, inputs: dict[str, Any], predictor: dspy.Predict, adapter: str) -> Iterator[tuple[str, _Prompt]]:
+    try:
         demos = predictor.with_demos(dict(inputs))["demos"] if isinstance(predictor, FewShot) else []
-        for adapter in ADAPTERS.values():
-            try:
-                messages = adapter().format(predictor.signature, demos, dict(inputs))
-                found[_hash(messages)] = [Message(str(one["role"]), _text(one["content"])) for one in messages]
-            except Exception:
-                # Inputs of a stranger's line that a format cannot write were not sent in it.
-                continue
-    return found
+        messages = ADAPTERS[adapter]().format(predictor.signature, demos, dict(inputs))
+        yield _hash(messages), _Prompt(at, [Message(str(one["role"]), _text(one["content"])) for one in messages])
+    except Exception:
+        # Inputs of a stranger's line that a format cannot write were not sent in it.
+        return
+
+
+@functools.lru_cache(maxsize=32)
+def _predictors(stage: str, compiled: str) -> tuple[dspy.Predict, ...]:
+    """Those that may have asked."""
+    name, state = stage.partition(".")[0], json.loads(compiled)
+    made: list[dspy.Predict] = []
+    for base, further in itertools.product(_signatures().get(name, []), ["", *_answer_formats()] if name != "decompose" else [""]):
+        signature = base.with_instructions(f"{base.instructions} {further}") if further else base
+        made.append(dspy.Predict(signature))
+        if isinstance(state, Mapping):
+            made += _compiled(signature, state, further)
+    return tuple(made)
 
 
 def _hash(messages: list[dict[str, Any]]) -> str:
@@ -223,7 +258,7 @@ def _inputs(stage: str, name: str, line: Line) -> Iterator[dict[str, Any]]:
         return
     question, context = line.get("question"), line.get("context") or ""
     if name == "decompose":
-        for seen, limit in itertools.product({context, ""}, _LIMITS):
+        for seen, limit in itertools.product(dict.fromkeys((context, "")), _LIMITS):
             yield {"context": seen, "question": question, **({} if limit is None else {"max_subquestions": limit})}
     elif name == "solve":
         yield {"context": context, "question": question, "subquestions": line.get("subquestions") or []}

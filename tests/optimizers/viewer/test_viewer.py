@@ -250,7 +250,7 @@ def test_compiled_prompts_are_found(runs):
     state = json.loads((runs / "run" / "teacher_program.json").read_text())
     line = {"question": "Where does nobody live?", "context": ""}
     prompts = _written(_Form.of("decompose", Asked(line, {}, state))).values()
-    assert any(len(messages) > 2 and state["decompose"]["demos"][0]["question"] in messages[1].text for messages in prompts)
+    assert any(len(one.messages) > 2 and state["decompose"]["demos"][0]["question"] in one.messages[1].text for one in prompts)
 
 
 def test_the_labels_of_a_program_of_ones_own_are_read(tmp_path):

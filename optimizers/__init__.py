@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from optimizers.settings.task import DataConfig, TaskConfig
     from optimizers.settings.tracking import TrackingConfig
     from optimizers.sharing.dataset_cards import dataset_card
-    from optimizers.sharing.export import export_dataset, read_dataset
+    from optimizers.sharing.export import dataset_of, export_dataset, read_dataset
     from optimizers.sharing.model_cards import model_card
     from optimizers.sharing.push import push_run
     from optimizers.studies.results import StudyResult
@@ -82,6 +82,7 @@ __all__ = [
     "Viewer",
     "compile_prompts",
     "dataset_card",
+    "dataset_of",
     "export_dataset",
     "improve",
     "load_config",
@@ -124,6 +125,7 @@ _HOMES = {
     "Viewer": "optimizers.viewer.server",
     "compile_prompts": "optimizers.prompts.compile",
     "dataset_card": "optimizers.sharing.dataset_cards",
+    "dataset_of": "optimizers.sharing.export",
     "export_dataset": "optimizers.sharing.export",
     "improve": "optimizers.improvement.improve",
     "load_config": "optimizers.settings.load",

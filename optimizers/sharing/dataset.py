@@ -1,10 +1,13 @@
-"""What a run has of its teacher as a `datasets` data set: the questions with what the teacher made of them, the calls, the rows."""
+"""What a run has of its teacher as a `datasets` data set: the questions with what the teacher made of them, the calls, the rows.
+
+Beside it, on this machine alone, the answers to the test questions: on the hub these would end in what later models are trained on.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +17,8 @@ import dspy
 from optimizers.jobs.jsonlines import read_lines, read_with_offsets
 from optimizers.labelling.samples import SAMPLES, Sample, inputs_hash
 from optimizers.labelling.samples import failure as failure_of
+from optimizers.reports.frames import usage_record
+from optimizers.sharing.predictions import ROLES, Answered, answered, kind_of, public_model
 from optimizers.sharing.shared_run import SharedRun
 from programs.tasks.base import Task
 
@@ -24,7 +29,26 @@ Record = dict[str, Any]
 Tasks = Mapping[str, Task | None]
 
 CALL_FIELDS = ("key", "example", "sample", "stage", "model", "prompt", "text", "finish", "input_tokens", "output_tokens", "seconds", "usd")
+PREDICTION_FIELDS = (
+    *("train", "variant", "condition", "id", "question", "context", "answer", "subquestions", "sub_answers", "reasoning", "predicted"),
+    *(
+        "score",
+        "state",
+        "detail",
+        "unparsed",
+        "cut_off",
+        "error",
+        "decomposer",
+        "solver",
+        "input_tokens",
+        "output_tokens",
+        "seconds",
+        "usd",
+    ),
+)
 ROW_FIELDS = ("id", "sample", "question", "student", "target", "policy", "kept", "reason", "messages", "origin", "sources")
+
+TABLES = ("questions", "rows", "traces", "predictions")
 
 
 @dataclass(frozen=True)
@@ -32,7 +56,7 @@ class Part:
     """One table of the data set.
 
     Attributes:
-        name: `questions`, `rows` or `traces`: its configuration's name on the hub.
+        name: One of `TABLES`: its configuration's name on the hub.
         summary: What a line of it is.
         features: Its columns.
         lines: Gives its lines; may be called any number of times.
@@ -65,17 +89,30 @@ def parts_of(run: SharedRun) -> list[Part]:
     return found
 
 
+def exported_parts(run: SharedRun) -> list[Part]:
+    """The tables of `parts_of`, and `predictions`.
+
+    Raises:
+        ValueError: As `parts_of`; or answers that the run's figures are not of.
+    """
+    tasks = {name: run.task(name) for name in run.tasks()}
+    summary = "an answer of a condition to a test question, with its score"
+    found = list(answered(run))
+    lines = functools.partial(_lines, lambda run, tasks: _predictions(run, tasks, found), run, tasks)
+    return [*parts_of(run), Part("predictions", summary, _features()["predictions"], lines)]
+
+
 def _lines(make: Callable[[SharedRun, Tasks], Iterator[Record]], run: SharedRun, tasks: Tasks) -> Iterator[Record]:
-    return map(_writable, make(run, tasks))
+    return map(writable, make(run, tasks))
 
 
-def _writable(value: Any) -> Any:
+def writable(value: Any) -> Any:
     """A value whose texts UTF-8 can hold: a reply may end in half a surrogate pair."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, list):
-        return [_writable(one) for one in value]
-    return {name: _writable(one) for name, one in value.items()} if isinstance(value, dict) else value
+        return [writable(one) for one in value]
+    return {name: writable(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def _features() -> dict[str, Features]:
@@ -95,12 +132,15 @@ def _features() -> dict[str, Features]:
     }
     questions = {"id": text, "question": text, "context": text, "answer": texts, "subquestions": texts, "samples": List(made)}
     kinds = {"sample": whole, "input_tokens": whole, "output_tokens": whole, "seconds": number, "usd": number}
+    answers = {**kinds, "score": number, "unparsed": Value("bool"), "cut_off": Value("bool")}
+    answers |= dict.fromkeys(("answer", "subquestions", "sub_answers"), texts)
     turns = List({"role": text, "content": text})
     rows = {"sample": whole, "kept": Value("bool"), "messages": turns, "sources": texts}
     return {
         "questions": Features({**questions, **whose}),
         "rows": Features({**{name: rows.get(name, text) for name in ROW_FIELDS}, "variant": text, **whose}),
         "traces": Features({**{name: kinds.get(name, text) for name in CALL_FIELDS}, **whose}),
+        "predictions": Features({**{name: answers.get(name, text) for name in PREDICTION_FIELDS}, **whose}),
     }
 
 
@@ -139,6 +179,23 @@ def _rows(run: SharedRun, tasks: Tasks) -> Iterator[Record]:
         for line in read_lines(path):
             fields = {name: line.get(name) for name in ROW_FIELDS}
             yield {**fields, "kept": bool(line.get("kept")), "variant": variant, **_whose(run, tasks, task, line.get("id"))}
+
+
+def _predictions(run: SharedRun, tasks: Tasks, found: Sequence[Answered]) -> Iterator[Record]:
+    for one in found:
+        models = {ROLES.get(stage, stage): public_model(model) for stage, model in one.models.items()}
+        place = {"train": one.train or None, "variant": one.variant or None, "condition": one.condition}
+        for line in one.lines:
+            fields = {name: line.get(name) for name in PREDICTION_FIELDS} | usage_record(line.get("usage") or {})
+            read = {"id": str(line["id"]), "answer": _answers(line.get("gold")), "predicted": _word(line.get("answer"))}
+            lists = {name: _texts(line.get(name)) for name in ("subquestions", "sub_answers")}
+            told = {"error": kind_of(line["error"]) or None, "seconds": line.get("seconds")}
+            roles = {role: models.get(role) for role in ("decomposer", "solver")}
+            yield {**fields, **place, **read, **lists, **told, **roles, **_whose(run, tasks, one.test, line["id"])}
+
+
+def _word(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _questions(run: SharedRun, tasks: Tasks) -> Iterator[Record]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optimizers.reports.blocks import Block, Bullets, Code, Section, Table, Text, count_text
 from optimizers.reports.write import markdown
-from optimizers.sharing.dataset import Part, parts_of
+from optimizers.sharing.dataset import Part, exported_parts, parts_of
 from optimizers.sharing.facts import PAPER, TAG, card_text, command, licence, named, origins_of, settings, task_words, teacher_of
 from optimizers.sharing.origins import is_hub_name
 from optimizers.sharing.shared_run import SharedRun, finished_run
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def dataset_card(
-    run: Path | str, *, repo: str = "", license: str = "", model_repo: str = "", format: str = "parquet"
+    run: Path | str, *, repo: str = "", license: str = "", model_repo: str = "", format: str = "parquet", predictions: bool = False
 ) -> DatasetCard:  # fmt: skip
     """The card of a run's data set.
 
@@ -28,6 +28,7 @@ def dataset_card(
         license: As the hub writes it (`cc-by-sa-4.0`); left out where it is empty.
         model_repo: Where the student is on the hub.
         format: `parquet` or `jsonl`: the files beside the card.
+        predictions: Whether the answers to the test questions are among them.
 
     Raises:
         ValueError: No finished run, or nothing of a teacher in it.
@@ -35,7 +36,7 @@ def dataset_card(
     from huggingface_hub import DatasetCard, DatasetCardData
 
     shared = finished_run(run)
-    parts = parts_of(shared)
+    parts = exported_parts(shared) if predictions else parts_of(shared)
     questions = list(dict.fromkeys(origin for task in shared.tasks() for origin in origins_of(shared, task)))
     data = DatasetCardData(
         license=license or None,
@@ -82,6 +83,8 @@ def _what_is_in(run: SharedRun, parts: Sequence[Part], model_repo: str) -> list[
         "answer is the reference; null where the questions could not be loaded again. Those of the teacher stand under samples.",
         "Calls that failed are left out.",
     ]
+    if any(part.name == "predictions" for part in parts):
+        notes.append("predictions are answers to test questions: what is trained on them cannot be tested on those questions.")
     return [Text(text), *student, *tables, Bullets(notes)]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimizers.jobs.jsonlines import line_of, write_whole
-from optimizers.sharing.dataset import Part, parts_of
+from optimizers.sharing.dataset import TABLES, Part, exported_parts
 from optimizers.sharing.shared_run import finished_run
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ _DICT = "dataset_dict.json"
 
 
 def export_dataset(run: Path | str, folder: Path | str, format: str = "parquet") -> dict[str, int]:
-    """Write what a run has of its teacher as a data set with a card, and read it back.
+    """Write what a run has of its teacher, and its answers to the test questions, as a data set with a card, and read it back.
 
     The tables are `questions` (with `question`, `answer`, `context`, `subquestions` and `id`, as task `jsonl` takes them),
-    `rows` and `traces`. As `jsonl`, `--task jsonl --task.path FOLDER/questions.jsonl` asks the questions again, and
+    `rows`, `traces` and `predictions`. As `jsonl`, `--task jsonl --task.path FOLDER/questions.jsonl` asks the questions again, and
     `--labelling.calls_from FOLDER` labels a new run by the calls in `traces.jsonl`.
 
     Args:
@@ -38,22 +38,37 @@ def export_dataset(run: Path | str, folder: Path | str, format: str = "parquet")
         Lines by table.
 
     Raises:
-        ValueError: No finished run, nothing of a teacher in it, an unknown format, a folder that is in use, or files that
-            were read back as something else.
+        ValueError: No finished run, nothing of a teacher in it, answers that the figures are not of, an unknown format, a folder that
+            is in use, or files that were read back as something else.
     """
     from optimizers.sharing.dataset_cards import dataset_card
 
     refuse_format(format)
     refuse_used(Path(folder))
     shared = finished_run(run)
-    parts = parts_of(shared)
+    parts = exported_parts(shared)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     counts = write_tables(parts, target, format)
     if format != "arrow":
-        dataset_card(shared.folder, format=format).save(target / "README.md")
+        dataset_card(shared.folder, format=format, predictions=True).save(target / "README.md")
     _check(parts, target)
     return counts
+
+
+def dataset_of(run: Path | str) -> DatasetDict:
+    """The tables of `export_dataset` in memory: `dataset_of("runs/first")["rows"]` is a `datasets.Dataset`; nothing is written.
+
+    Args:
+        run: The folder of a run or an experiment.
+
+    Raises:
+        ValueError: As `export_dataset`.
+    """
+    import datasets
+
+    parts = exported_parts(finished_run(run))
+    return datasets.DatasetDict({part.name: datasets.Dataset.from_list(list(part.lines()), features=part.features) for part in parts})
 
 
 def read_dataset(folder: Path | str, cache: str | None = None) -> DatasetDict:
@@ -71,7 +86,7 @@ def read_dataset(folder: Path | str, cache: str | None = None) -> DatasetDict:
     folder = Path(folder)
     if (folder / _DICT).is_file():
         return datasets.load_from_disk(str(folder))
-    if not any((folder / f"{name}.{ending}").is_file() for name in ("questions", "rows", "traces") for ending in ("parquet", "jsonl")):
+    if not any((folder / f"{name}.{ending}").is_file() for name in TABLES for ending in ("parquet", "jsonl")):
         raise ValueError(f"{folder} holds no data set of a run: give the folder that `divide-or-conquer export-dataset` wrote.")
         # By its whole path: `datasets` takes a bare "parquet" or "json" for one of its own loaders.
     path = str(folder.resolve())

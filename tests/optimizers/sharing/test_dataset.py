@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from optimizers import export_dataset, read_dataset
+from optimizers import Run, dataset_of, export_dataset, read_dataset
 from optimizers.cli import app
-from optimizers.sharing.dataset import parts_of
+from optimizers.sharing.dataset import exported_parts, parts_of
 from optimizers.sharing.shared_run import finished_run
 from programs.tasks import load_task
 
@@ -27,7 +27,8 @@ def write(path, records):
 
 @pytest.mark.parametrize("folder", ["run", "experiment"])
 def test_every_format_holds_what_the_run_holds_and_is_read_back_as_that(here, folder):
-    parts = {part.name: list(part.lines()) for part in parts_of(finished_run(folder))}
+    parts = {part.name: list(part.lines()) for part in exported_parts(finished_run(folder))}
+    assert {name: list(table) for name, table in dataset_of(folder).items()} == parts
     for format in ("parquet", "jsonl", "arrow"):
         counts = export_dataset(folder, f"out-{format}", format)
         read = read_dataset(f"out-{format}", str(here / "cache"))
@@ -41,6 +42,37 @@ def test_every_format_holds_what_the_run_holds_and_is_read_back_as_that(here, fo
     assert sorted((row["id"], row["student"], row["kept"]) for row in rows) == sorted(
         (r["id"], r["student"], r["kept"]) for r in parts["rows"]
     )
+
+
+@pytest.mark.parametrize("folder", ["run", "experiment"])
+def test_predictions_are_those_of_the_run_with_their_places(here, folder):
+    table, frame = dataset_of(folder)["predictions"].to_pandas(), Run(folder).predictions()
+    assert len(table) == len(frame) > 0
+    key = ["condition", "id"] if folder == "run" else ["train", "variant", "condition", "id"]
+    frame["variant"] = frame.get("variant")
+    for one, other in zip(*(t.fillna(dict.fromkeys(key, "")).sort_values(key).to_dict("records") for t in (table, frame)), strict=True):
+        assert (one["question"], one["predicted"], one["score"]) == (other["question"], other["answer"], other["score"])
+        assert list(one["subquestions"]) == list(other["subquestions"] or []) and one["input_tokens"] == other["input_tokens"]
+    student = table[table["condition"] == "S_D-R+teacher"].iloc[0]
+    assert student["decomposer"].startswith("local/S_D-R@") and student["solver"] == "openai/scripted"
+    assert "predictions" not in {part.name for part in parts_of(finished_run(folder))}
+
+
+def test_answers_that_the_figures_are_not_of_are_not_handed_on(here):
+    path = here / "run" / "predictions" / "S_D-R+teacher.jsonl"
+    write(path, [{**line, "score": 0.0} for line in lines(path)])
+    with pytest.raises(ValueError, match=r"S_D-R\+teacher.jsonl holds other answers than the figures"):
+        export_dataset("run", "shared")
+
+
+def test_the_files_are_read_without_the_card(here):
+    import datasets
+
+    for format, loader in (("jsonl", "json"), ("parquet", "parquet")):
+        export_dataset("run", f"out-{format}", format)
+        for name in ("rows", "predictions"):
+            read = datasets.load_dataset(loader, data_files=f"out-{format}/{name}.{format}", split="train", cache_dir=str(here / "cache"))
+            assert [line["id"] for line in read] == [line["id"] for line in dataset_of("run")[name]]
 
 
 def test_datasets_reads_the_folder_by_itself(here):

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from optimizers.settings.tracking import TrackingConfig
     from optimizers.sharing.dataset_cards import dataset_card
     from optimizers.sharing.export import dataset_of, export_dataset, read_dataset
+    from optimizers.sharing.inspect_logs import export_logs
     from optimizers.sharing.model_cards import model_card
     from optimizers.sharing.push import push_run
     from optimizers.studies.results import StudyResult
@@ -84,6 +85,7 @@ __all__ = [
     "dataset_card",
     "dataset_of",
     "export_dataset",
+    "export_logs",
     "improve",
     "load_config",
     "model_card",
@@ -127,6 +129,7 @@ _HOMES = {
     "dataset_card": "optimizers.sharing.dataset_cards",
     "dataset_of": "optimizers.sharing.export",
     "export_dataset": "optimizers.sharing.export",
+    "export_logs": "optimizers.sharing.inspect_logs",
     "improve": "optimizers.improvement.improve",
     "load_config": "optimizers.settings.load",
     "model_card": "optimizers.sharing.model_cards",

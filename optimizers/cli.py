@@ -571,5 +571,18 @@ def export_dataset(
     out.print(f"Wrote {folder}, and read it back: {', '.join(f'{count} {name}' for name, count in counts.items())}", soft_wrap=True)
 
 
+@app.command()
+def export_logs(
+    run: _RunFolder,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    condition: Annotated[str, typer.Option(help="Of the conditions, joined by commas; all by default.")] = "",
+) -> None:
+    """Write a run's test questions as logs of inspect_ai, a file a condition: scores, and both stages' prompts and replies."""
+    from optimizers.sharing.inspect_logs import export_logs as write_logs
+
+    written = write_logs(run, folder, _names_in(condition), _tell)
+    out.print(f"Wrote {len(written)} logs, and read them back. To look at them: inspect view --log-dir {folder}", soft_wrap=True)
+
+
 if __name__ == "__main__":
     main()

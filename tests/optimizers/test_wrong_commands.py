@@ -62,6 +62,7 @@ WRONG = {
     "push nosuch --repo me/x": "nosuch holds no run",
     "export-dataset nosuch out": "nosuch holds no run",
     "export-dataset nosuch out --format csv": "Unknown format 'csv'",
+    "export-logs nosuch out": "nosuch holds no run",
     # Values that cannot be
     "run --seed": "--seed needs a value",
     "run --seed --dry-run": "--seed needs a value",

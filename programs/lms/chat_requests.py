@@ -31,6 +31,9 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prompt_logprobs": (0,),
     "n_probs": (0,),
     "best_of": (1,),
+    "until": ([],),
+    "stop_token_ids": ([],),
+    "bad_words": ([],),
     "modalities": (["text"],),
     "audio": (),
     "guided_json": (),
@@ -88,6 +91,7 @@ class ChatRequest(BaseModel):
     messages: list[ChatMessage] = Field(min_length=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
+    max_new_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=-1)
@@ -96,6 +100,11 @@ class ChatRequest(BaseModel):
     n: int | None = Field(None, ge=1, le=MOST_CHOICES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """How many tokens an answer may have: of several names the one that a client adds to the usual one, which it may send by itself."""
+        return self.max_completion_tokens or self.max_new_tokens or self.max_tokens
 
     def unsupported(self) -> str | None:
         """The first setting that asks for what the engine cannot do."""

@@ -163,7 +163,7 @@ def _request(model: str, body: ChatRequest) -> lm15.Request:
     turns = _as_trained(model, body.messages)
     system = turns.pop(0).text() if len(turns) > 1 and turns[0].role in ("system", "developer") else None
     config = lm15.Config(
-        max_tokens=body.max_completion_tokens or body.max_tokens or _DEFAULT_TOKENS,
+        max_tokens=body.limit or _DEFAULT_TOKENS,
         temperature=body.temperature or 0.0,
         top_p=body.top_p,
         top_k=body.top_k if body.top_k and body.top_k > 0 else None,

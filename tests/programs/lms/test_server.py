@@ -161,6 +161,7 @@ def test_what_openai_takes_is_taken(address, body):
         ({"grammar": 'root ::= "yes"'}, "grammar", "not supported"),
         ({"json_schema": {"type": "object"}}, "json_schema", "not supported"),
         ({"min_tokens": 5}, "min_tokens", "not supported"),
+        ({"stop_token_ids": [2]}, "stop_token_ids", "not supported"),
         ({"prompt_logprobs": 1}, "prompt_logprobs", "not supported"),
         ({"temperature": "hot"}, "temperature", "number"),
         ({"temperature": float("nan")}, "temperature", ""),
@@ -256,12 +257,12 @@ def test_several_answers_are_drawn_each_for_itself(address):
     assert likeliest.choices[0].message.content == likeliest.choices[1].message.content
 
 
-def test_a_stop_text_and_the_longer_name_of_the_limit_are_kept(address):
+def test_a_stop_text_and_the_other_names_of_the_limit_are_kept(address):
     whole = ask(address, max_tokens=12).json()["choices"][0]["message"]["content"]
-    short = ask(address, max_tokens=12, max_completion_tokens=2).json()["usage"]
+    short, shorter = (ask(address, max_tokens=12, **{name: 2}).json()["usage"] for name in ("max_completion_tokens", "max_new_tokens"))
     stop = whole[len(whole) // 2 :][:3]
     stopped = ask(address, max_tokens=12, stop=[stop, "never"]).json()["choices"][0]
-    assert short["completion_tokens"] == 2
+    assert short["completion_tokens"] == shorter["completion_tokens"] == 2
     assert (stopped["message"]["content"], stopped["finish_reason"]) == (whole.partition(stop)[0], "stop")
 
 

@@ -27,7 +27,6 @@ from optimizers.jobs.progress import Shown, expect
 from optimizers.labelling.collect import check_examples, check_keys, collect
 from optimizers.labelling.given import Answers, takes_traces
 from optimizers.labelling.journal import Limits
-from optimizers.labelling.program_copy import all_predictors, copy_program
 from optimizers.labelling.samples import Collected, Examples, Sample, example_key
 from optimizers.labelling.traces import Source, read_traces, with_traces
 from optimizers.reports.distilled import distilled_sections
@@ -43,6 +42,7 @@ from programs.lms.artifacts import NAME, Artifact, home
 from programs.lms.catalog import lm as make_lm
 from programs.lms.trained_prompts import TrainedPrompt, trained_prompt
 from programs.modules import Staged
+from programs.program_copy import all_predictors, copy_program
 from programs.tasks.base import Score, scorer_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from dspy.utils.exceptions import AdapterParseError, LMError, LMTimeoutError
 from optimizers.labelling.given import Answers, given, open_to_traces, wanted
 from optimizers.labelling.journal import Budget, Journal, digest
 from optimizers.labelling.journaled_lm import all_options, calls_of, journaled
-from optimizers.labelling.program_copy import all_predictors, copy_program, own_lms
 from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE, shortened
 from optimizers.labelling.trace_formats import Trace
 from optimizers.labelling.traces import mark_of, traces_of
@@ -21,6 +20,7 @@ from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 from programs.lms.servers import LOGIN
 from programs.module_settings import CHANGING, setting_text
+from programs.program_copy import all_predictors, copy_program, own_lms
 
 TIMEOUT = "timeout"
 

@@ -18,8 +18,8 @@ from scripted import scripted_lm, two_stage_rule
 
 from optimizers import BootstrapDistill
 from optimizers.distill import TooFewRowsError
-from optimizers.labelling.program_copy import all_predictors
 from programs import TwoStage
+from programs.program_copy import all_predictors
 from programs.tasks.base import Score
 
 

@@ -19,10 +19,11 @@ from dspy.utils.exceptions import AdapterParseError
 from optimizers.labelling.collect import Progress, collect
 from optimizers.labelling.journal import Limits, digest
 from optimizers.labelling.samples import Collected, Sample, example_key
-from optimizers.screening.votes import Scorer, Votes, answer_of, count_votes
+from optimizers.screening.votes import Scorer, answer_of, count_votes
 from programs.lms.ledger import current_ledger, metered
 from programs.modules import TwoStage
 from programs.tasks.base import abstains
+from programs.votes import Votes
 
 STAGE = "screen"
 
@@ -165,7 +166,7 @@ class AskedPolicy(ABC):
             raise RuntimeError(f"The policy {self.name!r} judges by replies: call `prepare` first, as `screen` does.")
         return self.asked[self._key(example, self.inputs(example, sample))]
 
-    def votes(self, example: dspy.Example, sample: Sample) -> Votes:
+    def votes(self, example: dspy.Example, sample: Sample) -> Votes[str]:
         """The replies as votes for answers."""
         return count_votes(self.replies(example, sample), self.samples, self.score, example)
 

@@ -1,53 +1,20 @@
-"""Answers as votes: which ones say the same, and how many say so."""
+"""Answers as votes: which ones say the same."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import dspy
 
 from optimizers.labelling.samples import Sample
 from programs.tasks import Score, equal_answers
+from programs.votes import Votes
 
 Scorer = Callable[[dspy.Example, Any], Score]
 
 
-@dataclass(frozen=True)
-class Votes:
-    """What some replies to one question answered.
-
-    Attributes:
-        asked: Votes that were asked for.
-        answers: Those that could be read.
-        missing: Votes whose call failed, or was not made.
-        same: Whether two answers say the same.
-    """
-
-    asked: int
-    answers: Sequence[str]
-    missing: int
-    same: Callable[[str, str], bool]
-
-    def count(self, answer: str) -> int:
-        """How many votes `answer` has."""
-        return sum(self.same(answer, other) for other in self.answers)
-
-    def share(self, answer: str) -> float:
-        """Share of all votes that `answer` has: those that are missing or could not be read speak for nothing."""
-        return self.count(answer) / self.asked
-
-    def ranking(self) -> list[tuple[str, int]]:
-        """Different answers, each with its votes, the most frequent first."""
-        different: list[str] = []
-        for answer in self.answers:
-            if not any(self.same(answer, other) for other in different):
-                different.append(answer)
-        return sorted(((answer, self.count(answer)) for answer in different), key=lambda item: -item[1])
-
-
-def count_votes(replies: Sequence[Sample], asked: int, score: Scorer | None, example: dspy.Example) -> Votes:
+def count_votes(replies: Sequence[Sample], asked: int, score: Scorer | None, example: dspy.Example) -> Votes[str]:
     """Replies as votes; a reply without an answer is one that could not be read."""
     came = [reply.prediction for reply in replies if not reply.error]
     answers = [answer for prediction in came if (answer := answer_of(prediction))]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from programs.baselines.controls import Generic, NoDecomposition, OtherQuestion, Reference, Shuffled
     from programs.baselines.hidden_question import HiddenQuestion
     from programs.baselines.interactive import Interactive
+    from programs.cascade import Cascade
     from programs.compiled.frozen import Frozen
     from programs.compiled.state import load_program
     from programs.feedback import FeedbackTwoStage
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Cascade",
     "Decompose",
     "DecomposeWithAttempt",
     "FeedbackTwoStage",
@@ -51,6 +53,7 @@ __all__ = [
 _HOMES = {
     "__version__": "programs.version",
     "Answer": "programs.signatures",
+    "Cascade": "programs.cascade",
     "Decompose": "programs.signatures",
     "DecomposeWithAttempt": "programs.signatures",
     "FeedbackTwoStage": "programs.feedback",

@@ -1,0 +1,307 @@
+"""`Cascade`: a cheap program answers where its votes agree, and a dear one where they do not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+
+from programs.decomposition import CUT_OFF
+from programs.lms.api_models import said_by
+from programs.lms.ledger import LOCAL_PREFIXES, Ledger, Usage, current_ledger, metered, recording
+from programs.parts import FIRST, SECOND, stage_in
+from programs.program_copy import all_predictors, copy_program, own_lms
+from programs.tasks import equal_answers
+from programs.tasks.base import abstains
+from programs.votes import Votes
+
+DISAGREE, UNREADABLE, NO_ANSWER = "votes disagree", "decomposition unreadable", "no answer"
+"""Why a question goes on to the second program."""
+
+Agree = Callable[[dspy.Prediction, dspy.Prediction], bool]
+
+_OPTIONS = ("samples", "threshold", "temperature", "seed", "answer_field")
+"""What a state holds beside the two programs."""
+
+# 2 of 3 is 0.67, which floating point may put a hair below.
+_ROUNDING = 1e-9
+
+_STRIDE = 1000
+"""Seeds of two cascades lie so far apart, that their votes are others."""
+
+_OWN = "program"
+"""Stage of calls that a program does not meter by stages of its own."""
+
+_SAMPLED = ("temperature", "rollout_id", "seed")
+
+_log = logging.getLogger("divide_or_conquer")
+
+
+@dataclass
+class _Vote:
+    """One answer of the first program; `fault` is why it is none, `error` what was raised."""
+
+    prediction: dspy.Prediction | None = None
+    fault: str | None = None
+    error: str | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
+class Cascade(dspy.Module):
+    """Answers by a cheap program, and by a dear one where the answers of the cheap one do not agree.
+
+    The agreement of samples as the sign that a cheap answer can be trusted is that of Yue et al. (2024, arXiv 2310.03094).
+    The first vote is the program as it is; the others are drawn at `temperature`, each by a seed of its own, so that the same
+    question has the same votes every time. The answer with most votes stands, of several the earliest. A vote without an answer
+    speaks for nothing. Where the first vote is none, no other is asked for.
+
+    Args:
+        first: The cheap program.
+        second: The dear one; takes the same inputs. It may be the same kind of program with another LM.
+        samples: Votes of the cheap program on each question; with 1 it is only passed over where it gives no answer.
+        threshold: Share of all votes that the answer needs, from 0 to 1. 1 wants all votes to agree; 0 only wants an answer.
+        agree: Whether two predictions say the same; by default whether their answers are equal by `programs.tasks.equal_answers`.
+        temperature: Of the votes behind the first, above 0. None asks each LM at its own, for models that take no other.
+        seed: Another one draws other votes.
+        answer_field: The output that holds the answer.
+
+    Raises:
+        TypeError: One of the two is no `dspy.Module`.
+        ValueError: A value out of range.
+    """
+
+    def __init__(
+        self,
+        first: dspy.Module,
+        second: dspy.Module,
+        *,
+        samples: int = 3,
+        threshold: float = 1.0,
+        agree: Agree | None = None,
+        temperature: float | None = 0.7,
+        seed: int = 0,
+        answer_field: str = "answer",
+    ) -> None:
+        super().__init__()
+        for name, program in ((FIRST, first), (SECOND, second)):
+            if not isinstance(program, dspy.Module):
+                raise TypeError(
+                    f"`{name}` of a cascade must be a dspy.Module, got {program!r:.100}; of a signature make dspy.Predict(...)."
+                )
+        check_votes(samples, threshold, temperature)
+        self.first, self.second = first, second
+        self.samples, self.threshold, self.temperature = samples, threshold, temperature
+        self.seed, self.answer_field = seed, answer_field
+        self._agree = agree
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        """Answer by the first program, or else by the second.
+
+        Returns:
+            The prediction of the program that answered, with `route` (`first` or `second`), `agreement` (the share of all votes that
+            the cheap answer has), `escalated` (None, or why it went on: `votes disagree`, `decomposition unreadable`, `no answer`),
+            `votes` (the cheap answers as text, None where there is none), `first_answer` (the one with most votes), `errors` (what
+            failed votes raised), and `usage` (stage -> `Usage` as dict) of both programs, their stages behind `first_` and `second_`.
+
+        Raises:
+            ValueError: The first program's prediction has no field `answer_field`.
+            Exception: Whatever the second program raises. What the first one raises is a vote without an answer.
+        """
+        votes = [self._vote(self.first, inputs)]
+        if votes[0].fault is None:
+            votes += [self._vote(program, inputs, lm) for program, lm in self._copies()]
+        found = self._counted(votes)
+        if found["escalated"] is None:
+            return self._told(self._leader(votes), found, votes, {})
+        with _billed(SECOND) as usage:
+            prediction = _called(self.second, inputs)
+        return self._told(prediction, found, votes, usage)
+
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        """`forward` without blocking the event loop; the votes behind the first are asked for side by side."""
+        votes = [await self._avote(self.first, inputs)]
+        if votes[0].fault is None:
+            votes += await asyncio.gather(*(self._avote(program, inputs, lm) for program, lm in self._copies()))
+        found = self._counted(votes)
+        if found["escalated"] is None:
+            return self._told(self._leader(votes), found, votes, {})
+        with _billed(SECOND) as usage:
+            prediction = await _acalled(self.second, inputs)
+        return self._told(prediction, found, votes, usage)
+
+    def escalates(self, agreement: float) -> bool:
+        """Whether votes that agree so far are too few."""
+        return agreement < self.threshold - _ROUNDING
+
+    # Votes
+    def _copies(self) -> Iterator[tuple[dspy.Module, dspy.LM | None]]:
+        """The first program for each further vote, and the LM in place of DSPy's configured one."""
+        for vote in range(1, self.samples):
+            program = copy_program(self.first, {id(lm): self._drawing(lm, vote) for lm in own_lms(self.first)})
+            for _, predictor in all_predictors(program):
+                # Of its own it would win over the LM's, and all votes be one text.
+                predictor.config = {name: value for name, value in predictor.config.items() if name not in _SAMPLED}
+            yield program, self._drawing(dspy.settings.lm, vote) if dspy.settings.lm else None
+
+    def _drawing(self, lm: dspy.LM, vote: int) -> dspy.LM:
+        """`lm` for one vote: at the temperature, past DSPy's cache of other votes, and by another seed where its model has any."""
+        own, temperature = lm.kwargs.get("seed"), self.temperature or lm.kwargs.get("temperature")
+        if temperature == 0:
+            raise ValueError(f"The votes of {lm.model} at its temperature 0 would be one text {self.samples} times; give temperature=0.7.")
+        number = _STRIDE * self.seed + vote
+        # A model in this process draws by its seed alone, and counts how often it was asked where it is given none.
+        seeded = own is not None or lm.model.startswith(LOCAL_PREFIXES)
+        return lm.copy(temperature=temperature, rollout_id=number, **({"seed": (own or 0) + number} if seeded else {}))
+
+    def _vote(self, program: dspy.Module, inputs: dict[str, Any], lm: dspy.LM | None = None) -> _Vote:
+        with _billed(FIRST) as usage, _drawn_by(lm, program is not self.first):
+            try:
+                found = _called(program, inputs)
+            except Exception as error:
+                return _failed(error, usage)
+        return self._read(found, usage)
+
+    async def _avote(self, program: dspy.Module, inputs: dict[str, Any], lm: dspy.LM | None = None) -> _Vote:
+        with _billed(FIRST) as usage, _drawn_by(lm, program is not self.first):
+            try:
+                found = await _acalled(program, inputs)
+            except Exception as error:
+                return _failed(error, usage)
+        return self._read(found, usage)
+
+    def _read(self, prediction: Any, usage: dict[str, Any]) -> _Vote:
+        if not isinstance(prediction, dspy.Example):
+            raise TypeError(f"The first program of a cascade gave {prediction!r:.100}; it must give a dspy.Prediction.")
+        if self._agree is None and self.answer_field not in prediction:
+            raise ValueError(
+                f"The first program of a cascade gave no {self.answer_field!r}, only {list(prediction.keys())}; name the output "
+                "to compare by answer_field=..., or give agree=..., which compares two predictions."
+            )
+        return _Vote(prediction, self._fault(prediction), usage=usage)
+
+    def _fault(self, prediction: dspy.Prediction) -> str | None:
+        """Why a prediction is no vote."""
+        state = prediction.get("state")
+        if state == "unparseable" or (state == CUT_OFF and not prediction.get("subquestions")):
+            return UNREADABLE
+        if prediction.get("unparsed"):
+            return NO_ANSWER
+        if self.answer_field not in prediction:
+            return None
+        answer = self._text(prediction)
+        return NO_ANSWER if not answer or abstains(answer) else None
+
+    def _text(self, prediction: dspy.Prediction) -> str:
+        answer = prediction.get(self.answer_field)
+        return "" if answer is None else str(answer).strip()
+
+    def _same(self, one: dspy.Prediction, other: dspy.Prediction) -> bool:
+        if one is other:
+            return True
+        if self._agree is not None:
+            return bool(self._agree(one, other))
+        return equal_answers(one.get(self.answer_field), other.get(self.answer_field))
+
+    def _poll(self, votes: Sequence[_Vote]) -> Votes[dspy.Prediction]:
+        readable = [vote.prediction for vote in votes if vote.prediction is not None and vote.fault is None]
+        return Votes(self.samples, readable, self.samples - len(votes), self._same)
+
+    def _leader(self, votes: Sequence[_Vote]) -> dspy.Prediction:
+        return self._poll(votes).ranking()[0][0]
+
+    def _counted(self, votes: Sequence[_Vote]) -> dict[str, Any]:
+        """What the votes came to: `agreement`, `first_answer`, and `escalated`."""
+        if votes[0].fault is not None:
+            return {"agreement": 0.0, "first_answer": None, "escalated": votes[0].fault}
+        leader, count = self._poll(votes).ranking()[0]
+        agreement = count / self.samples
+        return {
+            "agreement": agreement,
+            "first_answer": self._text(leader) or None,
+            "escalated": DISAGREE if self.escalates(agreement) else None,
+        }
+
+    def _told(self, prediction: Any, found: dict[str, Any], votes: Sequence[_Vote], second: dict[str, Any]) -> dspy.Prediction:
+        told = {
+            **found,
+            "route": FIRST if found["escalated"] is None else SECOND,
+            "votes": [self._text(vote.prediction) if vote.prediction is not None and vote.fault is None else None for vote in votes],
+            "errors": [vote.error for vote in votes if vote.error],
+            "usage": {**_summed([vote.usage for vote in votes]), **_summed([second])},
+        }
+        return dspy.Prediction(**{**dict(prediction.items()), **told})
+
+    # On file
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        parts = {name: getattr(self, name).dump_state(json_mode=json_mode) for name in (FIRST, SECOND)}
+        return {**parts, "cascade": {name: getattr(self, name) for name in _OPTIONS}}
+
+    def load_state(self, state: dict[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
+        for name in (FIRST, SECOND):
+            getattr(self, name).load_state(state[name], allow_unsafe_lm_state=allow_unsafe_lm_state)
+        for name in _OPTIONS:
+            setattr(self, name, state.get("cascade", {}).get(name, getattr(self, name)))
+
+
+def check_votes(samples: int, threshold: float | None, temperature: float | None) -> None:
+    """Refuse votes that cannot be counted, or could not differ.
+
+    Raises:
+        ValueError: Names the value.
+    """
+    if not isinstance(samples, int) or not 1 <= samples < _STRIDE:
+        raise ValueError(f"samples={samples!r} must be a whole number from 1 to {_STRIDE - 1}: the votes of the first program.")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold!r} must be from 0 to 1: the share of the votes that has to agree (60 % is 0.6).")
+    if temperature is not None and temperature <= 0:
+        raise ValueError(f"temperature={temperature!r} must be above 0, as all votes would be one text; 0.7 is usual.")
+
+
+@contextlib.contextmanager
+def _billed(part: str) -> Iterator[dict[str, Any]]:
+    """Count the enclosed calls under stages of this part, failed ones too; what is yielded holds their sums when it is left."""
+    outer, usage = current_ledger(), dict[str, Any]()
+    ledger = Ledger(outer.prices)
+    try:
+        with recording(ledger, adopts=False), metered(_OWN):
+            yield usage
+    finally:
+        for (stage, model), used in ledger.entries().items():
+            outer.add(stage_in(part, stage), model, used)
+        usage |= {stage_in(part, stage): used.to_dict() for stage, used in ledger.by_stage().items()}
+
+
+@contextlib.contextmanager
+def _drawn_by(lm: dspy.LM | None, is_copy: bool) -> Iterator[None]:
+    """Keep the calls of a copy out of DSPy's trace, whose predictors belong to the program itself."""
+    with dspy.context(**({"trace": []} if is_copy else {}), **({"lm": lm} if lm else {})):
+        yield
+
+
+def _failed(error: Exception, usage: dict[str, Any]) -> _Vote:
+    said = f"{type(error).__name__}: {said_by(error)}"[:500]
+    _log.warning("The first program of a cascade failed, and the vote counts for nothing: %s", said)
+    return _Vote(fault=NO_ANSWER, error=said, usage=usage)
+
+
+def _summed(bills: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    totals: dict[str, Usage] = {}
+    for bill in bills:
+        for stage, used in bill.items():
+            totals[stage] = totals.get(stage, Usage()) + Usage.from_dict(used)
+    return {stage: used.to_dict() for stage, used in totals.items()}
+
+
+def _called(program: dspy.Module, inputs: dict[str, Any]) -> Any:
+    return program(**inputs) if hasattr(type(program), "forward") else asyncio.run(program.acall(**inputs))
+
+
+async def _acalled(program: dspy.Module, inputs: dict[str, Any]) -> Any:
+    if hasattr(type(program), "aforward"):
+        return await program.acall(**inputs)
+    return await dspy.asyncify(program)(**inputs)

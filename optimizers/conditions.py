@@ -1,4 +1,4 @@
-"""Names of what is compared: single-stage forms, `interactive`, and `<decomposer>+<solver>`.
+"""Names of what is compared: single-stage forms, `interactive`, `<decomposer>+<solver>`, and cascades of two of these.
 
 The students are the paper's (section 3 and appendix A) and those that it lacks; how each is trained stands in
 `optimizers.experiments.students`.
@@ -25,6 +25,12 @@ INTERACTIVE = "interactive"
 
 ONE_PROGRAM = (*SINGLE_STAGE, INTERACTIVE)
 """Conditions without a decomposer; `@<role>` behind them names who answers, the solver by default."""
+
+THEN = "-then-"
+"""Between the cheap part of a cascade and the dear one: `single-stage@student0-then-teacher+teacher`."""
+
+CASCADE = "cascade"
+"""The form of a condition of two parts; see `programs.Cascade`."""
 
 MATCHED = "(matched)"
 """Behind a student's name: trained on as many rows as the student with the fewest."""
@@ -92,20 +98,28 @@ class Condition(NamedTuple):
 
     Attributes:
         name: As it is typed and reported.
-        form: One of `ONE_PROGRAM`, or `two-stage`.
+        form: One of `ONE_PROGRAM`, `two-stage`, or `cascade`.
         decomposer: Role; None unless the form is `two-stage`.
-        solver: Role that answers.
+        solver: Role that answers; of a cascade, that of its dear part.
+        parts: Of a cascade, the cheap condition and the dear one; empty for all others.
     """
 
     name: str
     form: str
     decomposer: str | None
     solver: str
+    parts: tuple[Condition, ...] = ()
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Everybody who has a part in it, each once."""
+        own = (self.decomposer, self.solver) if not self.parts else [role for part in self.parts for role in part.roles]
+        return tuple(dict.fromkeys(role for role in own if role))
 
     @property
     def students(self) -> tuple[str, ...]:
         """The trained students in it."""
-        return tuple(role for role in dict.fromkeys((self.decomposer, self.solver)) if role in TRAINED)
+        return tuple(role for role in self.roles if role in TRAINED)
 
     @property
     def with_feedback(self) -> bool:
@@ -115,20 +129,40 @@ class Condition(NamedTuple):
 
 def stages_in(name: str) -> tuple[str, str] | None:
     """Decomposer and solver of a two-stage condition's name; None for the names of other conditions."""
+    if is_cascade(name):
+        return None
     decomposer, plus, solver = name.partition("+")
     return (decomposer, solver) if plus else None
+
+
+def is_cascade(name: str) -> bool:
+    """Whether a condition of that name is a cascade."""
+    return THEN in name
+
+
+def parts_in(name: str) -> list[str]:
+    """The conditions that a condition's name is made of: of a cascade its two parts, of any other itself."""
+    return name.split(THEN)
+
+
+def with_parts(names: Iterable[str]) -> list[str]:
+    """The names, each once, with the parts of a cascade before it: its gain is held against both."""
+    return list(dict.fromkeys(one for name in names for one in (*parts_in(name), name)))
 
 
 def parse_condition(name: str, solvers: Iterable[str] = ()) -> Condition:
     """A condition by its name.
 
     Args:
-        name: `single-stage`, `single-stage@student0`, `S_D-R+teacher`, `S_D-R(feedback)+teacher`, ...
+        name: `single-stage`, `single-stage@student0`, `S_D-R+teacher`, `S_D-R(feedback)+teacher`,
+            `single-stage@student0-then-teacher+teacher`, ...
         solvers: Names of further solvers that a configuration has.
 
     Raises:
         ValueError: Unknown name; says how names are made.
     """
+    if is_cascade(name):
+        return _cascade(name, solvers)
     answering = (*SOLVERS, PLAIN_STUDENT, *solvers)
     form, _, role = name.partition("@")
     if form in ONE_PROGRAM and (role in answering or name == form):
@@ -138,8 +172,17 @@ def parse_condition(name: str, solvers: Iterable[str] = ()) -> Condition:
         return Condition(name, "two-stage", *stages)
     raise ValueError(
         f"Unknown condition {name!r}; expected one of {list(ONE_PROGRAM)}, with @<solver> behind it or not, or <decomposer>+<solver> "
-        f"with a decomposer of {list(dict.fromkeys([*DECOMPOSERS, *CONTROL_MODULES.names()]))} and a solver of {[*SOLVERS, *solvers]}."
+        f"with a decomposer of {list(dict.fromkeys([*DECOMPOSERS, *CONTROL_MODULES.names()]))} and a solver of {[*SOLVERS, *solvers]}, "
+        f"or two of these with {THEN} between them for a cascade."
     )
+
+
+def _cascade(name: str, solvers: Iterable[str]) -> Condition:
+    """The condition of a cascade's name."""
+    parts = tuple(parse_condition(part, solvers) for part in parts_in(name))
+    if len(parts) != 2 or parts[0] == parts[1]:
+        raise ValueError(f"Unknown condition {name!r}: a cascade has two different parts, <cheap>{THEN}<dear>.")
+    return Condition(name, CASCADE, None, parts[1].solver, parts)
 
 
 def expand_conditions(names: Iterable[str], solvers: Iterable[str] = ()) -> list[str]:
@@ -149,4 +192,4 @@ def expand_conditions(names: Iterable[str], solvers: Iterable[str] = ()) -> list
     expanded: list[str] = []
     for name in names:
         expanded += [*ALL_CONDITIONS, *further] if name == "all" else [name]
-    return list(dict.fromkeys(expanded))
+    return with_parts(expanded)

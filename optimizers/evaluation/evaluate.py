@@ -27,6 +27,7 @@ from programs.lms.api_models import said_by
 from programs.lms.engine import unload
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 from programs.module_settings import public_settings
+from programs.parts import FIRST, SECOND, WAY
 from programs.tasks.base import Task, score_of
 
 Progress = Callable[[int, int, str], None]
@@ -345,9 +346,15 @@ def _judged(task: Task, example: dspy.Example, prediction: dspy.Prediction, star
         "unparsed": bool(prediction.get("unparsed")),
         "cut_off": bool(prediction.get("cut_off")),
         "error": None,
+        **_way(prediction),
         "usage": prediction.get("usage") or {},
         "seconds": round(time.monotonic() - started, 4),
     }
+
+
+def _way(prediction: dspy.Prediction) -> dict[str, Any]:
+    """Which way a cascade went, and why; nothing of other programs."""
+    return {name: prediction.get(name) for name in WAY} if prediction.get("route") in (FIRST, SECOND) else {}
 
 
 def _state(prediction: dspy.Prediction) -> str:
@@ -386,8 +393,18 @@ def summarise(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "states": {state: states.get(state, 0) for state in STATES} if states else {},
         "failed": sum(failures.values()),
         "failures": dict(failures),
+        **_routes(lines),
         **{stage: usage.to_dict() for stage, usage in _usage_by_stage(lines).items()},
     }
+
+
+def _routes(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of a cascade, how many questions went which way, and why to the dear part; nothing of other programs."""
+    told = [line for line in lines if line.get("route")]
+    reasons = Counter(line["escalated"] for line in told if line["escalated"])
+    found = {"first": sum(line["route"] == FIRST for line in told), "second": sum(line["route"] == SECOND for line in told)}
+    failed = sum(bool(line["errors"]) for line in told)
+    return {"routes": {**found, "reasons": dict(reasons), "with_failed_votes": failed}} if told else {}
 
 
 def _measures(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def check_students(condition: Condition, roles: Roles, answers: Path, prediction
 
 def students_in_memory(condition: Condition, roles: Roles) -> list[str]:
     """The students' models, trained or not, that a condition asks: their memory can be given back when it is answered."""
-    return [roles.model(role).model for role in ("student0", *TRAINED) if role in (condition.decomposer, condition.solver)]
+    return [roles.model(role).model for role in ("student0", *TRAINED) if role in condition.roles]
 
 
 def refuse_untrained(students: Collection[str], folder_of: Callable[[str], Path]) -> None:

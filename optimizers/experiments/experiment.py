@@ -10,9 +10,12 @@ import functools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import dspy
+
 from optimizers.distill import TooFewRowsError
 from optimizers.evaluation.evaluate import Asking, ask_all
 from optimizers.experiments.answers import answering, check_students, students_in_memory
+from optimizers.experiments.cascades import asking_both, choose
 from optimizers.experiments.experiment_metrics import build_grid_metrics
 from optimizers.experiments.grid import Cell, Grid, Journaled
 from optimizers.experiments.outline import grid_outline
@@ -31,6 +34,7 @@ from optimizers.reports.experiment_report import write_experiment_report
 from optimizers.settings.run import RunConfig
 from optimizers.tracking.job import Tracking
 from programs.lms.ledger import Ledger
+from programs.tasks.base import Task
 
 GRID_STAGES = ("label", "distill", "evaluate", "report")
 
@@ -61,13 +65,37 @@ class ExperimentJob(Grid):
     def evaluate(self) -> None:
         """Ask every cell the test questions: `predictions/<test>/[<train>/[<variant>/]]<condition>.jsonl`."""
         with answering(self.config, self.folder / "predictions") as (journal, limits):
-            ask_all(self._askings(functools.partial(journaled, journal=journal, limits=limits)), questions_at_once(self.config))
+            wrap = functools.partial(journaled, journal=journal, limits=limits)
+            self._choose_thresholds(wrap)
+            ask_all(self._askings(wrap), questions_at_once(self.config))
 
-    def _askings(self, journal: Journaled) -> Iterator[Asking]:
+    def _choose_thresholds(self, journal: Journaled) -> None:
+        """Choose the threshold of each cascade on the dev questions of the task that its students were trained on, or of the first one."""
+        cells = {cell.choice: cell for cell, _ in self._ready() if cell.condition.parts}
+        if self.config.evaluation.cascade_threshold is None:
+            ask_all((self._asking_both(cell, journal) for cell in cells.values()), questions_at_once(self.config))
+        for name, cell in cells.items():
+            task, dev = self._dev(cell)
+            choose(cell.condition, self.config.evaluation, task, dev, self.folder / "predictions", name)
+
+    def _dev(self, cell: Cell) -> tuple[Task, list[dspy.Example]]:
+        train = cell.train or self.train[0]
+        return self.configured(train, cell.variant)[1], self.tasks[train].splits.get("dev", [])
+
+    def _asking_both(self, cell: Cell, journal: Journaled) -> Asking:
+        roles, wrap = self.roles(cell.train or self.train[0], cell.variant), self._sampled(cell.variant, journal)
+        return asking_both(cell.condition, roles, *self._dev(cell), self.folder / "predictions", wrap, self.progress, cell.choice)
+
+    def _ready(self) -> Iterator[tuple[Cell, str]]:
+        """Cells whose students are there, and how the progress names them."""
         for name, cell in self.shown_cells():
             roles = self.roles(cell.train or self.train[0], cell.variant)
             if all((roles.folder_of(student) / "manifest.json").exists() for student in cell.condition.students):
-                yield self._asking(cell, roles, journal, name)
+                yield cell, name
+
+    def _askings(self, journal: Journaled) -> Iterator[Asking]:
+        for cell, name in self._ready():
+            yield self._asking(cell, self.roles(cell.train or self.train[0], cell.variant), journal, name)
 
     def _asking(self, cell: Cell, roles: Roles, journal: Journaled, name: str) -> Asking:
         named, predictions = self.tasks[cell.test], self.folder / "predictions"

@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from optimizers.conditions import DECOMPOSER_STUDENTS, PLAIN_STUDENT, stages_in
+from optimizers.conditions import DECOMPOSER_STUDENTS, PLAIN_STUDENT, is_cascade, parts_in, stages_in
 from optimizers.evaluation.evaluate import answers, summarise
 from optimizers.evaluation.statistics import holm, paired_comparison
 from optimizers.evaluation.variance import variance_components
+from optimizers.experiments.cascades import choice_on_file
 from optimizers.experiments.grid import Cell, Grid, NamedTask
 from optimizers.experiments.metrics import condition_cost, labelling_of, models_of, payback, provenance, trained
 from optimizers.experiments.overlap import learned_from, overlap
@@ -86,6 +87,7 @@ def build_grid_metrics(grid: Grid) -> dict[str, Any]:
         "students": list(_students(grid)),
         "skipped": read_json(grid.folder / "skipped.json"),
         "cells": [{**m.identity(), **summarise(m.lines), "models": _models(grid, m.cell)} for m in measured],
+        **_cascades(grid, measured),
         "comparisons": _comparisons(measured, table),
         "errors": list(_errors(measured, table)),
         "calls": _calls(grid, measured),
@@ -102,6 +104,16 @@ def _overlap(grid: Grid) -> dict[str, int]:
     program = grid.roles(grid.train[0], grid.variants[0]).teacher_program
     found = [overlap(learned, program, grid.tasks[name].splits["test"]) for name in grid.test]
     return {key: sum(one[key] for one in found) for key in ("overlap", "near_overlap")}
+
+
+def _cascades(grid: Grid, measured: list[Measured]) -> dict[str, Any]:
+    """How the threshold of each cascade was chosen, once for all test tasks; nothing in an experiment without any."""
+    cells = {one.cell.choice: one for one in measured if one.cell.condition.parts}
+    place = ("train", "variant", "student")
+    found = [
+        {**{key: one.identity()[key] for key in place}, **choice_on_file(grid.folder / "predictions", name)} for name, one in cells.items()
+    ]
+    return {"cascades": found} if found else {}
 
 
 def _measured(grid: Grid, cell: Cell) -> Measured:
@@ -209,7 +221,7 @@ def _comparisons(measured: list[Measured], table: Table) -> list[dict[str, Any]]
 def _references(one: Measured, table: Table) -> Iterator[Measured]:
     """What a condition is compared with: the teacher in both stages, the untuned student in its place, its sibling."""
     decomposer, solver = stages_in(one.name) or (one.name, "")
-    names = [REFERENCE]
+    names = [REFERENCE, *(parts_in(one.name) if is_cascade(one.name) else ())]
     if solver and solver != "teacher" and decomposer in ("student0", *DECOMPOSER_STUDENTS):
         names.append(f"teacher+{solver}")
     if decomposer in DECOMPOSER_STUDENTS:

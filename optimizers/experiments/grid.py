@@ -15,6 +15,7 @@ import dspy
 
 from optimizers.conditions import Condition, expand_conditions, parse_condition, students_of
 from optimizers.evaluation.leakage import Leak, find_leaks, keep_out
+from optimizers.experiments.cascades import check_cascades, choice_on_file
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_folder import open_folder
@@ -70,6 +71,12 @@ class Cell:
         parts = [self.test, self.train, self.variant.name]
         return Path(*(part for part in parts if part), f"{self.condition.name}.jsonl")
 
+    @property
+    def choice(self) -> str:
+        """Where the threshold of a cascade stands: one for all test tasks."""
+        parts = [self.train, self.variant.name, self.condition.name]
+        return "/".join(part for part in parts if part)
+
 
 class Grid:
     """One experiment folder and the stages that fill it.
@@ -95,7 +102,10 @@ class Grid:
         self._keep_out_leaks()
         self._parsed([*experiment.variant_conditions, *experiment.student_conditions, *experiment.rows_conditions])
         self.variants = variants(config)
-        self._check_transfer([condition for variant in self.variants for condition in self.conditions_of(variant)])
+        measured = [condition for variant in self.variants for condition in self.conditions_of(variant)]
+        self._check_transfer(measured)
+        for name in self.train:
+            check_cascades(config, measured, len(self.tasks[name].splits.get("dev", [])))
         self.skipped: dict[str, str] = {}
         self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
         self._roles: dict[tuple[str, str], Roles] = {}
@@ -201,14 +211,14 @@ class Grid:
     def cells(self) -> Iterator[Cell]:
         """Everything that is measured, students of the same name together."""
         for condition in self.conditions:
-            if not condition.students and condition.decomposer != "fewshot":
+            if not condition.students and "fewshot" not in condition.roles:
                 yield from (
                     Cell(test, condition, None, self.variants[0]) for test in self.test if is_measured(self.config, condition, test)
                 )
         for train in self.train:
             for variant in self.variants:
                 for condition in self.conditions_of(variant):
-                    if condition.students or condition.decomposer == "fewshot" or variant.conditions is not None:
+                    if condition.students or "fewshot" in condition.roles or variant.conditions is not None:
                         tests = self.test if variant.everywhere else [test for test in self.test if test == train]
                         yield from (Cell(test, condition, train, variant) for test in tests if is_measured(self.config, condition, test))
 
@@ -217,7 +227,10 @@ class Grid:
         named, train = self.tasks[cell.test], cell.train or self.train[0]
         task = self.configured(train, cell.variant)[1] if cell.variant.settings.get("task") else named.task
         roles = self.roles(train, cell.variant)
-        return roles.program(cell.condition, task, named.splits["test"], self._sampled(cell.variant, journal)), task
+        program = roles.program(cell.condition, task, named.splits["test"], self._sampled(cell.variant, journal))
+        if cell.condition.parts:
+            program.threshold = choice_on_file(self.folder / "predictions", cell.choice).get("threshold", program.threshold)
+        return program, task
 
     def _sampled(self, variant: Variant, journal: Journaled) -> Journaled:
         if variant.seeds is None or not self.config.experiment.sampling_seeds:

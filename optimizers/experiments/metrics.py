@@ -18,6 +18,7 @@ from optimizers.evaluation.costs import break_even, cost_per_question, one_off_c
 from optimizers.evaluation.evaluate import answers, summarise
 from optimizers.evaluation.stages import stages_of
 from optimizers.evaluation.statistics import holm, paired_comparison, retention
+from optimizers.experiments.cascades import choice_on_file
 from optimizers.experiments.distillation import STANDS_IN_TEST, Distillation, noted_labelling
 from optimizers.experiments.overlap import learned_from, overlap, repeated_in
 from optimizers.experiments.roles import Roles
@@ -30,6 +31,7 @@ from optimizers.settings.splits import task_options
 from programs.lms.artifacts import installed_versions
 from programs.lms.devices import usable_cores
 from programs.lms.ledger import Prices, Usage
+from programs.parts import FIRST, SECOND, model_of, stage_in
 
 _ROLES = {"teacher": "teacher", "student": "student0", "solver": "solver"}
 
@@ -64,6 +66,7 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         "students": students,
         "skipped": read_json(folder / "skipped.json"),
         "conditions": conditions,
+        **_cascades(job, conditions),
         "comparisons": _comparisons(scores),
         "retention": _retentions(scores),
         "saving": _saving(conditions),
@@ -156,6 +159,9 @@ def _retentions(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any
 
 def models_of(condition: Condition, roles: Roles) -> dict[str, str]:
     """Model string of each stage of a condition; stages without a model of their own are left out."""
+    if condition.parts:
+        named = zip((FIRST, SECOND), condition.parts, strict=True)
+        return {stage_in(name, stage): model for name, part in named for stage, model in models_of(part, roles).items()}
     solver = roles.model(condition.solver).model
     if condition.decomposer is None:
         return {"answer": solver, **({"follow_up": solver} if condition.form == "interactive" else {})}
@@ -174,7 +180,7 @@ def _models(job: MainJob, condition: Condition) -> dict[str, str]:
 
 def condition_cost(summary: Mapping[str, Any], models: Mapping[str, str], prices: Prices) -> dict[str, Any]:
     """`cost_per_question` of a summed-up condition; stages that `models` does not name are the solver's."""
-    used = {stage: models.get(stage, models.get("solve") or models.get("answer", "")) for stage in stages_of(summary)}
+    used = {stage: model_of(stage, models) for stage in stages_of(summary)}
     return cost_per_question(summary, used, prices)
 
 
@@ -215,9 +221,15 @@ def payback(
     return {"one_off": once, "break_even": {**questions, "reason": paid.usd.reason, "measures": paid.to_dict()}}
 
 
+def _cascades(job: MainJob, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """How the threshold of each cascade was chosen; nothing in a run without any."""
+    found = [choice_on_file(job.folder / "predictions", c.name) for c in job.conditions if c.parts and c.name in conditions]
+    return {"cascades": found} if found else {}
+
+
 def _saving(conditions: Mapping[str, Any]) -> dict[str, Any]:
     """What the teacher's decomposition stage costs per 1,000 questions: what a local decomposer saves of the bill."""
-    teacher = next((c for name, c in conditions.items() if name.startswith("teacher+")), None)
+    teacher = next((c for name, c in conditions.items() if (stages_in(name) or ("",))[0] == "teacher"), None)
     if not teacher or "decompose" not in teacher:
         return {}
     scale, usage = 1000 / teacher["n"], teacher["decompose"]

@@ -38,6 +38,7 @@ def run_outline(job: MainJob, stages: Collection[str]) -> dict[str, float]:
         "screen train": 1.0,
         **{f"train {slug(student)}": 1.0 for student in students},
         **{f"evaluate {condition.name}": 1.0 for condition in job.conditions},
+        **{f"evaluate {condition.name} (dev)": 1.0 for condition in job.conditions if condition.parts},
     }
     return shared(weights, _chosen(seconds, stages))
 

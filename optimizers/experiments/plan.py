@@ -20,6 +20,7 @@ from optimizers.conditions import (
     students_of,
 )
 from optimizers.evaluation.statistics import questions_needed
+from optimizers.experiments.cascades import check_cascades
 from optimizers.experiments.roles import policy_name, roles_of
 from optimizers.experiments.setup import check_limits, check_rows_to_come
 from optimizers.experiments.students import RECIPES
@@ -37,6 +38,7 @@ from programs.lms.catalog import check_model
 from programs.lms.ledger import LOCAL_PREFIXES, Prices
 from programs.lms.model_sizes import relative_size
 from programs.lms.model_strings import usual_adapter_name
+from programs.parts import FIRST, SECOND
 from programs.signatures import Answer, Decompose, Solve
 from programs.tasks.base import Task
 
@@ -81,6 +83,7 @@ def plan_steps(config: RunConfig) -> list[Step]:
     planner = _Planner(config)
     check_limits(config)
     conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
+    check_cascades(config, conditions, config.data.dev)
     students = students_of(conditions)
     if students:
         check_rows_to_come(config, config.data.train + planner.traced)
@@ -95,8 +98,11 @@ def grid_steps(config: RunConfig) -> list[Step]:
     check_limits(config)
     experiment, steps = config.experiment, []
     train = experiment.train or [config.task.name]
+    compared = [condition for variant in variants(config) for condition in _conditions(config, variant)]
     for name in train:
-        planner = _Planner(configured_for(config, name), f"{name}, ", ("train", "dev"))
+        own_config = configured_for(config, name)
+        check_cascades(config, compared, own_config.data.dev)
+        planner = _Planner(own_config, f"{name}, ", ("train", "dev"))
         made: set[Any] = set()
         for variant in variants(config):
             students = students_of(_conditions(config, variant))
@@ -156,7 +162,8 @@ def _tested(planner: _Planner, conditions: list[Condition], variant: Variant, tr
         times = trainings if condition.students else 1
         for step in planner.condition(condition, times, variant.name):
             decomposes = step.name.endswith("decompose")
-            steps.setdefault((condition.decomposer or "", "decompose") if decomposes else (condition.name, "solve"), step)
+            shared = decomposes and not condition.parts
+            steps.setdefault((condition.decomposer or "", "decompose") if shared else (condition.name, step.name), step)
     return list(steps.values())
 
 
@@ -294,6 +301,8 @@ class _Planner:
     def condition(self, condition: Condition, times: int = 1, variant: str = "") -> list[Step]:
         count = self.config.data.test * times
         name = f"test: {condition.name} {variant}".strip()
+        if condition.parts:
+            return self._cascade(condition, times, f"{self.prefix}{name}")
         if condition.form == INTERACTIVE:
             return [self.calls(name, condition.solver, "answer" if _is_terse(self.model(condition.solver)) else "reason", 4 * count)]
         if condition.decomposer is None:
@@ -303,6 +312,23 @@ class _Planner:
         if condition.decomposer in ("none", "reference", *CONTROLS):
             return [solving]
         return [self.calls(f"{name}, decompose", condition.decomposer, "decompose", count), solving]
+
+    def _cascade(self, condition: Condition, times: int, name: str) -> list[Step]:
+        """At most: all questions go on to the dear part, as those of dev do."""
+        settings, data = self.config.evaluation, self.config.data
+        asked = 1 + (data.dev / data.test if settings.cascade_threshold is None else 0)
+        found = []
+        for part, one, votes in zip((FIRST, SECOND), condition.parts, (settings.cascade_samples, 1), strict=True):
+            for step in self.condition(one, times):
+                stage = step.name.rpartition(", ")[2] if step.name.endswith((", decompose", ", solve")) else "answer"
+                found.append(_scaled(step, votes * asked)._replace(name=f"{name}, {part} {stage}"))
+        return found
+
+
+def _scaled(step: Step, factor: float) -> Step:
+    whole = {key: round(getattr(step, key) * factor) for key in ("calls", "input_tokens", "output_tokens")}
+    usd = None if step.usd is None else step.usd * factor
+    return step._replace(**whole, usd=usd, minutes=step.minutes * factor)
 
 
 def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None, settings: bool = False) -> PlanView:

@@ -34,7 +34,7 @@ def program_of(
     name = condition or min(job.conditions, key=_rank).name
     if name not in known:
         raise ValueError(f"{folder} has no condition {name!r}; it has {list(known)}.")
-    return job.roles.program(known[name], job.task, job.splits["test"])
+    return job.program(known[name])
 
 
 def _of_experiment(config: RunConfig, condition: str | None, places: dict[str, str | None]) -> dspy.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import dspy
 
 from optimizers.conditions import DECOMPOSING_ROLES, FEEDBACK, INTERACTIVE, STUDENTS, TRAINED, Condition
 from optimizers.experiments.students import StudentRecipe
+from optimizers.screening.votes import Scorer, same_answer
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
 from optimizers.settings.screening import ScreeningConfig
 from programs.baselines.interactive import Interactive
 from programs.baselines.registry import CONTROLS
+from programs.cascade import Cascade
 from programs.compiled.state import CompiledPrompts
 from programs.feedback import FeedbackTwoStage, feedback_two_stage
 from programs.lms.api_models import API_MAX_TOKENS
@@ -175,7 +178,9 @@ class Roles:
         return program
 
     def program(self, condition: Condition, task: Task, examples: Sequence[dspy.Example], wrap: Wrap = lambda lm: lm) -> dspy.Module:
-        """The program of a condition for the test questions of a task."""
+        """The program of a condition for the test questions of a task; a cascade's with the threshold of the configuration, or 1."""
+        if condition.parts:
+            return self.cascade(condition, task, examples, wrap)
         if condition.form == INTERACTIVE:
             fixed = self.format(condition.solver)
             adapters: dict[str, dspy.Adapter | str] | None = {"follow_up": fixed, "answer": fixed} if fixed else None
@@ -194,6 +199,22 @@ class Roles:
         program.decompose = self._decomposer(condition.decomposer, program.decompose, examples)
         return program
 
+    def cascade(
+        self, condition: Condition, task: Task, examples: Sequence[dspy.Example], wrap: Wrap = lambda lm: lm, kind: type[Cascade] = Cascade
+    ) -> Cascade:
+        """The program of a cascade; answers agree where the task's own rule takes them for the same."""
+        first, second = (self.program(part, task, examples, wrap) for part in condition.parts)
+        settings = self.config.evaluation
+        return kind(
+            first,
+            second,
+            samples=settings.cascade_samples,
+            threshold=1.0 if settings.cascade_threshold is None else settings.cascade_threshold,
+            agree=functools.partial(_agree, task.score),
+            temperature=settings.cascade_temperature,
+            seed=self.config.seed,
+        )
+
     def _decomposer(self, name: str, plain: dspy.Module, examples: Sequence[dspy.Example]) -> dspy.Module:
         """The module of the decompose stage; `plain` asks the role's LM."""
         if name == "fewshot":
@@ -204,6 +225,11 @@ class Roles:
         if not isinstance(made, dspy.Module):
             raise ValueError(f"The decomposer {name!r} was built as {made!r}; `build` must give a dspy.Module.")
         return made
+
+
+def _agree(score: Scorer, one: dspy.Prediction, other: dspy.Prediction) -> bool:
+    # Without the question: a scorer that wants more than two answers leaves it to the package's own rule.
+    return same_answer(score, dspy.Example().with_inputs(), str(one.answer), str(other.answer))
 
 
 def roles_of(config: RunConfig) -> dict[str, ModelConfig]:

@@ -12,6 +12,7 @@ from optimizers.conditions import Condition, parse_condition, students_of
 from optimizers.distill import TooFewRowsError
 from optimizers.evaluation.evaluate import Asking, ask_all
 from optimizers.experiments.answers import answering, check_students, refuse_untrained, students_in_memory
+from optimizers.experiments.cascades import asking_both, check_cascades, choice_on_file, choose, path_of
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
@@ -42,6 +43,7 @@ class MainJob:
         self.config = config
         self.progress = progress or no_progress
         self.conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
+        check_cascades(config, self.conditions, config.data.dev)
         self.folder = Path(config.out)
         setup = set_up(config, self.folder / "student", demos=lambda: self.distillation.demos())
         self.skipped: dict[str, str] = {}
@@ -57,7 +59,8 @@ class MainJob:
         """Move students aside with what they answered, so that they are made again; see `optimizers.experiments.redo`."""
         students = chosen(names, self.distillation.students)
         answered = [condition.name for condition in self.conditions if set(condition.students) & set(students)]
-        files = [self.folder / "predictions" / f"{name}.jsonl" for name in answered]
+        predictions = self.folder / "predictions"
+        files = [path for name in answered for path in (predictions / f"{name}.jsonl", path_of(predictions, name))]
         set_aside(self.folder, [*folders_of(self.roles, students), *files])
 
     def label(self) -> None:
@@ -97,6 +100,8 @@ class MainJob:
     def evaluate(self) -> None:
         """Ask every condition the same test questions: `predictions/<condition>.jsonl`; none whose student was left out.
 
+        Before that, the threshold of each cascade is chosen on the dev questions: `predictions/cascades/<condition>.json`.
+
         Raises:
             ValueError: A student is not trained yet, or was trained on one of them; nothing was asked.
             EvaluationStoppedError: A limit of the job is reached.
@@ -107,13 +112,30 @@ class MainJob:
         refuse_trained_on(self.roles, self.distillation.students, learned_from(self.splits, ()), self.splits["test"])
         with answering(self.config, predictions) as (journal, limits):
             wrap = functools.partial(journaled, journal=journal, limits=limits)
+            self._choose_thresholds([condition for condition in conditions if condition.parts], predictions, wrap)
             ask_all((self._asking(condition, predictions, wrap) for condition in conditions), questions_at_once(self.config))
+
+    def _choose_thresholds(self, cascades: list[Condition], predictions: Path, wrap: Callable[[dspy.LM], dspy.LM]) -> None:
+        """Ask both parts of each cascade the dev questions, and choose its threshold by them, unless one was given."""
+        settings, dev = self.config.evaluation, self.splits.get("dev", [])
+        if settings.cascade_threshold is None:
+            asked = (asking_both(one, self.roles, self.task, dev, predictions, wrap, self.progress) for one in cascades)
+            ask_all(asked, questions_at_once(self.config))
+        for one in cascades:
+            choose(one, settings, self.task, dev, predictions)
+
+    def program(self, condition: Condition, wrap: Callable[[dspy.LM], dspy.LM] = lambda lm: lm) -> dspy.Module:
+        """The program of a condition; that of a cascade with the threshold that was chosen."""
+        program = self.roles.program(condition, self.task, self.splits["test"], wrap)
+        if condition.parts:
+            program.threshold = choice_on_file(self.folder / "predictions", condition.name).get("threshold", program.threshold)
+        return program
 
     def _asking(self, condition: Condition, predictions: Path, wrap: Callable[[dspy.LM], dspy.LM]) -> Asking:
         out = predictions / f"{condition.name}.jsonl"
         check_students(condition, self.roles, out, predictions)
         return Asking(
-            self.roles.program(condition, self.task, self.splits["test"], wrap),
+            self.program(condition, wrap),
             self.task,
             self.splits["test"],
             out,

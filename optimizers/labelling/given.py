@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import dspy
 
-from optimizers.labelling.program_copy import all_predictors
 from optimizers.labelling.trace_formats import Trace
+from programs.program_copy import all_predictors
 from programs.signatures import NO_DECOMPOSITION, Decompose
 
 Answers = Literal["skip", "referenced", "take", "ask"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optimizers.conditions import stages_in
+from optimizers.conditions import is_cascade, parts_in, stages_in
 from optimizers.reports.blocks import is_number, number, signed_points
 from optimizers.reports.conditions import oriented
 from optimizers.reports.read import RunFiles
@@ -57,11 +57,14 @@ def in_domain(run: RunFiles, test: Any, part: str = "cells") -> list[Cell]:
 
 def has_student(cell: Cell) -> bool:
     """Whether the student's model, trained or not, has a part in it."""
-    return any(is_student(role) or role in ("student0", "fewshot") for role in roles(cell.get("condition")))
+    parts = parts_in(str(cell.get("condition")))
+    return any(is_student(role) or role in ("student0", "fewshot") for part in parts for role in roles(part))
 
 
 def roles(condition: Any) -> tuple[str, str]:
-    """Decomposer (empty with a single stage) and solver of a condition's name."""
+    """Decomposer (empty with a single stage) and solver of a condition's name; both empty for a cascade, whose parts have their own."""
+    if is_cascade(str(condition)):
+        return "", ""
     return stages_in(str(condition)) or ("", str(condition).partition("@")[2] or "solver")
 
 
@@ -72,7 +75,8 @@ def is_student(role: str) -> bool:
 
 def is_control(cell: Cell) -> bool:
     """Whether its subquestions are ones that nobody has in use: the data set's own, or made to be no help."""
-    return roles(cell.get("condition"))[0] in ("reference", "shuffled", "other", "generic")
+    controls = ("reference", "shuffled", "other", "generic")
+    return any(roles(part)[0] in controls for part in parts_in(str(cell.get("condition"))))
 
 
 def label(run: RunFiles, cell: Cell) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optimizers.conditions import CONTROLS
+from optimizers.conditions import CONTROLS, stages_in
 from optimizers.reports.blocks import interval_of, is_number
 from optimizers.reports.read import RunFiles
 
@@ -17,7 +17,8 @@ _STUDENTS = ("S_D-R+teacher", "S_D-T+teacher")
 
 def student_condition(conditions: Mapping[str, Mapping[str, Any]]) -> str | None:
     """The condition that headlines speak of: a trained student that decomposes for the teacher."""
-    others = (name for name in conditions if name.endswith("+teacher") and name.removesuffix("+teacher") not in _NO_STUDENTS)
+    pairs = ((name, stages_in(name)) for name in conditions)
+    others = (name for name, stages in pairs if stages and stages[1] == "teacher" and stages[0] not in _NO_STUDENTS)
     known = (name for name in _STUDENTS if name in conditions)
     return next((name for name in (*known, *others) if is_number(conditions[name].get("score"))), None)
 

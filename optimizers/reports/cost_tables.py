@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from optimizers.conditions import stages_in
 from optimizers.reports.blocks import Table, count_text, is_number, percent, usd_text
 from optimizers.reports.read import REFERENCE, RunFiles
 from optimizers.reports.tokens import LOCAL, PAID, UNKNOWN, kind_of
@@ -84,9 +85,8 @@ def saving_words(records: list[Mapping[str, Any]]) -> str:
     for key, unit in (("usd", "dollars"), ("seconds", "seconds")):
         known = [(r, part(r, "per_question")[key]) for r in records if is_number(part(r, "per_question").get(key))]
         full = {record.get("test"): cost for record, cost in known if record.get("condition") == REFERENCE}
-        shares = [
-            (cost / full[r.get("test")], r) for r, cost in known if full.get(r.get("test")) and str(r.get("condition")).startswith("S_D")
-        ]
+        own = [(r, cost) for r, cost in known if (stages_in(str(r.get("condition"))) or ("",))[0].startswith("S_D")]
+        shares = [(cost / full[r.get("test")], r) for r, cost in own if full.get(r.get("test"))]
         if shares:
             share, record = min(shares, key=lambda pair: pair[0])
             name = f"{record['condition']} on {record['test']}" if record.get("test") else str(record["condition"])

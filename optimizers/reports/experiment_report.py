@@ -36,6 +36,7 @@ from optimizers.reports.blocks import (
     signed_points,
     usd_text,
 )
+from optimizers.reports.cascades import cascades
 from optimizers.reports.cells import (
     Cell,
     best_student,
@@ -146,6 +147,7 @@ def sections(run: RunFiles) -> list[Section]:
         Section("Other ablations", studies.ablations(run)),
         Section("Comparisons", controls.comparisons(run)),
         Section("Controls", controls.controls(run)),
+        *cascades(run),
         Section("Cost", costs(run)),
         Section("Errors", studies.errors(run)),
         Section("Variance over seeds", studies.variance(run)),

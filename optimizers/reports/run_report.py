@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from optimizers.reports.blocks import Section, missing_text
+from optimizers.reports.cascades import FIGURE
 from optimizers.reports.left_out import gathered
 from optimizers.reports.read import RunFiles, read_run
 from optimizers.reports.write import write_sections
@@ -26,6 +27,7 @@ SECTIONS: Registry[Callable[[RunFiles], list[Section]]] = Registry(
         "setting": "optimizers.reports.setting:setting",
         "scores": "optimizers.reports.scores:scores",
         "comparisons": "optimizers.reports.comparisons:comparisons",
+        "cascades": "optimizers.reports.cascades:cascades",
         "costs": "optimizers.reports.run_costs:costs",
         "rows": "optimizers.reports.training:rows",
         "screening": "optimizers.reports.screening:screening_sections",
@@ -54,7 +56,7 @@ def write_report(run_dir: Path) -> list[Path]:
         ValueError: A file in it is not what it should be; names the file.
     """
     run_dir = Path(run_dir)
-    return write_sections(run_dir, gathered(sections(read_run(run_dir))), earlier=FIGURES)
+    return write_sections(run_dir, gathered(sections(read_run(run_dir))), earlier=(*FIGURES, FIGURE))
 
 
 def sections(run: RunFiles) -> list[Section]:

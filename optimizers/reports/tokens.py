@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from optimizers.conditions import stages_in
+from optimizers.conditions import is_cascade, parts_in, stages_in
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports.blocks import count_text, is_number, number
+from programs.parts import FIRST, SECOND, model_of, stage_in
 
 # As in `programs.lms.ledger`, which would load DSPy.
 LOCAL_PREFIXES = ("embedded/", "local/", "gguf/", "hf/")
@@ -39,11 +40,14 @@ def owner_of(teacher: Any, model: Any) -> str:
 def models_of(name: str, condition: Mapping[str, Any], teacher: Any = None) -> dict[str, Any]:
     """Model by stage of a condition or cell; of a run by an earlier version, which did not write them, by its name."""
     models = condition.get("models") or _models_by_name(name, teacher)
-    return {stage: models.get(stage, models.get("solve", teacher)) for stage in stages_of(condition)}
+    return {stage: model_of(stage, models, teacher) for stage in stages_of(condition)}
 
 
 def _models_by_name(name: str, teacher: Any) -> dict[str, Any]:
     """Students are local."""
+    if is_cascade(name):
+        parts = zip((FIRST, SECOND), parts_in(name), strict=False)
+        return {stage_in(part, stage): model for part, own in parts for stage, model in _models_by_name(own, teacher).items()}
     decomposer, solver = stages_in(name) or ("teacher", name.partition("@")[2] or "solver")
     local = {role: f"{LOCAL_PREFIXES[0]}{role}" for role in (decomposer, solver) if role.startswith(("S_", "student0", "joint", "fewshot"))}
     return {"decompose": local.get(decomposer, teacher), "solve": local.get(solver, teacher)}

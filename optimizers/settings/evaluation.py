@@ -22,6 +22,14 @@ class EvaluationConfig(Section):
     solver."""
     threads: int = Field(16, ge=1, json_schema_extra={"unit": "questions at a time"})
     """Questions that are asked at a time."""
+    cascade_samples: int = Field(3, ge=1, lt=1000, json_schema_extra={"unit": "answers"})
+    """Answers of the cheap part of a cascade to each question, by which it is seen whether it can be trusted."""
+    cascade_temperature: float = Field(0.7, gt=0)
+    """Sampling temperature of these answers; the first is the one that the cheap part gives by itself."""
+    cascade_threshold: float | None = Field(None, ge=0, le=1, json_schema_extra={"unit": "share of the answers"})
+    """Share of these answers that has to agree, or else the dear part is asked. Chosen on the questions of `data.dev`, if not given."""
+    cascade_tolerance: float = Field(0.0, ge=0, lt=1, json_schema_extra={"unit": "score, 0 to 1"})
+    """How much of the best score on dev the chosen threshold may give up to ask the dear part less often."""
 
 
 class CostConfig(Section):

@@ -8,7 +8,7 @@ from typing import Any, Self
 import tomli_w
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
-from optimizers.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS
+from optimizers.conditions import DEFAULT_CONDITIONS, SOLVER_CONDITIONS, with_parts
 from optimizers.finetune.augment import AugmentSpec
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.labelling.journal import Limits, paid_beside
@@ -122,8 +122,8 @@ class RunConfig(Section):
         return self
 
     def conditions(self) -> list[str]:
-        """What is compared, each once; with a solver of its own and no conditions given, the students work for that solver."""
-        given = list(dict.fromkeys(self.evaluation.conditions))
+        """What is compared, each once, a cascade behind its parts; with a solver and no conditions given, students work for that solver."""
+        given = with_parts(self.evaluation.conditions)
         return list(SOLVER_CONDITIONS) if self.solver and given == list(DEFAULT_CONDITIONS) else given
 
     def job_limits(self, own: Path, *further: Path) -> Limits | None:

@@ -45,6 +45,6 @@ class DataConfig(Section):
     """Number of the task's questions that the teacher labels, at least 1; with `labelling.traces` those of the traces come on top, and 0
     takes these alone."""
     dev: int = Field(0, ge=0, le=MOST_QUESTIONS, json_schema_extra={"unit": "questions"})
-    """Number of questions whose loss picks the best checkpoint; 0 keeps the last one."""
+    """Number of questions whose loss picks the best checkpoint, and whose scores the threshold of a cascade; 0 keeps the last one."""
     test: int = Field(100, ge=1, le=MOST_QUESTIONS, json_schema_extra={"unit": "questions"})
     """Number of questions that every condition is asked."""

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Callable
 from typing import Any
 
+from optimizers.settings.evaluation import EvaluationConfig
 from optimizers.settings.run import RunConfig
 from optimizers.settings.tracking import TrackingConfig
 
@@ -18,7 +19,7 @@ MAY_DIFFER = frozenset(
         *("max_calls", "max_tokens", "max_usd"),
         *(f"cost.{key}" for key in ("local_usd_per_hour", "prices", "local_calls_per_second", "trained_tokens_per_second")),
         *(f"labelling.{key}" for key in ("threads", "max_calls", "max_tokens", "max_usd", "failure_share", "partial", "calls_from")),
-        *(f"evaluation.{key}" for key in ("threads", "conditions")),
+        *(f"evaluation.{key}" for key in EvaluationConfig.model_fields),
         *(f"training.{key}" for key in ("threads", "save_steps", "device")),
         "screening.measure",
         *(f"tracking.{key}" for key in TrackingConfig.model_fields),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optimizers.conditions import is_cascade
 from optimizers.evaluation.costs import pareto_front
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports import experiment_figures as drawn
@@ -114,12 +115,20 @@ def _cost(run: RunFiles, cell: Cell, unit: str) -> float | None:
     usages = stages_of(cell)
     if not usages or not is_number(cell.get("n")) or not cell["n"] or any(usage.get("cache_hits") for usage in usages.values()):
         return None
+    if unit == _TOKENS and _is_cascade_of_others(run, cell):
+        return None
     if unit == _TOKENS:
         values: list[Any] = [_teacher_tokens(run, cell, stage, usage) for stage, usage in usages.items()]
     else:
         values = [usage.get("usd" if unit == _DOLLARS else "seconds") for usage in usages.values()]
     known = [value for value in values if is_number(value)]
     return 1000 * sum(known) / cell["n"] if len(known) == len(values) else None
+
+
+def _is_cascade_of_others(run: RunFiles, cell: Cell) -> bool:
+    """Whether the tokens of the teacher's model would leave out votes of a cascade, which another model gave."""
+    others = set(part(cell, "models").values()) - {run.part("models").get("teacher")}
+    return is_cascade(str(cell.get("condition"))) and bool(others)
 
 
 def _teacher_tokens(run: RunFiles, cell: Cell, stage: str, usage: Mapping[str, Any]) -> float | None:

@@ -113,7 +113,10 @@ def test_experiment_chooses_once_for_all_test_tasks(tmp_path):
         pairs = {frozenset((record["a"], record["b"])) for record in found.metrics["comparisons"]}
         assert {frozenset((NAME, part)) for part in ("single-stage", "teacher+teacher")} <= pairs
         assert found.metrics["cells"][-1]["score"] == 1
-        assert "To the dear part" in (tmp_path / "run" / "report.md").read_text()
+        report = (tmp_path / "run" / "report.md").read_text()
+        assert "To the dear part" in report
+        # In tokens of the teacher's model the votes of the other one would be free.
+        assert "cost in seconds" in report
 
 
 def test_without_dev_questions_or_a_threshold_it_is_refused_before_any_work(tmp_path):

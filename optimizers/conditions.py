@@ -32,6 +32,9 @@ THEN = "-then-"
 CASCADE = "cascade"
 """The form of a condition of two parts; see `programs.Cascade`."""
 
+CASCADE_FOLDER = "_cascades"
+"""Of `predictions`: for each cascade its dev answers, and the threshold with the curve behind it. No task begins so."""
+
 MATCHED = "(matched)"
 """Behind a student's name: trained on as many rows as the student with the fewest."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import dspy
 
-from optimizers.conditions import Condition
+from optimizers.conditions import CASCADE_FOLDER, Condition
 from optimizers.evaluation.evaluate import Asking, answers
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.answers import check_students, students_in_memory
@@ -21,9 +21,6 @@ from programs.cascade import Cascade
 from programs.lms.ledger import Usage
 from programs.parts import FIRST, SECOND, part_of
 from programs.tasks.base import Task, score_of
-
-FOLDER = "cascades"
-"""Of `predictions`: for each cascade its dev answers, and the threshold with the curve behind it."""
 
 DEV, GIVEN = "dev", "given"
 
@@ -65,7 +62,7 @@ def path_of(predictions: Path, name: str) -> Path:
         predictions: Of all answers.
         name: Of the condition, behind the folders of its cell in an experiment.
     """
-    return predictions / FOLDER / f"{name}.jsonl"
+    return predictions / CASCADE_FOLDER / f"{name}.jsonl"
 
 
 def asking_both(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optimizers.conditions import CASCADE_FOLDER
 from optimizers.finetune.job_folder import read_progress
 from optimizers.jobs.jsonlines import read_json, read_lines
 from optimizers.reports.blocks import CONTINUE, Block, Section, Table, Text, count_text, missing_text, percent, percent_interval
@@ -140,6 +141,8 @@ class Run(ShownResult):
         folder = self.folder / "predictions"
         for path in sorted(folder.rglob("*.jsonl")):
             *places, _ = path.relative_to(folder).parts
+            if places[:1] == [CASCADE_FOLDER]:
+                continue
             if places or path.name != "calls.jsonl":
                 yield {**dict(zip(("test", *_MADE), places, strict=False)), "condition": path.name.removesuffix(".jsonl")}, path
 

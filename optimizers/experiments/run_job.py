@@ -100,7 +100,7 @@ class MainJob:
     def evaluate(self) -> None:
         """Ask every condition the same test questions: `predictions/<condition>.jsonl`; none whose student was left out.
 
-        Before that, the threshold of each cascade is chosen on the dev questions: `predictions/cascades/<condition>.json`.
+        Before that, the threshold of each cascade is chosen on the dev questions: `predictions/_cascades/<condition>.json`.
 
         Raises:
             ValueError: A student is not trained yet, or was trained on one of them; nothing was asked.

@@ -93,6 +93,8 @@ def test_run_chooses_the_threshold_on_dev_bills_both_parts_and_reports_the_gain(
         assert "Cascades" in report and "chosen" in report and "votes disagree" in report
         assert (tmp_path / "run" / "figures" / "cascade-costs.png").exists()
         assert found.program(NAME).threshold == 2 / 3
+        # The dev answers are none of the test's.
+        assert len(found.predictions(NAME)) == 20 and "test" not in found.predictions()
 
         before = len(bodies)
         run(config, progress=False, stages=("evaluate", "report"))

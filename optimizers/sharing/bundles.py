@@ -15,8 +15,9 @@ from optimizers.sharing.export import write_tables
 from optimizers.sharing.model_cards import model_card
 from optimizers.sharing.origins import base_origin
 from optimizers.sharing.shared_run import SharedRun
-from programs.lms.artifacts import MANIFEST, Artifact, decides_answers, sha256
+from programs.lms.artifacts import MANIFEST, MERGE_INTO, Artifact, decides_answers, publish, sha256
 from programs.lms.gguf import export as export_gguf
+from programs.lms.merged import adapter_of, merged_into, write_merged
 from programs.lms.trained_prompts import KEY, manifest_entry, prompts_of
 
 CARD = "README.md"
@@ -76,6 +77,7 @@ def student_bundle(
     if weights == "adapter":
         files = _adapter_files(artifact, base_model)
     else:
+        artifact = _whole(artifact, work)
         files = {name: artifact.folder / name for name in artifact.manifest["files"] if decides_answers(name)}
         files[MANIFEST] = _manifest(artifact, extra)
     card = model_card(
@@ -107,6 +109,17 @@ def _gguf_files(artifact: Artifact, work: Path) -> dict[str, Path | bytes]:
     return {f"gguf/{path.name}": path for path in export_gguf(artifact, work / "model.gguf")}
 
 
+def _whole(artifact: Artifact, work: Path) -> Artifact:
+    """A model that needs no base: for an adapter its merged one, which is another content and so has another hash."""
+    if not merged_into(artifact):
+        return artifact
+    write_merged(artifact, work / "merged")
+    made_here = {"schema", "name", "namespace", "files", "dtype", "template", "versions", MERGE_INTO}
+    further = {**manifest_entry(prompts_of(artifact)), **artifact.manifest}
+    kept = {key: value for key, value in further.items() if key not in made_here}
+    return publish(work / "merged", work / "whole", name=artifact.name, **kept)
+
+
 def _manifest(artifact: Artifact, extra: Mapping[str, Path | bytes]) -> bytes:
     """The artifact's manifest, of the files that go along: its hash, and so its model string, stays the same."""
     files = {name: entry for name, entry in artifact.manifest["files"].items() if decides_answers(name)}
@@ -119,14 +132,16 @@ def _manifest(artifact: Artifact, extra: Mapping[str, Path | bytes]) -> bytes:
 
 
 def _adapter_files(artifact: Artifact, base_model: str) -> dict[str, Path | bytes]:
-    folder = artifact.folder / "adapter"
-    if not all((folder / name).is_file() for name in _ADAPTER):
+    folder = adapter_of(artifact)
+    if folder is None:
         raise ValueError(f"{artifact.folder} has no LoRA adapter: it was trained whole. Leave out --weights adapter.")
     base = base_origin(artifact)
     name = base_model or ("" if base.hub.endswith("-GGUF") else base.hub)
     if not name:
         raise ValueError(f"The adapter's base {base.shown} is not known on the hub, where it is loaded from: --base-model OWNER/NAME.")
     # peft wrote the folder of this machine that the base lay in.
-    config = {**json.loads((folder / _ADAPTER[0]).read_text()), "base_model_name_or_path": name}
+    saved = json.loads((folder / _ADAPTER[0]).read_text())
+    revision = saved.get("revision") if saved["base_model_name_or_path"] == name else None
+    config = {**saved, "base_model_name_or_path": name, "revision": revision}
     tokenizer = {file: artifact.folder / file for file in _TOKENIZER if (artifact.folder / file).is_file()}
     return {_ADAPTER[0]: json.dumps(config, indent=2, sort_keys=True).encode() + b"\n", _ADAPTER[1]: folder / _ADAPTER[1], **tokenizer}

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 MANIFEST = "manifest.json"
+MERGE_INTO = "merge_into"
+"""Entry of the manifest of an adapter that is saved alone: the model string of its base, with its hash or revision."""
 SCHEMA = 1
 NAMESPACES = ("local", "embedded")
 _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle"}
@@ -275,6 +277,8 @@ def _check_manifest(manifest: Any) -> None:
     adapter = manifest.get("adapter")
     if not isinstance(adapter, str | None):
         raise TypeError(f"adapter is {adapter!r}")
+    if not isinstance(manifest.get(MERGE_INTO), str | None):
+        raise TypeError(f"{MERGE_INTO} is {manifest[MERGE_INTO]!r}")
 
 
 def _share_alike(folder: Path) -> None:
@@ -289,7 +293,7 @@ def _content_hash(manifest: dict[str, Any]) -> str:
         "files": {name: entry["sha256"] for name, entry in manifest["files"].items() if decides_answers(name)},
         **{key: manifest.get(key) for key in ("adapter", "template", "dtype")},
         # Models from before manifests had it keep their names.
-        **({"prompts": manifest["prompts"]} if "prompts" in manifest else {}),
+        **{key: manifest[key] for key in ("prompts", MERGE_INTO) if key in manifest},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from programs.lms.artifacts import Artifact
 from programs.lms.gguf_header import is_whole
 from programs.lms.gguf_tokenizer import Tokenizer, default_template, read_tokenizer, write_tokenizer
 from programs.lms.gguf_weights import CannotWrite, Reader, architecture, read_config, stored_as, tensors, write_sizes
+from programs.lms.merged import whole_folder, whole_for_now
 from programs.lms.modelfile import modelfile as write_modelfile
 from programs.lms.trained_prompts import PLACE, TrainedPrompt, plain_prompt, prompts_of
 
@@ -48,7 +49,8 @@ def gguf_of(model: ModelFolder) -> Path:
             if not is_whole(target):
                 for left in target.parent.glob(_partial(target, "*").name):  # of a process that was killed
                     left.unlink(missing_ok=True)
-                write_gguf(model.folder, target, reader="openvino")
+                with whole_for_now(model) if isinstance(model, Artifact) else nullcontext(model.folder) as folder:
+                    write_gguf(folder, target, reader="openvino")
     return target
 
 
@@ -79,7 +81,7 @@ def export(artifact: Artifact, target: Path) -> list[Path]:
         raise ValueError(f"{there} exists already; choose another name.")
     prompt = plain_prompt(prompts_of(artifact))
     text = bare_template(_template(artifact.folder), prompt) if prompt else None
-    written = [write_gguf(artifact.folder, target, text)]
+    written = [write_gguf(whole_folder(artifact), target, text)]
     with suppress(ValueError):
         modelfile.write_text(write_modelfile(artifact.folder, target.name, prompt), encoding="utf-8")
         written.append(modelfile)

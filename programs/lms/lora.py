@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 
@@ -16,6 +17,24 @@ def merge_adapter(model: Any) -> Any:
     """
     _untie_adapted(model.get_base_model())
     return model.merge_and_unload(safe_merge=True)
+
+
+def save_adapter(model: Any, folder: Path, dtype: Any) -> None:
+    """Write an adapter with the settings of the model that it makes of its base, without that one's weights.
+
+    Args:
+        model: peft's wrapper of a causal LM.
+        folder: Where to; made if it is not there.
+        dtype: Of torch, of the merged model's weights.
+    """
+    model.save_pretrained(folder)
+    # peft's card is about a folder of this machine.
+    (folder / "README.md").unlink(missing_ok=True)
+    causal = model.get_base_model()
+    causal.config.dtype = dtype
+    causal.config.save_pretrained(folder)
+    if causal.generation_config is not None:
+        causal.generation_config.save_pretrained(folder)
 
 
 def _untie_adapted(causal: Any) -> None:

@@ -7,6 +7,7 @@ import struct
 from math import prod
 from pathlib import Path
 
+from programs.lms.merged import merged_into
 from programs.lms.model_strings import resolve, resolve_gguf
 
 EMBEDDED = 134_515_008
@@ -26,6 +27,8 @@ def relative_size(model: str) -> float:
         found = resolve_gguf(model)
         return found.parameters / EMBEDDED if found else 1.0
     artifact = resolve(model) if model.startswith("local/") else None
+    if artifact and (base := merged_into(artifact)):
+        return relative_size(base)
     return sum(map(_parameters, artifact.folder.glob("*.safetensors"))) / EMBEDDED if artifact else 1.0
 
 

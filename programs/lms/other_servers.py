@@ -9,6 +9,7 @@ from pathlib import Path
 from programs.lms.artifacts import Artifact
 from programs.lms.checkpoints import plain_name
 from programs.lms.gguf import MODELFILE, TEMPLATE
+from programs.lms.merged import whole_folder
 from programs.lms.modelfile import REPLY_TOKENS
 
 
@@ -18,7 +19,7 @@ def commands(artifact: Artifact, written: Sequence[Path]) -> dict[str, list[str]
     Source: docs/modelfile.mdx of Ollama, tools/server/README.md of llama.cpp, `vllm serve --help`.
 
     Args:
-        artifact: The model, in whose folder the merged weights lie.
+        artifact: The model; one that is an adapter alone is merged for vLLM in a folder under the models' home.
         written: What `programs.lms.gguf.export` wrote for it.
     """
     files = {path.suffix: path.resolve() for path in written}
@@ -27,7 +28,7 @@ def commands(artifact: Artifact, written: Sequence[Path]) -> dict[str, list[str]
     found = {"llama.cpp": [["llama-server", "-m", str(gguf), "--jinja", "--temp", "0", "-n", str(REPLY_TOKENS)]]}
     if modelfile:
         found["Ollama"] = [["ollama", "create", name, "-f", str(modelfile)], ["ollama", "run", name]]
-    merged = ["vllm", "serve", str(artifact.folder), "--served-model-name", artifact.name]
+    merged = ["vllm", "serve", str(whole_folder(artifact)), "--served-model-name", artifact.name]
     own_form = ["--chat-template", str(template)] if template else []
     found["vLLM"] = [[*merged, *own_form, "--override-generation-config", '{"temperature": 0}']]
     return {server: [shlex.join(line) for line in lines] for server, lines in sorted(found.items(), key=lambda item: item[0].lower())}

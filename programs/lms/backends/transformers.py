@@ -24,6 +24,7 @@ from programs.lms.chat import end_tokens
 from programs.lms.devices import answering_dtype
 from programs.lms.gguf_models import GGUFModel
 from programs.lms.gguf_prepared import weights_folder
+from programs.lms.merged import whole_folder
 
 MAX_ROWS = 32
 MAX_TOKENS = 8192
@@ -34,7 +35,7 @@ def load(model: Artifact | GGUFModel | Path | str, device: str = "auto") -> Tran
     """The backend on an artifact, a GGUF file, which is dequantized once, or the folder of a Hugging Face model."""
     if isinstance(model, GGUFModel):
         return TransformersBackend(weights_folder(model), device)
-    return TransformersBackend(model.folder if isinstance(model, Artifact) else model, device)
+    return TransformersBackend(whole_folder(model) if isinstance(model, Artifact) else model, device)
 
 
 @dataclass

@@ -23,6 +23,7 @@ from frame import Arguments
 
 from optimizers.embedded.teacher import rows
 from optimizers.finetune import trainer as ours
+from optimizers.finetune.bases import lora_config
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.train import ENVIRONMENT
 from optimizers.jobs.jsonlines import line_of, write_json, write_whole
@@ -123,7 +124,7 @@ def stock(folder: Path, spec: TrainingSpec, tokenizer: Any, data: Any, best: boo
         **flags,
     )
     model = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.float32)
-    return SFTTrainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, peft_config=ours._lora(spec))
+    return SFTTrainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, peft_config=lora_config(spec))
 
 
 def _operations(trainer: Any) -> int:

@@ -16,6 +16,7 @@ from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
 from optimizers.evaluation.leakage import Repeats
 from optimizers.finetune.augment import AugmentSpec
+from optimizers.finetune.bases import check_installed
 from optimizers.finetune.provider import TRLProvider, base_folder, check_base
 from optimizers.finetune.rows import LeftOut, Rewrite, RowMaker, decomposes, teachers_own
 from optimizers.finetune.seconds import labelling_seconds, training_seconds
@@ -253,6 +254,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
 
     def _check_training(self, student: dspy.Module, targets: dict[str, dspy.Predict], examples: Sequence[Examples]) -> None:
         """Refuse what could not be trained before anything is paid."""
+        check_installed(self.training)
         bases = self._bases(student, targets)
         if self.joint and len(set(bases.values())) > 1:
             raise ValueError(f"joint=True trains one model for all targets, and they are on {bases}; give all the same LM, or joint=False.")

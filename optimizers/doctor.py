@@ -12,7 +12,7 @@ from typing import NamedTuple
 from programs.lms.catalog import missing_key
 
 _REQUIRED = ("dspy", "torch", "transformers", "trl", "peft", "datasets", "optuna")
-_EXTRAS = {"openvino-genai": "fast", "fastapi": "serve", "uvicorn": "serve", "inspect-ai": "inspect"}
+_EXTRAS = {"openvino-genai": "fast", "fastapi": "serve", "uvicorn": "serve", "inspect-ai": "inspect", "bitsandbytes": "qlora"}
 _API_MODELS = ("openai/gpt-4.1-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash")
 _DISK_GIB = 3
 

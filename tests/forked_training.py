@@ -33,8 +33,8 @@ _context = multiprocessing.get_context("forkserver")
 class ForkedTraining:
     """A training that has been started, with what `subprocess.Popen` has of use to `optimizers.finetune.train`."""
 
-    def __init__(self, work: Path, log: IO[bytes], processes: int = 1) -> None:
-        assert processes == 1, "of several processes none is a fork: mark the test as slow or own_process"
+    def __init__(self, work: Path, log: IO[bytes], processes: int = 1, accelerate_config: str | None = None) -> None:
+        assert processes == 1 and not accelerate_config, "of several processes none is a fork: mark the test as slow or own_process"
         _prepare_server()
         environment = {**ENVIRONMENT, **os.environ}
         self._process = _context.Process(target=_train, args=(str(work), log.name, environment, str(Path.cwd())))

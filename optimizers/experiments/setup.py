@@ -10,11 +10,11 @@ import dspy
 
 from optimizers.distill import TooFewRowsError
 from optimizers.experiments.roles import Roles, roles_of
+from optimizers.finetune.bases import check_installed
 from optimizers.finetune.provider import check_lora_targets
 from optimizers.labelling.traces import Traces
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import configured_task, configured_traces, load_splits, refuse_shown, with_their_traces
-from programs.lms.devices import device_and_dtype
 from programs.lms.ledger import Prices
 from programs.tasks.base import Task
 
@@ -63,12 +63,11 @@ def check_before_payment(config: RunConfig, roles: Roles) -> None:
     """Refuse what a training or the job's limits would fail at later, when calls are paid.
 
     Raises:
-        ValueError: A limit in dollars on a model without a price, a device that this machine does not have, or names of modules
-            that the student does not have.
+        ValueError: A limit in dollars on a model without a price, a device that this machine does not have, a package that
+            the training needs, or names of modules that the student does not have.
     """
     check_limits(config)
-    if config.training.device != "auto":
-        device_and_dtype(config.training.device)
+    check_installed(config.training)
     check_lora_targets(config.training, roles.configs["student0"].model)
 
 

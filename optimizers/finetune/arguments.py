@@ -33,7 +33,7 @@ def common_arguments(folder: Path, spec: TrainingSpec) -> dict[str, Any]:
         "data_seed": spec.seed or 0,
         "bf16": dtype == "bfloat16",
         "use_cpu": device == "cpu",
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": spec.gradient_checkpointing,
         "logging_steps": 1,
         "save_steps": spec.save_steps,
         "save_total_limit": 2,

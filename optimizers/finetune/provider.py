@@ -22,9 +22,12 @@ from programs.lms.artifacts import home
 from programs.lms.checkpoints import plain_name
 from programs.lms.gguf_prepared import dequantized_at, weights_folder
 from programs.lms.ledger import LOCAL_PREFIXES
-from programs.lms.model_strings import resolve, resolve_gguf
+from programs.lms.merged import merged_into, whole_folder
+from programs.lms.model_strings import resolve, resolve_gguf, source
 
 _one_training = threading.Semaphore(1)
+_WITHOUT_EFFECT = ("threads", "save_steps", "device", "gradient_checkpointing", "microbatch_tokens")
+_LATER = ("dtype", "load_in_4bit", "accelerate_config", "save_weights")
 
 
 class LocalTrainingJob(TrainingJob):
@@ -137,8 +140,13 @@ def base_folder(model: str) -> str:
         ValueError: As `check_base`; or a GGUF file that cannot be dequantized here.
     """
     check_base(model)
-    gguf = resolve_gguf(model)
-    return str(weights_folder(gguf)) if gguf else _base_at_hand(model)
+    gguf, artifact = resolve_gguf(model), resolve(model)
+    if artifact:
+        return str(whole_folder(artifact))
+    if gguf:
+        return str(weights_folder(gguf))
+    # transformers would take the newest revision where another one is named.
+    return str(source(model)) if model.startswith("hf/") and "@" in model else _base_at_hand(model)
 
 
 def check_base(model: str) -> None:
@@ -178,6 +186,9 @@ def check_lora_targets(spec: TrainingSpec, model: str) -> None:
     Raises:
         ValueError: A name of `lora_targets` that no module of the model ends with.
     """
+    artifact = resolve(model)
+    if artifact and (base := merged_into(artifact)):
+        return check_lora_targets(spec, base)
     folder = Path(_base_at_hand(model))
     if spec.method != "lora" or spec.lora_targets == "all-linear" or not folder.is_dir():
         return
@@ -212,5 +223,7 @@ def check_rows(rows: list[dict[str, Any]], data_format: TrainDataFormat | None) 
 
 
 def _digest(rows: list[dict[str, Any]], spec: TrainingSpec) -> str:
-    text = json.dumps([rows, spec.model_dump(exclude={"threads", "save_steps", "device"})], sort_keys=True)
+    # Settings that came later count where they are on, so that a training from before is found under its name.
+    off = {name for name in _LATER if getattr(spec, name) == TrainingSpec.model_fields[name].default}
+    text = json.dumps([rows, spec.model_dump(exclude={*_WITHOUT_EFFECT, *off})], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

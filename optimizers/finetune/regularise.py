@@ -40,7 +40,12 @@ def _interpolate(model: Any, spec: TrainingSpec) -> None:
         parameter.copy_(torch.lerp(start, parameter, spec.adapter_scale))
 
 
-def prompt_divergence(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+def in_prompt(inputs: dict[str, Any]) -> torch.Tensor:
+    """The positions whose next token belongs to the prompt, of shape (rows, tokens - 1)."""
+    return (inputs["labels"][:, 1:] == -100) & (inputs["attention_mask"][:, 1:] == 1)
+
+
+def prompt_divergence(model: Any, inputs: dict[str, Any], tokens: int | None = None) -> torch.Tensor:
     """Mean Kullback-Leibler divergence of the student's next-token distribution from the base's, on the prompts.
 
     KL(base || student) in nats a token, over the positions whose next token belongs to the prompt: there the rows
@@ -49,16 +54,18 @@ def prompt_divergence(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
     Args:
         model: peft's model of a causal LM with an active adapter; without the adapter it is the base.
         inputs: `input_ids`, `attention_mask` and `labels` (-100 where masked), each of shape (rows, tokens).
+        tokens: Positions to divide by, where these are a part of a batch; their own number, if None.
     """
-    in_prompt = (inputs["labels"][:, 1:] == -100) & (inputs["attention_mask"][:, 1:] == 1)
+    kept = in_prompt(inputs)
     training = model.training
     # Without dropout and noise: the base as it answers.
     model.eval()
     with torch.no_grad(), model.disable_adapter():
-        wanted = functional.log_softmax(_logits(model, inputs, in_prompt), dim=-1)
+        wanted = functional.log_softmax(_logits(model, inputs, kept), dim=-1)
     model.train(training)
-    given = functional.log_softmax(_logits(model, inputs, in_prompt), dim=-1)
-    return functional.kl_div(given, wanted, reduction="sum", log_target=True) / in_prompt.sum().clamp(min=1)
+    given = functional.log_softmax(_logits(model, inputs, kept), dim=-1)
+    total = functional.kl_div(given, wanted, reduction="sum", log_target=True)
+    return total / (kept.sum().clamp(min=1) if tokens is None else max(1, tokens))
 
 
 def _logits(model: Any, inputs: dict[str, Any], kept: torch.Tensor) -> torch.Tensor:

@@ -61,15 +61,32 @@ class TrainingSpec(BaseModel):
     """Seed of the order of the rows, of new adapters and of dropout; by default the run's own, 0 outside of a run."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train: `auto` takes a CUDA GPU if there is one, else Apple's MPS, else the CPU."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format that the weights are held in while training. `bfloat16` halves the memory of a base that LoRA leaves as it is; with
+    `full`, steps smaller than its rounding are lost. Products are computed in bfloat16 wherever the machine has it, with either."""
+    load_in_4bit: bool = False
+    """Hold the base in 4 bits while training (QLoRA, Dettmers et al. 2023, arXiv 2305.14314: NF4, double quantization); needs
+    `bitsandbytes`, and `method` `lora`. What was learned is merged into the base's own weights."""
+    gradient_checkpointing: bool = False
+    """Compute activations again on the way back, in place of keeping them: a fraction of their memory, for about a third more time."""
+    microbatch_tokens: int = Field(512, ge=0, json_schema_extra={"unit": "tokens"})
+    """Tokens that supervised fine-tuning on a CPU computes at a time, padding included: a batch of more is done in parts, at least a row
+    each, whose gradients are added up. The step is the same, its memory that of a part. 0 computes each batch at once, as GPUs do."""
     processes: int = Field(1, ge=1, json_schema_extra={"unit": "processes"})
     """Processes of the training on this machine, by `torchrun` and accelerate: each takes a batch of its own, on a GPU of its own or on its
     share of the cores, and an optimizer step is made of all of them. DPO and GRPO train in one."""
+    accelerate_config: str | None = None
+    """File of `accelerate config` that the training is launched with, in place of `processes`: FSDP, DeepSpeed or several GPUs of this
+    machine. Without one accelerate's own default file is not read. DPO and GRPO take none."""
     threads: int = Field(0, ge=0, json_schema_extra={"unit": "CPU threads"})
     """CPU threads of each process of the training; 0 takes all usable cores."""
     save_steps: int = Field(25, ge=1, json_schema_extra={"unit": "optimizer steps"})
     """Optimizer steps between two checkpoints, each with a dev loss: as many can be lost when a training is killed."""
     save_dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of the merged model on disk."""
+    save_weights: Literal["merged", "adapter"] = "merged"
+    """What a student trained by LoRA is saved as: `merged` is a whole model that needs nothing else; `adapter` its adapter alone, a tenth
+    of that or less, which is merged into its base where it is loaded, so that the base must stay."""
 
     def epochs_of(self, rows: int, devices: int = 1) -> float:
         """Passes over so many rows, as `epochs` and `min_steps` ask for."""
@@ -103,6 +120,25 @@ class TrainingSpec(BaseModel):
         if not all(part.strip() for part in targets.split(",")):
             raise ValueError(f"lora_targets={targets!r} has an empty name; give 'all-linear' or names of modules such as 'q_proj,v_proj'")
         return targets
+
+    @model_validator(mode="after")
+    def _has_an_adapter(self) -> TrainingSpec:
+        if self.method == "lora":
+            return self
+        if self.load_in_4bit:
+            raise ValueError("load_in_4bit=true needs method 'lora': weights in 4 bits cannot be trained, only an adapter on them")
+        if self.save_weights == "adapter":
+            raise ValueError("save_weights='adapter' needs method 'lora': with 'full' there is no adapter; use 'merged'")
+        return self
+
+    @model_validator(mode="after")
+    def _launched_in_one_way(self) -> TrainingSpec:
+        if self.accelerate_config and self.processes > 1:
+            raise ValueError(
+                f"processes={self.processes} and accelerate_config={self.accelerate_config!r} both say in how many processes to train; "
+                "leave out processes, and set num_processes in the file"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_a_base_beside_it(self) -> TrainingSpec:

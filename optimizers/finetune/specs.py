@@ -24,6 +24,13 @@ class _OneProcess(TrainingSpec):
             raise ValueError(f"processes={processes} is for supervised fine-tuning; DPO and GRPO train in one process, so leave it at 1.")
         return processes
 
+    @field_validator("accelerate_config")
+    @classmethod
+    def _not_launched(cls, file: str | None) -> str | None:
+        if file:
+            raise ValueError(f"accelerate_config={file!r} is for supervised fine-tuning; DPO and GRPO train in one process: leave it out.")
+        return file
+
 
 class PreferenceSpec(_OneProcess):
     """Settings of one DPO training (Rafailov et al. 2023, arXiv 2305.18290); the reference is the model to start from."""

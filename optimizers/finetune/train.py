@@ -15,13 +15,16 @@ from typing import IO, Any
 
 from filelock import FileLock
 
+from optimizers.finetune.bases import check_installed
 from optimizers.finetune.job_folder import EXIT_LIMIT, lock_of, read_progress
 from optimizers.finetune.reporting import reported
+from optimizers.finetune.several_processes import launch_arguments, processes_of
 from optimizers.finetune.spec import TrainingSpec
-from optimizers.jobs.jsonlines import read_json
+from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.jobs.processes import start_module
 from optimizers.labelling.journal import LimitReached
-from programs.lms.artifacts import Artifact, open_artifact, publish, register
+from programs.lms.artifacts import MERGE_INTO, Artifact, open_artifact, publish, register
+from programs.lms.model_strings import LOCAL_PREFIXES, is_local, pinned
 from programs.lms.trained_prompts import TrainedPrompt, manifest_entry, prompts_of_model
 
 Progress = Callable[[int, int, float | None], None]
@@ -39,8 +42,10 @@ ENVIRONMENT = {
     "GOMP_SPINCOUNT": "20000",
 }
 
-_WITHOUT_EFFECT = {"threads", "save_steps", "device", "limits"}
-_LATER = ("adapter_scale", "neftune_noise", "kl_weight", "min_steps", "processes")
+_WITHOUT_EFFECT = {"threads", "save_steps", "device", "limits", "gradient_checkpointing", "microbatch_tokens"}
+_LATER = (
+    "adapter_scale", "neftune_noise", "kl_weight", "min_steps", "processes", "dtype", "load_in_4bit", "accelerate_config", "save_weights",
+)  # fmt: skip
 
 EARLIER = "earlier"
 """Folder of artifacts that others took the place of."""
@@ -98,9 +103,12 @@ def train(
         TrainingError: The process failed; nothing is published.
         TrainingStopped: Interrupted, with a checkpoint.
         LimitReached: Of a `GroupRewardSpec`; the same call with higher limits continues from the last checkpoint.
-        ValueError: `target` holds another artifact, and `replace` is not set.
+        ValueError: `target` holds another artifact, and `replace` is not set; what `check_installed` refuses; or an adapter is to be
+            saved alone, and its base is not known by content.
     """
     spec = spec.seeded(0)
+    check_installed(spec)
+    merge_into = _pinned_base(base) if spec.save_weights == "adapter" else None
     identity = _identity(rows, dev_rows, spec, adapter, base)
     # Earlier versions told the base by its folder, which is another one on another machine.
     known = {identity, _identity(rows, dev_rows, spec, adapter, spec.base)}
@@ -116,8 +124,8 @@ def train(
     with FileLock(lock_of(work)):
         _prepare(work, identity, known, rows, dev_rows, spec)
     with reported(work, target, identity) as report:
-        _run(work, spec.steps_of(len(rows), spec.processes), spec.processes, progress, cancelled)
-        artifact = _publish(work, target, identity, name=name, adapter=adapter, base=base, spec=spec, prompts=prompts)
+        _run(work, spec, len(rows), progress, cancelled)
+        artifact = _publish(work, target, identity, merge_into, name=name, adapter=adapter, base=base, spec=spec, prompts=prompts)
         report(artifact.manifest["metrics"])
     return _registered(artifact)
 
@@ -157,6 +165,9 @@ def _identity(rows: Sequence[dict[str, Any]], dev_rows: Sequence[dict[str, Any]]
     # Settings that came later count where they are on, so that the artifacts from before stay what they are.
     off = {name for name in _LATER if getattr(spec, name) == TrainingSpec.model_fields[name].default}
     settings = {**spec.model_dump(exclude={*_WITHOUT_EFFECT, *off}), "base": base}
+    if spec.accelerate_config:
+        # What the file says counts, not where it lies.
+        settings["accelerate_config"] = Path(spec.accelerate_config).expanduser().read_text()
     text = json.dumps([list(rows), list(dev_rows), settings, adapter], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -173,7 +184,7 @@ def _is_of(
     """Whether an artifact is what this training would make: by its identity, or by what its manifest says of a folder that moved."""
     if manifest.get("training_identity") in known:
         return True
-    if dev_rows or (manifest.get("base"), manifest.get("adapter")) != (base, adapter):
+    if dev_rows or spec.accelerate_config or (manifest.get("base"), manifest.get("adapter")) != (base, adapter):
         return False
     off = {name: TrainingSpec.model_fields[name].default for name in _LATER}
     made_with = {**off, **manifest.get("training", {}), **spec.model_dump(include=_WITHOUT_EFFECT)}
@@ -220,12 +231,12 @@ def _row_lines(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(json.dumps({key: row[key] for key in _ROW_KEYS if key in row}) + "\n" for row in rows)
 
 
-def _run(work: Path, steps: int, processes: int, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
-    log_path = work / "log.txt"
+def _run(work: Path, spec: TrainingSpec, rows: int, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
+    log_path, processes = work / "log.txt", processes_of(spec)
     with log_path.open("ab") as log:
-        process = start_trainer(work, log, processes)
+        process = start_trainer(work, log, processes, spec.accelerate_config)
         if progress and not read_progress(work):
-            progress(0, steps, None)
+            progress(0, spec.steps_of(rows, processes), None)
         try:
             _watch(process, work, progress, cancelled)
         except BaseException:
@@ -248,12 +259,12 @@ def _failure(code: int, log_path: Path) -> str:
     return f"Training failed with exit code {code}; its log is {log_path}. Its end:\n{tail}"
 
 
-def start_trainer(work: Path, log: IO[bytes], processes: int = 1) -> subprocess.Popen[bytes]:
+def start_trainer(work: Path, log: IO[bytes], processes: int = 1, accelerate_config: str | None = None) -> subprocess.Popen[bytes]:
     """Start the training of a job folder in a process of its own, or in several that share each step."""
     ours = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
-    if processes == 1:
+    if processes == 1 and not accelerate_config:
         return start_module(_TRAINER, str(work), log=log, **ours)
-    together = ["--standalone", "--nproc-per-node", str(processes), "-m", _TRAINER, str(work)]
+    together = launch_arguments(_TRAINER, work, processes, accelerate_config)
     return start_module("optimizers.finetune.several_processes", *together, log=log, **ours)
 
 
@@ -289,6 +300,7 @@ def _publish(
     work: Path,
     target: Path,
     identity: str,
+    merge_into: str | None,
     *,
     name: str,
     adapter: str,
@@ -301,6 +313,8 @@ def _publish(
     for extra in ("adapter", "progress.jsonl", "rows.jsonl"):
         if (work / extra).exists():
             shutil.move(work / extra, model / extra)
+    if merge_into:
+        _name_base(model / "adapter_config.json", merge_into)
     artifact = publish(
         model,
         target,
@@ -311,9 +325,27 @@ def _publish(
         training_identity=identity,
         rows_sha256=hashlib.sha256((model / "rows.jsonl").read_bytes()).hexdigest(),
         metrics=metrics,
+        **({MERGE_INTO: merge_into} if merge_into else {}),
         # Preference pairs and rewards keep to the prompts of their base.
         **manifest_entry(prompts_of_model(base) if prompts is None else prompts),
     )
     shutil.rmtree(work, ignore_errors=True)
     lock_of(work).unlink(missing_ok=True)
     return artifact
+
+
+def _pinned_base(base: str) -> str:
+    """The model string of an adapter's base with its hash or revision, by which it is found again."""
+    if not is_local(base):
+        raise ValueError(
+            f"training.save_weights='adapter' needs a base that is found again by its content, and {base!r} is none of {LOCAL_PREFIXES}; "
+            "save it 'merged'."
+        )
+    return pinned(base)
+
+
+def _name_base(config: Path, base: str) -> None:
+    """Let an adapter name its base, where peft wrote a folder of this machine."""
+    name, _, revision = base.removeprefix("hf/").partition("@")
+    on_hub = {"base_model_name_or_path": name, "revision": revision or None}
+    write_json(config, {**read_json(config), **(on_hub if base.startswith("hf/") else {"base_model_name_or_path": base})})

@@ -22,15 +22,16 @@ from typing import Any
 from filelock import FileLock
 
 from optimizers.finetune.arguments import common_arguments
+from optimizers.finetune.bases import base_model, lora_config, trained_model
 from optimizers.finetune.job_folder import EXIT_LIMIT, EXIT_STOPPED, lock_of
-from optimizers.finetune.several_processes import any_process, is_first
+from optimizers.finetune.several_processes import any_process, is_first, processes_here
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.specs import GroupRewardSpec, PreferenceSpec, spec_from_json
 from optimizers.jobs.jsonlines import line_of, write_json
 from optimizers.jobs.progress import end_with_parent
 from optimizers.labelling.journal import LimitReached
 from programs.lms.chat import training_ids
-from programs.lms.lora import merge_adapter
+from programs.lms.lora import merge_adapter, save_adapter
 
 _SMOOTHED_STEPS = 10
 
@@ -66,7 +67,7 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
 
     from programs.lms.devices import usable_cores
 
-    torch.set_num_threads(spec.threads or max(1, usable_cores() // spec.processes))
+    torch.set_num_threads(spec.threads or max(1, usable_cores() // processes_here()))
     random.seed(spec.seed)
     torch.manual_seed(spec.seed)
     tokenizer = AutoTokenizer.from_pretrained(spec.base)
@@ -77,9 +78,10 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
     result = trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     if progress.stopped:
         return EXIT_STOPPED
+    model = trained_model(trainer, spec)
     if not is_first():
         return 0
-    _save(folder, spec, trainer, tokenizer)
+    _save(folder, spec, model, tokenizer)
     summary = {
         "rows": len(trainer.train_dataset),
         "too_long": 0 if isinstance(spec, PreferenceSpec | GroupRewardSpec) else _given(folder) - len(trainer.train_dataset),
@@ -129,13 +131,9 @@ def _built(folder: Path, spec: TrainingSpec, tokenizer: Any, progress: _Progress
 
 
 def _success_trainer(folder: Path, spec: PreferenceSpec | GroupRewardSpec, tokenizer: Any, progress: _Progress) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
     from programs.lms.devices import device_and_dtype
 
-    model = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.float32)
-    further = tokenizer, model, _lora(spec) if spec.method == "lora" else None, device_and_dtype(spec.device)[0] == "cpu"
+    further = tokenizer, base_model(spec), lora_config(spec) if spec.method == "lora" else None, device_and_dtype(spec.device)[0] == "cpu"
     if isinstance(spec, PreferenceSpec):
         from optimizers.finetune.dpo import preference_trainer
 
@@ -182,15 +180,13 @@ def _dtype_name(spec: TrainingSpec) -> str:
 
 
 def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: Any, progress: _Progress) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
     from trl import SFTTrainer
 
     from optimizers.finetune.completion_loss import CompletionLossTrainer
     from programs.lms.devices import device_and_dtype
 
     on_cpu = device_and_dtype(spec.device)[0] == "cpu"
-    model = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.float32)
+    model = base_model(spec)
     model.config.use_cache = False
     trainer = (CompletionLossTrainer if on_cpu or spec.kl_weight else SFTTrainer)(
         model=model,
@@ -198,9 +194,10 @@ def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: 
         train_dataset=train,
         eval_dataset=dev,
         processing_class=tokenizer,
-        peft_config=_lora(spec) if spec.method == "lora" else None,
+        peft_config=lora_config(spec) if spec.method == "lora" else None,
     )
     trainer.kl_weight = spec.kl_weight
+    trainer.microbatch_tokens = spec.microbatch_tokens if on_cpu else 0
     return _reporting(trainer, progress)
 
 
@@ -214,15 +211,6 @@ def _reporting(trainer: Any, progress: _Progress) -> Any:
     guard_callbacks(trainer, progress.path.parent)
     trainer.add_callback(progress.callback())
     return trainer
-
-
-def _lora(spec: TrainingSpec) -> Any:
-    from peft import LoraConfig
-
-    targets = spec.lora_targets if spec.lora_targets == "all-linear" else [name.strip() for name in spec.lora_targets.split(",")]
-    return LoraConfig(
-        r=spec.lora_rank, lora_alpha=spec.lora_alpha, lora_dropout=spec.lora_dropout, target_modules=targets, task_type="CAUSAL_LM"
-    )
 
 
 def _sft_config(folder: Path, spec: TrainingSpec, rows: int, evaluate: bool) -> Any:
@@ -265,21 +253,23 @@ def _is_unfinished(state: Path) -> bool:
     return steps["global_step"] < steps["max_steps"]
 
 
-def _save(folder: Path, spec: TrainingSpec, trainer: Any, tokenizer: Any) -> None:
-    """Write the merged model, and for LoRA the adapter beside it, so that no reader needs peft or half the speed."""
+def _save(folder: Path, spec: TrainingSpec, model: Any, tokenizer: Any) -> None:
+    """Write the merged model, and for LoRA the adapter beside it, so that no reader needs peft or half the speed; or the adapter alone."""
     import torch
 
     from optimizers.finetune.regularise import scale_towards_base
 
     for left in ("adapter", "model", "model.partial"):  # of a process that was killed right here
         shutil.rmtree(folder / left, ignore_errors=True)
-    model = trainer.accelerator.unwrap_model(trainer.model)
     scale_towards_base(model, spec)
-    if spec.method == "lora":
-        model.save_pretrained(folder / "adapter")
-        model = merge_adapter(model)
     dtype = torch.bfloat16 if spec.save_dtype == "bfloat16" else torch.float32
-    model.to(dtype).save_pretrained(folder / "model.partial")
+    if spec.save_weights == "adapter":
+        save_adapter(model, folder / "model.partial", dtype)
+    else:
+        if spec.method == "lora":
+            model.save_pretrained(folder / "adapter")
+            model = merge_adapter(model)
+        model.to(dtype).save_pretrained(folder / "model.partial")
     tokenizer.save_pretrained(folder / "model.partial")
     os.replace(folder / "model.partial", folder / "model")
 

@@ -190,7 +190,7 @@ class LearnFromSuccess(ShowsProgress, FinetuneTeleprompter):
     def spec(self, program: TwoStage) -> TrainingSpec:
         """The settings of a round's training, but for where it starts."""
         # DPO and GRPO train in one process.
-        settings, common = self.settings, self.training.model_dump(exclude={"base", "processes"})
+        settings, common = self.settings, self.training.model_dump(exclude={"base", "processes", "accelerate_config"})
         if settings.method == "expert":
             return self.training
         if settings.method == "dpo":

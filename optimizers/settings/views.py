@@ -20,7 +20,7 @@ MAY_DIFFER = frozenset(
         *(f"cost.{key}" for key in ("local_usd_per_hour", "prices", "local_calls_per_second", "trained_tokens_per_second")),
         *(f"labelling.{key}" for key in ("threads", "max_calls", "max_tokens", "max_usd", "failure_share", "partial", "calls_from")),
         *(f"evaluation.{key}" for key in EvaluationConfig.model_fields),
-        *(f"training.{key}" for key in ("threads", "save_steps", "device")),
+        *(f"training.{key}" for key in ("threads", "save_steps", "device", "gradient_checkpointing", "microbatch_tokens")),
         "screening.measure",
         *(f"tracking.{key}" for key in TrackingConfig.model_fields),
     }

@@ -97,7 +97,12 @@ def frozen_labels(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"labelling": config.labelling.model_copy(update={"max_calls": 0})})
 
 
-_NEWER = {"training.processes": 1}
+_NEWER = {
+    "training.processes": 1,
+    "training.dtype": "float32",
+    "training.load_in_4bit": False,
+    "training.save_weights": "merged",
+}
 """Settings that came later count where they are on, so that the trials from before stay what they are."""
 
 

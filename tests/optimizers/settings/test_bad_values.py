@@ -23,7 +23,14 @@ ZERO = {
     *("seed", "data.dev", "compile.dev", "training.seed", "study.seed", "augment.seed", "screening.row_seed"),
     *(f"{model}.temperature" for model in ("teacher", "student", "solver", "screening.judge", "compile.prompt_model", "labelling")),
     *("augment.mask_entities", "augment.compose", "training.min_steps", "training.warmup_steps", "training.weight_decay"),
-    *("training.lora_dropout", "training.neftune_noise", "training.kl_weight", "training.threads", "cost.local_usd_per_hour"),
+    *(
+        "training.lora_dropout",
+        "training.neftune_noise",
+        "training.kl_weight",
+        "training.threads",
+        "training.microbatch_tokens",
+        "cost.local_usd_per_hour",
+    ),
     *("experiment.training_seeds", "experiment.data_seeds", "experiment.sampling_seeds", "improve.grpo.beta"),
 }
 """Settings that may be 0: a seed, nothing of something, or a greedy temperature. A new one is to be thought about."""
@@ -102,6 +109,8 @@ def test_all_kinds_of_settings_are_looked_at():
         ("improve.min_reward", "1.5", "less than or equal to 1"),
         ("training.max_steps", "0", "max_steps=0 would train nothing"),
         ("training.lora_targets", "q_proj,", "has an empty name"),
+        ("training.dtype", "float16", "float32"),
+        ("training.save_weights", "both", "merged"),
         ("teacher.options.api_key", "x", "api_key"),
     ],
 )
@@ -131,6 +140,7 @@ JUDGED = {"screening.policy": "judge", "screening.judge": "openai/judge"}
     [
         ("run", {"evaluation.conditions": "nosuch"}, "Unknown condition 'nosuch'"),
         ("run", {"training.lora_targets": "nosuch"}, "nosuch"),
+        ("run", {"training.accelerate_config": "nosuch.yaml"}, "there is no file 'nosuch.yaml'"),
         ("run", {"screening.judge": "nosuch/x"}, "Unknown model 'nosuch/x'"),
         ("run", {"labelling.samples": 2}, "would be the same text 2 times"),
         ("run", {"labelling.samples": 2, "labelling.temperature": 0}, "would be the same text 2 times"),
@@ -156,6 +166,7 @@ JUDGED = {"screening.policy": "judge", "screening.judge": "openai/judge"}
         ("study", {"study.max_usd": 1}, "needs a price"),
         ("study", {"max_usd": 1}, "needs a price"),
         ("study", {"training.lora_targets": "nosuch"}, "nosuch"),
+        ("study", {"training.accelerate_config": "nosuch.yaml"}, "there is no file 'nosuch.yaml'"),
         ("compile", {"compile.optimizer": "nosuch"}, "Unknown compile.optimizer 'nosuch'"),
         ("compile", {"compile.stages": "nosuch"}, "nosuch"),
         ("compile", {"compile.prompt_model": "nosuch/x"}, "Unknown model 'nosuch/x'"),

@@ -252,8 +252,8 @@ def _failure(code: int, log_path: Path) -> str:
     if code < 0:
         by = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         if by == "SIGKILL":
-            by += ", as a system does where memory runs out (a smaller training.batch_size, with more "
-            by += "training.gradient_accumulation, needs less)"
+            by += ", as a system does where memory runs out (training.gradient_checkpointing needs less, and "
+            by += "a smaller training.batch_size with more training.gradient_accumulation)"
         return f"Training was ended from outside by {by}; the same command goes on from its last saved step. Its log: {log_path}"
     tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-12:])
     return f"Training failed with exit code {code}; its log is {log_path}. Its end:\n{tail}"

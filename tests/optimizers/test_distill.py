@@ -207,7 +207,7 @@ def test_the_trainer_makes_the_steps_that_are_asked_for(tiny_model, tmp_path):
 
 
 def test_a_training_that_was_killed_says_so_and_not_its_log(tiny_model, tmp_path, monkeypatch):
-    def killed(work, log, processes):
+    def killed(work, log, *_):
         return subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], stdout=log, stderr=log)
 
     monkeypatch.setattr("optimizers.finetune.train.start_trainer", killed)

@@ -25,6 +25,8 @@ from optimizers.experiments.roles import policy_name, roles_of
 from optimizers.experiments.setup import check_limits, check_rows_to_come
 from optimizers.experiments.students import RECIPES
 from optimizers.experiments.variants import Variant, is_measured, variants
+from optimizers.finetune.bases import check_installed
+from optimizers.finetune.seconds import computed_again
 from optimizers.reports.plans import PlanView, minutes_text, short_count
 from optimizers.reports.tokens import PAID, kind_of
 from optimizers.screening.judge import JudgeDecomposition
@@ -221,6 +223,7 @@ class _Planner:
         self.config, self.prefix = config, prefix
         _check_models(config)
         _check_samples(config)
+        check_installed(config.training)
         if config.teacher.program:
             CompiledPrompts.read(config.teacher.program)
         check_options(config.screening.policy, config.screening.options)
@@ -294,7 +297,12 @@ class _Planner:
         questions = config.data.train + self.traced
         rows = min(config.screening.max_rows or questions, questions * config.labelling.samples)
         tokens = a_row * rows * config.training.epochs_of(rows)
-        seconds = tokens * relative_size(self.roles["student0"].model) / config.cost.trained_tokens_per_second
+        seconds = (
+            computed_again(self.config.training)
+            * tokens
+            * relative_size(self.roles["student0"].model)
+            / config.cost.trained_tokens_per_second
+        )
         usd = self.prices.usd("local/student", 0, 0, seconds)
         return Step(f"{self.prefix}train {student}", self.roles["student0"].model, 0, round(tokens), 0, usd, seconds / 60)
 

@@ -15,6 +15,7 @@ from optimizers.finetune.provider import check_lora_targets
 from optimizers.labelling.traces import Traces
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import configured_task, configured_traces, load_splits, refuse_shown, with_their_traces
+from programs.lms.devices import device_and_dtype
 from programs.lms.ledger import Prices
 from programs.tasks.base import Task
 
@@ -68,6 +69,8 @@ def check_before_payment(config: RunConfig, roles: Roles) -> None:
     """
     check_limits(config)
     check_installed(config.training)
+    if config.training.device != "auto":
+        device_and_dtype(config.training.device)
     check_lora_targets(config.training, roles.configs["student0"].model)
 
 

@@ -11,21 +11,17 @@ from optimizers.finetune.spec import TrainingSpec
 
 
 def check_installed(spec: TrainingSpec) -> None:
-    """Refuse settings that this machine cannot train with, before anything is paid for.
+    """Refuse settings that the packages of this machine cannot train with, before anything is paid for.
 
     Raises:
-        ValueError: `load_in_4bit` without bitsandbytes, a device that is not there, or a file of `accelerate config` that a training
+        ValueError: `load_in_4bit` without bitsandbytes, or a file of `accelerate config` that a training
             cannot be launched with.
     """
-    from programs.lms.devices import device_and_dtype
-
     if spec.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(
             "training.load_in_4bit=true needs bitsandbytes, which is not installed: pip install bitsandbytes (the extra "
             "'divide-or-conquer[qlora]'), or set it to false and training.dtype to bfloat16."
         )
-    if spec.device != "auto":
-        device_and_dtype(spec.device)
     if spec.accelerate_config and read_accelerate_config(spec.accelerate_config).is_sharded and spec.kl_weight:
         raise ValueError(
             f"training.kl_weight={spec.kl_weight} needs the whole model in each process, and {spec.accelerate_config} shards it: "

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from optimizers import TrainingSpec
+from optimizers.experiments.plan import plan
 from optimizers.finetune import bases, trainer
 from optimizers.finetune.bases import check_installed
 from optimizers.finetune.completion_loss import CompletionLossTrainer
@@ -14,6 +15,7 @@ from optimizers.finetune.job_folder import read_progress
 from optimizers.finetune.seconds import training_seconds
 from optimizers.finetune.specs import PreferenceSpec
 from optimizers.finetune.train import train
+from optimizers.settings.load import load_config
 
 ROWS = [
     {
@@ -146,6 +148,8 @@ def test_4_bits_need_a_package_that_is_named(tiny, home, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else found(name, *rest))
     with pytest.raises(ValueError, match="pip install bitsandbytes"):
         check_installed(spec_of(tiny, load_in_4bit=True))
+    with pytest.raises(ValueError, match="pip install bitsandbytes"):
+        plan(load_config(None, {"training.load_in_4bit": True}))
     with pytest.raises(ValueError, match="pip install bitsandbytes"):
         trained(tiny, tmp_path / "s", load_in_4bit=True)
     assert not list(tmp_path.glob("s*"))

@@ -21,7 +21,14 @@ from optimizers.settings.valid_values import section_of
 
 PAGES = [page for page in pages() if page.name != "log.md"]
 QUESTIONS = "".join(f'{{"question": "How many are {number} and 1?", "answer": {number + 1}}}\n' for number in range(1000))
-FILES = {"mine.toml": "seed = 1", "questions.jsonl": QUESTIONS, "data/questions.jsonl": QUESTIONS, "examples.jsonl": "{}"}
+TRACES = '{"question": "How many are my cats and dogs?", "subquestions": ["How many are my cats?", "How many are my dogs?"]}'
+FILES = {
+    "mine.toml": "seed = 1",
+    "questions.jsonl": QUESTIONS,
+    "data/questions.jsonl": QUESTIONS,
+    "examples.jsonl": "{}",
+    "traces.jsonl": TRACES,
+}
 """Files of a reader's that commands name."""
 
 INLINE = re.compile(r"(?<!`)`((?:divide-or-conquer|make) [^`]+)`(?!`)")

@@ -29,9 +29,9 @@ def test_a_student_is_trained_on_traces_alone(tmp_path):
                 "data.test": 3, "evaluation.conditions": "S_D-T+teacher", "screening.min_rows": 4, "training.max_steps": 2,
                 "student.max_tokens": 16, "teacher.max_tokens": 48, "out": out}  # fmt: skip
     words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    planned = finish(command("plan", *words))
+    planned = " ".join(finish(command("run", *words, "--dry-run")).split())
     assert "12 decompositions of 12 questions are taken" in planned
-    said = finish(command("run", *words))
+    said = " ".join(finish(command("run", *words)).split())
     assert "3 are kept out, as their questions are tested" in said and "line 13: no decomposition" in said
     assert not (out / "traces.jsonl").exists() or not lines(out / "traces.jsonl")
     labelling = json.loads((out / "metrics.json").read_text())["labelling"]

@@ -21,7 +21,9 @@ from optimizers.settings.valid_values import section_of
 
 PAGES = [page for page in pages() if page.name != "log.md"]
 QUESTIONS = "".join(f'{{"question": "How many are {number} and 1?", "answer": {number + 1}}}\n' for number in range(1000))
-TRACES = '{"question": "How many are my cats and dogs?", "subquestions": ["How many are my cats?", "How many are my dogs?"]}'
+TRACES = "".join(
+    f'{{"question": "How old are Ann and {n} cats?", "subquestions": ["How old is Ann?", "How old are {n} cats?"]}}\n' for n in range(40)
+)
 FILES = {
     "mine.toml": "seed = 1",
     "questions.jsonl": QUESTIONS,

@@ -105,7 +105,8 @@ def check_rows_to_come(config: RunConfig, questions: int | None = None) -> None:
     questions = config.data.train if questions is None else questions
     most = questions * (config.labelling.samples if screening.keep == "all" else 1)
     if most < needed:
+        further = f" and {questions - config.data.train} of labelling.traces" if questions > config.data.train else ""
         raise TooFewRowsError(
-            f"data.train={questions} gives {most} rows at most, and screening.min_rows={needed} are needed to train a student; "
-            "nothing was asked. Add questions (--data.train), or lower --screening.min_rows."
+            f"data.train={config.data.train}{further} gives {most} rows at most, and screening.min_rows={needed} are needed to train a "
+            "student; nothing was asked. Add questions (--data.train), or lower --screening.min_rows."
         )

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from optimizers.conditions import is_cascade, parts_in
-from optimizers.evaluation.costs import pareto_front
 from optimizers.reports.blocks import (
     Block,
     Section,
@@ -134,6 +133,9 @@ def _figure(run: RunFiles) -> list[Block]:
     """Score against cost of a run's conditions; an experiment has such figures under its costs."""
     if run.records("cells"):
         return []
+    # Prices come from beside DSPy, and a report without a cascade is to load none.
+    from optimizers.evaluation.costs import pareto_front
+
     unit, points = _points(run)
     front = pareto_front(points)
     words = f"Cost in {unit}: what none beats in both cost and score, cheapest first: {', '.join(front) or 'none'}."

@@ -376,7 +376,7 @@ def test_grpo_moves_the_weights_by_the_rewards(tiny_model, tmp_path, monkeypatch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from optimizers.finetune import grpo as group_reward
-    from optimizers.finetune import trainer
+    from optimizers.finetune.bases import lora_config
     from programs.decomposition import Decomposition
 
     # The random model never asks a question; that its lines are taken for some is all that is made up here.
@@ -392,7 +392,7 @@ def test_grpo_moves_the_weights_by_the_rewards(tiny_model, tmp_path, monkeypatch
     spec = group_spec(tiny_model)
     model = AutoModelForCausalLM.from_pretrained(spec.base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(spec.base)
-    made = group_reward.group_trainer(tmp_path / "job", spec, tokenizer, model, trainer._lora(spec), on_cpu=True)
+    made = group_reward.group_trainer(tmp_path / "job", spec, tokenizer, model, lora_config(spec), on_cpu=True)
     made.train()
     assert any(bool(weight.abs().sum() > 0) for name, weight in made.model.named_parameters() if "lora_B" in name)
     assert {log["reward"] for log in made.state.log_history if "reward" in log} != {0.0}

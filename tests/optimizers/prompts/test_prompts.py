@@ -15,6 +15,7 @@ from optimizers.prompts.dspy_optimizers import OPTIMIZERS
 from optimizers.prompts.plan import compile_steps
 from programs import TwoStage
 from programs.compiled.state import load_program
+from programs.lms.prices import Rates
 from programs.tasks.registry import load_task
 
 REWRITING = ("COPRO", "MIPROv2", "GEPA", "SIMBA")
@@ -139,7 +140,7 @@ def test_a_spent_budget_returns_the_best_so_far_marked_incomplete(name, lms, tmp
 
 
 def test_a_budget_in_dollars_ends_it_too(lms, tmp_path, monkeypatch):
-    monkeypatch.setattr("programs.lms.ledger.Prices.rates", lambda self, model, batch=False: (1.0, 1.0))
+    monkeypatch.setattr("programs.lms.prices.Prices.rates", lambda self, model, *_: Rates(1.0, 1.0, 1.0, 1.0, 1.0, 1.0))
     whole = compile_prompts(config(tmp_path / "whole", "BootstrapFewShotWithRandomSearch"))
     some = compile_prompts(config(tmp_path / "some", "BootstrapFewShotWithRandomSearch", **{"compile.max_usd": str(whole.paid.usd * 0.7)}))
     assert "dollars" in some.incomplete and some.paid.usd < whole.paid.usd * 0.8

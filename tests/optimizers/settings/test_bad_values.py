@@ -30,6 +30,8 @@ ZERO = {
         "training.threads",
         "training.microbatch_tokens",
         "cost.local_usd_per_hour",
+        "evaluation.cascade_threshold",
+        "evaluation.cascade_tolerance",
     ),
     *("experiment.training_seeds", "experiment.data_seeds", "experiment.sampling_seeds", "improve.grpo.beta"),
 }

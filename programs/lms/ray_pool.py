@@ -341,7 +341,7 @@ class Answerer:
             return "error", [canonical_error_code(cause), str(cause)]
 
     def _lm(self, model: str, options: dict[str, Any]) -> Any:
-        path = options.pop("path")
+        path = options.pop("path", None)
         if path:
             # Whoever asks has registered the model at home; nodes that share its files find it there.
             artifacts.offer(model, Path(path))

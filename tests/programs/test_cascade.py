@@ -40,7 +40,8 @@ def routes(answer, **inputs):
 def test_votes_that_agree_keep_the_cheap_answer():
     for found in routes(lambda: Cascade(Fixed("Rome", "rome.", "the Rome"), dear()[0]), **QUESTION):
         assert (found.answer, found.route, found.agreement, found.escalated) == ("Rome", "first", 1.0, None)
-        assert found.votes == ["Rome", "rome.", "the Rome"]
+        # Side by side, either of the further votes may be the first to be asked for.
+        assert found.votes[0] == "Rome" and sorted(found.votes) == ["Rome", "rome.", "the Rome"]
         assert found.usage["first_program"]["calls"] == 3
         assert "second_program" not in found.usage
 

@@ -3,17 +3,16 @@
 import pytest
 from typer.testing import CliRunner
 
-from optimizers import load_config, plan
-from optimizers.cli import app
+from optimizers import cli, load_config, plan
 
 JOBS = {"run": "embedded", "experiment": "forgiving", "compile": "embedded", "study": "study", "improve": "success"}
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_a_plan_is_what_a_dry_run_prints(job, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(cli.out, "_width", 120)  # Else it is what it was when the command line was imported.
     words = str(plan(load_config(JOBS[job], {"out": str(tmp_path / "out")}), job))
-    printed = CliRunner().invoke(app, [job, "@", JOBS[job], "--dry-run", "--out", str(tmp_path / "out")])
+    printed = CliRunner().invoke(cli.app, [job, "@", JOBS[job], "--dry-run", "--out", str(tmp_path / "out")])
     assert words.split() == printed.stdout.split() and words.startswith("In all")
 
 

@@ -51,7 +51,7 @@ def test_types_defaults_units_and_valid_values_are_told():
 
 
 DIMENSIONLESS = {"temperature", "sampling_temperature", "learning_rate", "beta", "weight_decay", "lora_rank", "lora_alpha", "neftune_noise"}
-DIMENSIONLESS |= {"kl_weight", "seed", "row_seed", "training_seeds", "data_seeds", "sampling_seeds"}
+DIMENSIONLESS |= {"cascade_temperature", "kl_weight", "seed", "row_seed", "training_seeds", "data_seeds", "sampling_seeds"}
 
 
 def test_every_number_that_counts_something_has_a_unit():

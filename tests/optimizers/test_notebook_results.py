@@ -159,7 +159,7 @@ CELLS = (
     "Improvement('improve')",
     "run.conditions()",
     "from optimizers.reports.plans import PlanView\nPlanView('All.', ('calls',), [('label: <b>', 'm', ['7'])])",
-    "from optimizers import load_config, plan\nplan(load_config('study'), 'study')",
+    "from optimizers import load_config, plan\nplan(load_config('embedded'))",
 )
 
 
@@ -172,7 +172,7 @@ def test_a_real_kernel_shows_them_without_a_warning(here):
     outputs = [cell.outputs for cell in notebook.cells]
     assert [[output.output_type for output in cell] for cell in outputs[:5]] == [["execute_result"]] * 5
     pages = [cell[0]["data"]["text/html"] for cell in outputs]
-    words = ("S_D-R+teacher", "<img", "training.learning_rate", "round 0", "input_tokens", "label: &lt;b&gt;", "12 trials")
+    words = ("S_D-R+teacher", "<img", "training.learning_rate", "round 0", "input_tokens", "label: &lt;b&gt;", "In all at most")
     for page, word in zip(pages, words, strict=True):
         assert word in page
     assert "image/png" in outputs[1][0]["data"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from optimizers.conditions import is_cascade
 from optimizers.reports.blocks import is_number, signed_points
 from optimizers.reports.figures import (
     ACCENT,
@@ -160,7 +161,7 @@ def _legend_once(figure: Figure) -> None:
 
 @styled
 def cost_figure(points: Mapping[str, tuple[float, float]], front: Sequence[str], unit: str) -> Figure | None:
-    """Score against cost: the Pareto front joined; it and the distilled decomposer numbered and named below; the others grey.
+    """Score against cost: the Pareto front joined; it, the distilled decomposer and cascades numbered and named below; the others grey.
 
     Args:
         points: Cost of 1,000 questions and score in percent, by condition.
@@ -169,7 +170,7 @@ def cost_figure(points: Mapping[str, tuple[float, float]], front: Sequence[str],
     """
     if not points:
         return None
-    shown = [*front, *(name for name in points if is_own(name) and name not in front)]
+    shown = [*front, *(name for name in points if name not in front and (is_own(name) or is_cascade(name)))]
     names = [f"{i}  {_short(name)}" for i, name in enumerate(shown, 1)]
     columns = 2 if max(map(len, names)) <= 34 else 1
     figure, axes = canvas(3.6 + 0.24 * -(-(len(names) + 2) // columns))

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
+from optimizers.labelling.call_fields import asked_fields, prompt_fields, reply_fields
 from programs.adapter import tolerant
 from programs.decomposition import read_decomposition
-from programs.labelled_replies import label_of
 from programs.replies import item_text
-from programs.signatures import NO_DECOMPOSITION, Decompose, Solve
+from programs.signatures import NO_DECOMPOSITION, Decompose
 
 NAMES: dict[str, tuple[str, ...]] = {
     "question": ("question", "query"),
@@ -32,10 +32,6 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 _HALVES = (("inputs", "outputs"), ("input", "output"), ("request", "response"))
 _HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*\n?", re.MULTILINE)
-_TAG = re.compile(r"^<(\w+)>\n?(.*?)\n?</\1>", re.MULTILINE | re.DOTALL)
-_LABELS = {label_of(name): name for name in (*Decompose.input_fields, *Solve.input_fields, "attempt", "answered")}
-_LABEL = re.compile(rf"^({'|'.join(map(re.escape, _LABELS))}):[ \t]*", re.MULTILINE)
-_END_OF_INPUTS = re.compile(r"^Respond with (?:the corresponding output fields|a JSON object)\b", re.MULTILINE)
 _SHOWN = 80
 
 
@@ -86,7 +82,7 @@ def traces_in(row: Any, names: Mapping[str, tuple[str, ...]]) -> Iterator[Trace]
     if spans is not None:
         yield from _of_spans(spans, names)
     elif "outputs" in row and ("messages" in row or isinstance(row.get("prompt"), str)):
-        yield from _of_history(row)
+        yield from _of_history(row, names)
     else:
         yield _of_fields(_fields(row), names)
 
@@ -116,7 +112,7 @@ def _of_fields(fields: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) 
     return Trace(
         question=question.strip(),
         subquestions=_read(values["subquestions"], question),
-        context=_text(values["context"]) or "",
+        context=_passages(values["context"]),
         answer=_text(values["answer"]),
         reference=_reference(values["reference"]),
         id=_text(values["id"]) or "",
@@ -160,45 +156,63 @@ def _text(value: Any) -> str | None:
     return str(value).strip() or None
 
 
+def _passages(value: Any) -> str:
+    """What a question is about: a text, or the passages of a list one below the other."""
+    if isinstance(value, list | tuple):
+        return "\n".join(text for one in value if (text := _passages(one)))
+    if isinstance(value, Mapping):
+        return item_text(value, ("text", "content", "passage", "page_content"))
+    return _text(value) or ""
+
+
 def _reference(value: Any) -> str | list[str] | None:
     return [text for one in value if (text := _text(one))] or None if isinstance(value, list) else _text(value)
 
 
 # The history of DSPy's LMs
-def _of_history(entry: Mapping[str, Any]) -> Iterator[Trace]:
-    inputs = _prompt_fields(_prompt_of(entry))
-    if "subquestions" in inputs:
-        raise NoDecomposerError("a call that was given subquestions")
-    if not inputs.get("question"):
+def _of_history(entry: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> Iterator[Trace]:
+    prompt = _said(entry, "user") or (entry["prompt"] if isinstance(entry.get("prompt"), str) else "")
+    inputs = prompt_fields(prompt, (*names["question"], *names["context"]))
+    if not inputs:
         raise NoTraceError("the prompt has no field 'question' in one of DSPy's formats or this package's")
+    asked = asked_fields(prompt, _said(entry, "system"), names["subquestions"])
+    if given := next((name for name in names["subquestions"] if name in inputs), None):
+        raise NoDecomposerError(f"a call that was given {given}")
+    _refuse_other_outputs(asked, names)
+    outputs = [text for one in entry["outputs"] or () if isinstance(text := one.get("text") if isinstance(one, Mapping) else one, str)]
+    replies = [_made_in(output, asked, names) for output in outputs]
     if entry.get("truncated") or _finish(entry) == "length":
         raise NoTraceError("the reply was cut off at its limit of tokens")
-    outputs = [one.get("text") if isinstance(one, Mapping) else one for one in entry["outputs"] or ()]
-    if not outputs:
+    if not replies:
         raise NoTraceError("the call has no output")
-    for output in outputs:
-        made = _read(output, inputs["question"])
-        yield Trace(inputs["question"], made, inputs.get("context", ""), id=str(entry.get("uuid") or ""))
+    own = {name: inputs[name] for name in (*names["question"], *names["context"]) if name in inputs}
+    for made in replies:
+        yield replace(_of_fields({**own, names["subquestions"][0]: made}, names), id=str(entry.get("uuid") or ""))
 
 
-def _prompt_of(entry: Mapping[str, Any]) -> str:
-    """What the user said last: demos stand before it."""
-    asked = [one for one in entry.get("messages") or () if isinstance(one, Mapping) and one.get("role") == "user"]
-    content = asked[-1].get("content") if asked else entry.get("prompt")
+def _refuse_other_outputs(found: Collection[str], names: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse a call whose outputs, if any are known, are other ones than subquestions alone."""
+    if found and not (len(found) == 1 and set(found) <= set(names["subquestions"])):
+        raise NoDecomposerError(f"a call for {', '.join(found)}, not for subquestions alone")
+
+
+def _made_in(reply: str, asked: Sequence[str], names: Mapping[str, tuple[str, ...]]) -> Any:
+    """The decomposition in a reply: a value of its fields, or all of it where the prompt asked for nothing else."""
+    fields = reply_fields(reply, names["subquestions"])
+    if not asked:
+        if not fields:
+            raise NoDecomposerError("a call that does not say that it is for subquestions")
+        _refuse_other_outputs(fields, names)
+    return next((fields[name] for name in names["subquestions"] if name in fields), reply)
+
+
+def _said(entry: Mapping[str, Any], role: str) -> str:
+    """What somebody said last: demos stand before it."""
+    said = [one for one in entry.get("messages") or () if isinstance(one, Mapping) and one.get("role") == role]
+    content = said[-1].get("content") if said else ""
     if isinstance(content, list):
         content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
     return content if isinstance(content, str) else ""
-
-
-def _prompt_fields(prompt: str) -> dict[str, str]:
-    """The inputs in a prompt of DSPy's formats, or of this package's."""
-    given = _END_OF_INPUTS.split(prompt)[0]
-    if not _HEADER.search(given) and (tagged := dict(_TAG.findall(given))):
-        return {name: text.strip() for name, text in tagged.items()}
-    pattern, name_of = (_HEADER, str) if _HEADER.search(given) else (_LABEL, _LABELS.get)
-    marks = list(pattern.finditer(given))
-    ends = [*(mark.start() for mark in marks[1:]), len(given)]
-    return {str(name_of(mark.group(1))): given[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=False)}
 
 
 def _finish(entry: Mapping[str, Any]) -> Any:
@@ -221,20 +235,22 @@ def _spans(row: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
 
 def _of_spans(spans: list[Mapping[str, Any]], names: Mapping[str, tuple[str, ...]]) -> Iterator[Trace]:
     """One trace a question, of the outermost span that has both; of the calls of an LM, where no span has the fields."""
-    found: dict[str, Trace] = {}
+    found: list[Trace] = []
     reasons: list[str] = []
     for read in (_of_span, _of_call):
         for span in spans if not found else ():
             try:
                 for trace in read(span, names):
-                    found.setdefault(trace.question, trace)
+                    # A stage may see less than the program that it is in.
+                    if not any(one.question == trace.question and trace.context in ("", one.context) for one in found):
+                        found.append(trace)
             except NoDecomposerError:
                 continue
             except NoTraceError as error:
                 reasons.append(str(error))
     if not found:
         raise NoTraceError(reasons[0] if reasons else f"none of its {len(spans)} spans has a question and its subquestions")
-    yield from found.values()
+    yield from found
 
 
 def _of_span(span: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> Iterator[Trace]:
@@ -255,7 +271,7 @@ def _of_call(span: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> I
     given = _mapping(inputs)
     if _failed(span) or not isinstance(outputs, list) or not ("messages" in given or isinstance(given.get("prompt"), str)):
         raise NoDecomposerError("no call of an LM")
-    yield from _of_history({"prompt": given.get("prompt"), "messages": given.get("messages"), "outputs": outputs})
+    yield from _of_history({"prompt": given.get("prompt"), "messages": given.get("messages"), "outputs": outputs}, names)
 
 
 def _sides(span: Mapping[str, Any]) -> tuple[Any, Any]:

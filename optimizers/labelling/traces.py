@@ -83,7 +83,7 @@ def read_traces(source: Source, columns: str | Mapping[str, str] = "") -> Traces
     Raises:
         ValueError: Nothing there, another kind of file, unknown names in `columns`, or none that can be used; says why.
     """
-    names = {**NAMES, **{name: (column,) for name, column in parse_columns(columns).items()}}
+    names = _named(parse_columns(columns))
     found, seen = Traces(), set[Any]()
     for place, row in _placed(source):
         try:
@@ -101,6 +101,12 @@ def read_traces(source: Source, columns: str | Mapping[str, str] = "") -> Traces
     if not found.found:
         raise ValueError(f"{found.summary()} A trace has a question and its decomposition; columns= maps names of your own.")
     return found
+
+
+def _named(columns: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """`NAMES` with one's own; what is one field's by them is no other's."""
+    others = {name: tuple(column for column in known if column not in columns.values()) for name, known in NAMES.items()}
+    return {**others, **{name: (column,) for name, column in columns.items()}}
 
 
 def _is_plain(row: Any) -> bool:

@@ -143,6 +143,65 @@ def test_other_calls_of_a_history_are_passed_over_and_told():
     ]
 
 
+ADAPTERS = {"chat": dspy.ChatAdapter, "json": dspy.JSONAdapter, "xml": dspy.XMLAdapter, "line": LineAdapter}
+
+
+def called(kind, signature, made, **inputs):
+    """The history of one call that a scripted LM answers with the fields `made`, as the adapter wants them."""
+    headed = "\n\n".join(f"[[ ## {name} ## ]]\n{json.dumps(value)}" for name, value in made.items())
+    tagged = "".join(f"<{name}>{json.dumps(value)}</{name}>" for name, value in made.items())
+    lines = "\n".join("\n".join(value) if isinstance(value, list) else value for value in made.values())
+    lm = scripted_lm(
+        lambda prompt: {"chat": f"{headed}\n\n[[ ## completed ## ]]", "json": json.dumps(made), "xml": tagged, "line": lines}[kind]
+    )
+    with dspy.context(lm=lm, adapter=ADAPTERS[kind]()):
+        dspy.Predict(signature)(**inputs)
+    return lm.history
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_only_calls_for_subquestions_alone_are_decompositions(kind):
+    others = [
+        ("question -> search_query", {"search_query": "What did Jaws earn?"}),
+        ("question -> queries: list[str]", {"queries": PARTS}),
+        ("question -> answer", {"answer": "What is 3+9? It is 12."}),
+        ("question -> subquestions: list[str], tool", {"subquestions": PARTS, "tool": "search"}),
+        ("question -> answer, followup_questions: list[str]", {"answer": "12", "followup_questions": PARTS}),
+        ("question -> reasoning, answer", {"reasoning": "Who is it? Where is it?", "answer": "12"}),
+    ]
+    if kind == "line":
+        others = others[:3]
+    history = [one for signature, made in others for one in called(kind, signature, made, question=QUESTION)]
+    with pytest.raises(ValueError, match=rf"{len(others)} are passed over \(another call\)"):
+        read_traces(history)
+    own = called(kind, "question -> subquestions: list[str]", {"subquestions": PARTS}, question=QUESTION)
+    found = read_traces([*history, *own])
+    assert [list(one.subquestions) for one in found.found] == [PARTS] and found.passed_over == {"another call": len(others)}
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("output", ["subquestions", "sub_questions", "decomposition", "steps"])
+def test_every_name_holds_for_histories(kind, output):
+    asks, columns = ("user_query", "question=user_query,subquestions=steps") if output == "steps" else ("query", "")
+    history = [
+        one
+        for passage in ("Of 1975.", "Of 1987.")
+        for one in called(kind, f"{asks}, passage -> {output}: list[str]", {output: PARTS}, **{asks: QUESTION, "passage": passage})
+    ]
+    found = read_traces(history, columns).found
+    assert [(one.question, one.context, list(one.subquestions)) for one in found] == [
+        (QUESTION, passage, PARTS) for passage in ("Of 1975.", "Of 1987.")
+    ]
+
+
+def test_names_of_ones_own_hold_for_spans_and_passages_of_a_list_are_kept():
+    def span(passages):
+        return {"inputs": {"user_query": QUESTION, "passage": passages}, "outputs": {"steps": PARTS}}
+
+    found = read_traces([{"spans": [span(["One.", "Two."]), span("Three.")]}], "question=user_query,subquestions=steps").found
+    assert [(one.context, list(one.subquestions)) for one in found] == [("One.\nTwo.", PARTS), ("Three.", PARTS)]
+
+
 def test_traces_that_mlflow_wrote_are_read(tmp_path):
     mlflow = pytest.importorskip("mlflow")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")

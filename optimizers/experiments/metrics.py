@@ -201,6 +201,8 @@ def payback(
 ) -> dict[str, Any]:
     """The one-off cost of a condition's students, and after how many questions it is paid back; empty without any.
 
+    Where labels came with traces, what these cost is not in it: `one_off` says of how many (`traced`), and all of it is a least amount.
+
     Args:
         distillation: What trained them.
         students: Their names.
@@ -216,7 +218,15 @@ def payback(
     seconds = sum(known[name]["seconds"] for name in students if name in known)
     paid = break_even(cost, teacher, one_off_cost(labelling | usage.to_dict(), seconds, prices=prices))
     training_usd = prices.usd("local/student", 0, 0, seconds)
-    once = {"labelling_usd": usage.usd, "training_usd": training_usd, "labelling_seconds": usage.seconds, "training_seconds": seconds}
+    once: dict[str, Any] = {
+        "labelling_usd": usage.usd,
+        "training_usd": training_usd,
+        "labelling_seconds": usage.seconds,
+        "training_seconds": seconds,
+    }
+    if labelling.get("traced"):
+        # What others paid for these labels is in none of the figures.
+        once["traced"] = labelling["traced"]
     questions = {f"questions_{measure}": one.questions for measure, one in paid._asdict().items()}
     return {"one_off": once, "break_even": {**questions, "reason": paid.usd.reason, "measures": paid.to_dict()}}
 

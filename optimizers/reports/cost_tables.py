@@ -45,7 +45,26 @@ def _total_row(run: RunFiles, record: Mapping[str, Any]) -> list[str]:
         return [*words, *counts, *dollars, *["-"] * 6]
     spent = [usd_text(_sum(once, "usd")), count_text(_sum(once, "seconds"))]
     questions = [count_text(even.get(f"questions_{key}")) for key in ("usd", "seconds", "input_tokens")]
+    if once.get("traced"):
+        spent, questions = _at_least(spent), _at_least(questions)
     return [*words, *counts, *dollars, *spent, *questions, str(even.get("reason") or "-")]
+
+
+def _at_least(amounts: Sequence[str]) -> list[str]:
+    """Amounts that are known, as parts of larger ones."""
+    return [f"at least {amount}" if any(map(str.isdigit, amount)) else amount for amount in amounts]
+
+
+def traced_words(records: Iterable[Mapping[str, Any]]) -> str:
+    """That labels from traces are in none of the one-off figures, with a blank before it; empty without such labels."""
+    counts: list[Any] = [part(record, "one_off").get("traced") for record in records]
+    traced = max(filter(is_number, counts), default=0)
+    if not traced:
+        return ""
+    return (
+        f" {count_text(traced)} labels came with traces: what others paid for these is not known and not in the one-off figures, so these "
+        "and the break-even are least amounts ('at least')."
+    )
 
 
 def _tokens_of(record: Mapping[str, Any], kind: str, key: str) -> float | None:

@@ -11,7 +11,7 @@ from optimizers.evaluation.stages import stages_of
 from optimizers.reports import experiment_figures as drawn
 from optimizers.reports.blocks import Block, Table, Text, count_text, is_number, missing_text, picture_or_text, usd_text
 from optimizers.reports.cells import Cell, in_domain, is_control, label, score_of, tests_of
-from optimizers.reports.cost_tables import cost_table, part, saving_words, thousand
+from optimizers.reports.cost_tables import cost_table, part, saving_words, thousand, traced_words
 from optimizers.reports.read import RunFiles
 from optimizers.reports.tokens import MEANING, input_text, kind_of
 
@@ -75,6 +75,7 @@ def _totals(run: RunFiles) -> list[Block]:
     text = (
         f"{saving_words(records)} All per 1,000 questions; 'output only' counts output tokens alone, as the paper does. One-off is what a "
         "student costs before its first question; break-even is the number of questions after which that is saved (tokens: the teacher's)."
+        f"{traced_words(records)}"
     )
     return [Text(text), cost_table(run, records)]
 

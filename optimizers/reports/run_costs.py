@@ -7,7 +7,7 @@ from typing import Any
 
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports.blocks import Block, Section, Table, Text, count_text, is_number, missing_text, picture_or_text, usd_text
-from optimizers.reports.cost_tables import cost_table, saving_words
+from optimizers.reports.cost_tables import cost_table, saving_words, traced_words
 from optimizers.reports.read import RunFiles
 from optimizers.reports.run_figures import token_figure
 from optimizers.reports.tokens import MEANING, input_text, kind_of, kinds_text, models_of
@@ -50,7 +50,7 @@ def _paying_back(run: RunFiles) -> list[Block]:
         return [missing_text("Costs of a question in all and break-even were not computed in this run.")]
     text = (
         f"{saving_words(records)} All per 1,000 questions. One-off is what a student costs before its first question (labels and "
-        "training); break-even is the number of questions after which that is saved (tokens: the teacher's)."
+        f"training); break-even is the number of questions after which that is saved (tokens: the teacher's).{traced_words(records)}"
     )
     found = cost_table(run, records)
     # A run has one task to train and to test on.

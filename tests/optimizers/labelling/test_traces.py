@@ -12,6 +12,8 @@ from scripted import scripted_lm, two_stage_rule
 from optimizers import BootstrapDistill
 from optimizers.labelling.collect import collect
 from optimizers.labelling.traces import read_traces, traces_of, with_traces
+from optimizers.reports.cost_tables import cost_table, traced_words
+from optimizers.reports.read import RunFiles
 from programs import TwoStage
 from programs.adapter import LineAdapter
 from programs.tasks.base import Score
@@ -367,3 +369,16 @@ async def test_a_program_that_is_asynchronous_takes_traces_too(tmp_path):
     questions = [example(0).with_inputs("question")]
     found = BootstrapDistill(folder=tmp_path, min_rows=1, traces=[row(0)], adapter="line").prepare(teacher, trainset=questions)
     assert not teacher.decompose.lm.script.prompts and found.collected.get_sample("e0").prediction["subquestions"] == row(0)["subquestions"]
+
+
+# What is said of them
+def test_what_traces_cost_others_is_not_told_as_nothing():
+    once = {"labelling_usd": 1.5, "training_usd": 0.25, "labelling_seconds": 120.0, "training_seconds": 161.0}
+    even = {"questions_usd": 719, "questions_seconds": None, "questions_input_tokens": 60, "reason": None}
+    record = {"condition": "S_D-R+teacher", "per_question": {"usd": 0.5}, "one_off": once, "break_even": even}
+    run = RunFiles(metrics={}, config="", predictions={}, rows=[], progress={})
+    assert "at least" not in str(cost_table(run, [record]).rows) and traced_words([record]) == ""
+    record["one_off"] = {**once, "traced": 15}
+    [line] = cost_table(run, [record]).rows
+    assert line[-6:] == ["at least $1.75", "at least 281", "at least 719", "n/a", "at least 60", "-"]
+    assert "15 labels came with traces: what others paid for these is not known" in traced_words([record])

@@ -46,7 +46,7 @@ PREDICTION_FIELDS = (
         "usd",
     ),
 )
-ROW_FIELDS = ("id", "sample", "question", "student", "target", "policy", "kept", "reason", "messages", "origin", "sources")
+ROW_FIELDS = ("id", "sample", "question", "student", "target", "policy", "kept", "reason", "messages", "traced", "origin", "sources")
 
 TABLES = ("questions", "rows", "traces", "predictions")
 
@@ -81,6 +81,9 @@ def parts_of(run: SharedRun) -> list[Part]:
         "rows": "a decision of screening: what a student learned from, or the reason why it did not",
         "traces": "an answered call of the teacher, as it came",
     }
+    if run.files.part("labelling").get("traced"):
+        summaries["questions"] = "a question, with all that the teacher made of it, or what a trace has"
+        summaries["rows"] += "; traced, where its decomposition is that of a trace"
     tasks = {name: run.task(name) for name in run.tasks()}
     parts = [Part(name, summaries[name], features[name], functools.partial(_lines, make, run, tasks)) for name, make in made.items()]
     found = [part for part in parts if next(part.lines(), None) is not None]
@@ -123,6 +126,7 @@ def _features() -> dict[str, Features]:
     made = {
         "program": text,
         "sample": whole,
+        "traced": Value("bool"),
         "subquestions": texts,
         "sub_answers": texts,
         "reasoning": text,
@@ -135,7 +139,7 @@ def _features() -> dict[str, Features]:
     answers = {**kinds, "score": number, "unparsed": Value("bool"), "cut_off": Value("bool")}
     answers |= dict.fromkeys(("answer", "subquestions", "sub_answers"), texts)
     turns = List({"role": text, "content": text})
-    rows = {"sample": whole, "kept": Value("bool"), "messages": turns, "sources": texts}
+    rows = {"sample": whole, "kept": Value("bool"), "traced": Value("bool"), "messages": turns, "sources": texts}
     return {
         "questions": Features({**questions, **whose}),
         "rows": Features({**{name: rows.get(name, text) for name in ROW_FIELDS}, "variant": text, **whose}),
@@ -178,7 +182,9 @@ def _rows(run: SharedRun, tasks: Tasks) -> Iterator[Record]:
     for task, variant, path in _row_files(run):
         for line in read_lines(path):
             fields = {name: line.get(name) for name in ROW_FIELDS}
-            yield {**fields, "kept": bool(line.get("kept")), "variant": variant, **_whose(run, tasks, task, line.get("id"))}
+            # The place of a trace is a file of who made the run.
+            told = {name: bool(line.get(name)) for name in ("kept", "traced")}
+            yield {**fields, **told, "variant": variant, **_whose(run, tasks, task, line.get("id"))}
 
 
 def _predictions(run: SharedRun, tasks: Tasks, found: Sequence[Answered]) -> Iterator[Record]:
@@ -234,7 +240,10 @@ def _question(path: Path, offsets: list[int], reference: dspy.Example | None) ->
     asked = inputs or (reference.toDict() if reference is not None and same else None)
     if asked is None:
         return None
-    made = [{"program": record.get("program"), **_made(sample)} for record, sample in zip(records, samples, strict=True)]
+    made = [
+        {"program": record.get("program"), "traced": "traced" in record, **_made(sample)}
+        for record, sample in zip(records, samples, strict=True)
+    ]
     usable = next((one["subquestions"] for one in made if one["subquestions"] and one["error"] is None), None)
     return {
         "question": str(asked["question"]),

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Any
 from optimizers.reports.blocks import Block, Bullets, Code, Section, Table, Text, count_text
 from optimizers.reports.write import markdown
 from optimizers.sharing.dataset import Part, exported_parts, parts_of
-from optimizers.sharing.facts import PAPER, TAG, card_text, command, licence, named, origins_of, settings, task_words, teacher_of
+from optimizers.sharing.facts import (
+    PAPER,
+    TAG,
+    Labels,
+    card_text,
+    command,
+    labels_of,
+    licence,
+    named,
+    origins_of,
+    settings,
+    task_words,
+    teacher_of,
+)
 from optimizers.sharing.origins import is_hub_name
 from optimizers.sharing.shared_run import SharedRun, finished_run
 
@@ -40,7 +53,7 @@ def dataset_card(
     questions = list(dict.fromkeys(origin for task in shared.tasks() for origin in origins_of(shared, task)))
     data = DatasetCardData(
         license=license or None,
-        annotations_creators="machine-generated",
+        annotations_creators=_creators(labels_of(shared)),
         source_datasets=[one.source for one in questions if is_hub_name(one.source)] or None,
         task_categories="text-generation",
         tags=[TAG, "question-decomposition", "distillation", "synthetic"],
@@ -48,11 +61,19 @@ def dataset_card(
     _describe_files(data, parts, format)
     sections = [
         Section("What it is", _what_is_in(shared, parts, model_repo)),
-        Section("Licence", [Bullets(licence(license, "--data-license", "data set", questions, teacher_of(shared)))]),
+        Section(
+            "Licence", [Bullets(licence(license, "--data-license", "data set", questions, teacher_of(shared), labels=labels_of(shared)))]
+        ),
         Section("How to use it", _data_usage(repo or "FOLDER", parts, format, calls=not shared.is_experiment)),
         Section("How it was made", [command(shared), *settings(shared)]),
     ]
     return DatasetCard(card_text(data, markdown(repo or shared.folder.resolve().name, sections)))
+
+
+def _creators(labels: Labels | None) -> str | list[str]:
+    """Who wrote the decompositions, in the words of the hub: what came with traces was found."""
+    made = ["machine-generated"] if labels is None or labels.asked or labels.calls else []
+    return [*made, "found"] if labels else made[0]
 
 
 def _describe_files(data: Any, parts: Sequence[Part], format: str) -> None:
@@ -70,17 +91,22 @@ def _describe_files(data: Any, parts: Sequence[Part], format: str) -> None:
 
 
 def _what_is_in(run: SharedRun, parts: Sequence[Part], model_repo: str) -> list[Block]:
-    text = (
-        f"What an LLM wrote as the teacher of a small model that decomposes questions. The method is that of {PAPER}. Replies are as they "
-        "came, right and wrong ones; screening says which are which."
-    )
+    labels = labels_of(run)
+    wrote = "What an LLM wrote as the teacher of a small model that decomposes questions."
+    if labels:
+        wrote = (
+            "Decompositions that a small model learned from: those of traces from elsewhere are marked as traced, the others are an LLM's."
+        )
+    text = f"{wrote} The method is that of {PAPER}. Replies are as they came, right and wrong ones; screening says which are which."
     student = [Text(f"The student that learned from it: {model_repo}.")] if model_repo else []
     rows = [[part.name, count_text(sum(1 for _ in part.lines())), part.summary, ", ".join(part.features)] for part in parts]
-    facts = [["Teacher", named(teacher_of(run))], *(["Questions", task_words(run, name)] for name in run.tasks())]
+    told = [["Decompositions", labels.words()]] if labels else []
+    facts = [["Teacher", named(teacher_of(run))], *told, *(["Questions", task_words(run, name)] for name in run.tasks())]
     tables = [Table(["Table", "Lines", "A line is", "Columns"], rows, frozenset({0, 2, 3})), Table(["", ""], facts, frozenset({0, 1}))]
+    of_traces = " and of traces" if labels else ""
     notes = [
         "source and license of a line are those of its question, as far as they are known; null where they are not.",
-        "answer is the reference; null where the questions could not be loaded again. Those of the teacher stand under samples.",
+        f"answer is the reference; null where the questions could not be loaded again. Those of the teacher{of_traces} are in samples.",
         "Calls that failed are left out.",
     ]
     if any(part.name == "predictions" for part in parts):

@@ -25,7 +25,7 @@ from optimizers.reports.blocks import (
     reasons_text,
 )
 from optimizers.reports.write import markdown
-from optimizers.sharing.facts import PAPER, TAG, card_text, command, licence, named, origins_of, settings, task_words, teacher_of
+from optimizers.sharing.facts import PAPER, TAG, card_text, command, labels_of, licence, named, origins_of, settings, task_words, teacher_of
 from optimizers.sharing.origins import ModelOrigin, base_origin, is_hub_name, model_origin
 from optimizers.sharing.public import public_value
 from optimizers.sharing.shared_run import Figure, SharedRun, SharedStudent, finished_run
@@ -42,6 +42,13 @@ _DOES = {
     "S_C": "It answers a question in one stage, by a chain of thought.",
     "joi": "It writes the subquestions of a question, and answers it with them.",
 }
+
+_LEARNED_FROM = (
+    "A small student of a large teacher, distilled from what the teacher wrote.",
+    "A small student, distilled from traces of programs elsewhere and from what a large teacher wrote.",
+    "A small student, distilled from decompositions in traces of programs elsewhere; the teacher that is named was asked for none.",
+)
+"""By whose decompositions these are: the teacher's, both, those of traces."""
 
 
 def model_card(
@@ -76,7 +83,7 @@ def model_card(
     prompt = plain_prompt(prompts_of(artifact))
     sections = [
         Section("What it is", _what_it_is(shared, chosen, artifact, base)),
-        Section("Licence", [Bullets(licence(license, "--license", "model", questions, teacher_of(shared), base))]),
+        Section("Licence", [Bullets(licence(license, "--license", "model", questions, teacher_of(shared), base, labels_of(shared)))]),
         Section("How to use it", usage_blocks(repo, chosen.name, prompt, base=base.hub if adapter else "", rank=rank, gguf=gguf)),
         Section("Test figures", _figure_blocks(shared, figures)),
         Section("How it was made", _making(shared, artifact)),
@@ -137,11 +144,14 @@ def _what_it_is(run: SharedRun, student: SharedStudent, artifact: Artifact, base
     record, training = student.record, artifact.manifest.get("training") or {}
     took, version = duration_text(record.get("seconds")), run.files.part("versions").get("divide-or-conquer", "")
     does = _DOES.get(student.name[:3], "")
-    text = f"A small student of a large teacher, distilled from what the teacher wrote. {does} The method is that of {PAPER}."
+    labels = labels_of(run)
+    wrote = _LEARNED_FROM[0 if labels is None else 1 if labels.asked else 2]
+    text = f"{wrote} {does} The method is that of {PAPER}."
     facts = {
         "Student": student.label,
         "Base": named(base),
         "Teacher": named(teacher_of(run)),
+        **({"Decompositions": labels.words()} if labels else {}),
         "Trained on": f"{count_text(record.get('rows'))} rows, from questions of {task_words(run, student.train)}",
         "Rows kept and dropped": _screened(run, student),
         "Training": f"{training.get('method', 'not recorded')}, {count_text(record.get('steps'))} steps, {took}",

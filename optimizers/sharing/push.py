@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optimizers.sharing.bundles import CARD, WEIGHTS, Bundle, data_bundle, student_bundle
 from optimizers.sharing.export import FORMATS, refuse_format, refuse_used
-from optimizers.sharing.facts import TAG, teacher_of
+from optimizers.sharing.facts import TAG, labels_of, teacher_of
 from optimizers.sharing.origins import is_hub_name
 from optimizers.sharing.shared_run import SharedRun, finished_run
 
@@ -264,7 +264,9 @@ def _warnings(wanted: _Wanted, bundles: dict[str, Bundle]) -> list[str]:
         if not card.data.get("license"):
             whose = "data set" if part == "data" else "student"
             found.append(f"The card of the {whose} has no licence yet: {flag} LICENCE, or fill it in.")
-    teacher = teacher_of(wanted.run)
-    if not teacher.license:
+    teacher, labels = teacher_of(wanted.run), labels_of(wanted.run)
+    if labels:
+        found.append(f"Of the decompositions {labels.words()}: under which terms the traces may be shared and trained on is yours to know.")
+    if not teacher.license and (labels is None or labels.asked or labels.calls):
         found.append(f"Whether replies of {teacher.shown} may be shared and trained on is said by its maker's terms; read them first.")
     return found

@@ -9,7 +9,7 @@ import dspy
 import pytest
 from scripted import scripted_lm, two_stage_rule
 
-from optimizers import BootstrapDistill
+from optimizers import BootstrapDistill, dataset_card, dataset_of, model_card
 from optimizers.labelling.collect import collect
 from optimizers.labelling.traces import read_traces, traces_of, with_traces
 from optimizers.reports.cost_tables import cost_table, traced_words
@@ -382,3 +382,24 @@ def test_what_traces_cost_others_is_not_told_as_nothing():
     [line] = cost_table(run, [record]).rows
     assert line[-6:] == ["at least $1.75", "at least 281", "at least 719", "n/a", "at least 60", "-"]
     assert "15 labels came with traces: what others paid for these is not known" in traced_words([record])
+
+
+@pytest.mark.parametrize(("samples", "calls"), [(12, 5), (9, 0)])
+def test_the_cards_do_not_say_that_the_teacher_wrote_what_traces_have(here, samples, calls):
+    path = here / "run" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["labelling"] |= {"traced": 9, "samples": samples, "calls": calls, "traces": {"file": "private/traces.jsonl"}}
+    path.write_text(json.dumps(metrics))
+    rows = [json.loads(line) for line in (here / "run" / "rows.jsonl").open()]
+    marked = [{**one, "traced": "private/traces.jsonl, line 1"} if number < 2 else one for number, one in enumerate(rows)]
+    written(here / "run" / "rows.jsonl", marked)
+    own, data = model_card("run").text, dataset_card("run")
+    for card in (own, data.text):
+        assert f"9 from traces of elsewhere, {samples - 9} from the teacher" in card
+        assert f"from which 9 of {samples} decompositions come" in card and "has to know under which terms" in card
+        assert "from what the teacher wrote" not in card and "What an LLM wrote as the teacher" not in card and "private" not in card
+        assert ("The teacher openai/scripted: not known here" in card) == bool(calls)
+    assert data.data["annotations_creators"] == (["machine-generated", "found"] if calls else ["found"])
+    assert ("was asked for none" in own) == (not calls)
+    exported = dataset_of("run")["rows"]
+    assert exported["traced"][:3] == [True, True, False] and sum(exported["traced"]) == 2

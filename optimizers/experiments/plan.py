@@ -27,13 +27,14 @@ from optimizers.experiments.students import RECIPES
 from optimizers.experiments.variants import Variant, is_measured, variants
 from optimizers.finetune.bases import check_installed
 from optimizers.finetune.seconds import computed_again
+from optimizers.labelling.traces import Traces, traces_of
 from optimizers.reports.plans import PlanView, minutes_text, short_count
 from optimizers.reports.tokens import PAID, kind_of
 from optimizers.screening.judge import JudgeDecomposition
 from optimizers.screening.policy import check_options, planned_calls
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig, configured_for
-from optimizers.settings.splits import configured_task, configured_traces, loaded, refuse_overlap
+from optimizers.settings.splits import configured_task, configured_traces, loaded, refuse_overlap, with_their_traces
 from programs.adapter import LineAdapter
 from programs.compiled.state import CompiledPrompts
 from programs.lms.catalog import check_model
@@ -88,7 +89,7 @@ def plan_steps(config: RunConfig) -> list[Step]:
     check_cascades(config, conditions, config.data.dev)
     students = students_of(conditions)
     if students:
-        check_rows_to_come(config, config.data.train + planner.traced)
+        check_rows_to_come(config, config.data.train + planner.traced.added)
     steps = [*planner.labelling(students), *planner.screening(students), *map(planner.training, students)]
     for condition in conditions:
         steps += planner.condition(condition)
@@ -207,15 +208,41 @@ def _reply_tokens(model: ModelConfig, stage: str) -> int:
     return (_OUTPUT_TOKENS if _is_terse(model) else _TOLD_TOKENS)[stage]
 
 
-def _probed(task: Task, sizes: Mapping[str, int]) -> list[dspy.Example]:
-    """Some of a task's questions.
+def _at_hand(task: Task, sizes: Mapping[str, int]) -> dict[str, list[dspy.Example]]:
+    """A task's questions.
 
     Raises:
         ValueError: It has fewer than are wanted of a split.
     """
     splits = {split: loaded(task, split, count) for split, count in sizes.items() if count}
     refuse_overlap(splits)
-    return next(iter(splits.values()))[:_PROBED]
+    return splits
+
+
+class _Traced:
+    """How many questions have traces, as far as that is seen without a download.
+
+    Attributes:
+        added: Those of the traces alone, which are trained on.
+        train: Those of train that have one.
+        dev: Those of dev that have one.
+        unanswered: Runs of these whose solver is asked.
+        told: What is said of the traces; empty without any.
+    """
+
+    def __init__(self, traces: Traces | None, splits: dict[str, list[dspy.Example]], samples: int) -> None:
+        self.train = self.dev = 0
+        if traces is not None and splits:
+            before = {split: len(splits.get(split, [])) for split in ("train", "dev")}
+            found = with_their_traces(splits, traces)
+            self.train, self.dev = (sum(map(bool, map(traces_of, found.get(split, [])[: before[split]]))) for split in before)
+            self.added = len(found["train"]) - before["train"]
+            runs = [one for split in before for example in found.get(split, []) for one in traces_of(example)[:samples]]
+        else:
+            runs = traces.found if traces else []
+            self.added = len({(one.question, one.context) for one in runs})
+        self.unanswered = sum(one.answer is None for one in runs)
+        self.told = [traces.summary()] if traces else []
 
 
 class _Planner:
@@ -232,12 +259,12 @@ class _Planner:
         task = configured_task(config.task, config.seed)
         self.sees_context = task.decomposer_sees_context is not False
         # A plan downloads nothing.
-        self.traces = configured_traces(config.labelling)
-        self.traced = len({(one.question, one.context) for one in self.traces.found}) if self.traces else 0
         self.at_hand = task.typical_characters is None or task.path is not None
         size = task.typical_characters or 0
         assumed = [dspy.Example(context="?" * max(0, size - _QUESTION_CHARACTERS), question="?" * min(size, _QUESTION_CHARACTERS))]
-        self.examples = _probed(task, {split: getattr(config.data, split) for split in splits}) if self.at_hand else assumed
+        found = _at_hand(task, {split: getattr(config.data, split) for split in splits}) if self.at_hand else {}
+        self.examples = next(iter(found.values()))[:_PROBED] if found else assumed
+        self.traced = _Traced(configured_traces(config.labelling), found, config.labelling.samples)
 
     def of(self, variant: Variant) -> _Planner:
         """The same questions with a variant's models and settings."""
@@ -271,20 +298,23 @@ class _Planner:
         return Step(f"{self.prefix}{name}", model.model, count, tokens_in, tokens_out, usd, seconds / 60)
 
     def labelling(self, students: list[str]) -> list[Step]:
-        questions = self.config.data.train + (self.config.data.dev if students else 0)
-        count = questions * self.config.labelling.samples
-        stages = ["decompose", "solve", *(["reason"] if PLAIN_STUDENT in students else [])]
+        data, traced, samples = self.config.data, self.traced, self.config.labelling.samples
+        count = (data.train + (data.dev if students else 0)) * samples
+        # No decomposer is asked about a question that has a trace, and the solver only for an answer that the trace has not.
+        asked = count - (traced.train + (traced.dev if students else 0)) * samples
+        further = ["reason"] if PLAIN_STUDENT in students else []
         if any(student.endswith(FEEDBACK) for student in students):
-            stages += ["reason", "decompose", "solve"]
-        asked = [self.calls(f"label: {stage}", "teacher", stage, count) for stage in stages]
-        unanswered = sum(one.answer is None for one in self.traces.found) if self.traces else 0
-        return [*asked, *([self.calls("label: solve, of traces", "teacher", "solve", unanswered)] if unanswered else [])]
+            further += ["reason", "decompose", "solve"]
+        steps = [self.calls(f"label: {stage}", "teacher", stage, asked) for stage in ("decompose", "solve")]
+        steps += [self.calls(f"label: {stage}", "teacher", stage, count) for stage in further]
+        own = traced.unanswered
+        return [*steps, *([self.calls("label: solve, of traces", "teacher", "solve", own)] if own else [])]
 
     def screening(self, students: list[str]) -> list[Step]:
         """Calls of the policies that see no reference answers; the dev questions are screened like the others."""
         config, screening = self.config, self.config.screening
         questions = config.data.train + config.data.dev
-        questions += self.traced
+        questions += self.traced.added
         samples = questions * config.labelling.samples
         policies = dict.fromkeys([*(policy_name(RECIPES[student], screening) for student in students), *screening.measure])
         planned = [(name, call) for name in policies for call in planned_calls(name, screening, questions, samples)]
@@ -294,7 +324,7 @@ class _Planner:
         config, recipe = self.config, RECIPES[student.split()[0]]
         stages = ["reason" if stage.startswith("answer") else stage for stage in recipe.stages]
         a_row = sum(self.prompt_tokens(stage) + _reply_tokens(config.teacher, stage) for stage in stages)
-        questions = config.data.train + self.traced
+        questions = config.data.train + self.traced.added
         rows = min(config.screening.max_rows or questions, questions * config.labelling.samples)
         tokens = a_row * rows * config.training.epochs_of(rows)
         seconds = (
@@ -354,7 +384,7 @@ def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None,
     steps = steps or (_grouped(grid_steps(config)) if grid else plan_steps(config))
     rows = [(step.name, step.model, _cells(step)) for step in steps]
     written = ["", config.to_toml(experiment=grid)] if settings else []
-    told = [traces.summary()] if (traces := configured_traces(config.labelling)) else []
+    told = _Planner(config).traced.told if config.labelling.traces else []
     notes = ["", *told, *_served(steps), *_batched(config), *_paced(config), _power(config, grid), *written]
     return PlanView(_total(steps), ("calls", "in", "out", "dollars", "minutes"), rows, notes)
 

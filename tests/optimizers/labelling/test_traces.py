@@ -9,7 +9,8 @@ import dspy
 import pytest
 from scripted import scripted_lm, two_stage_rule
 
-from optimizers import BootstrapDistill, dataset_card, dataset_of, model_card
+from optimizers import BootstrapDistill, dataset_card, dataset_of, load_config, model_card, plan
+from optimizers.experiments.plan import plan_steps
 from optimizers.labelling.collect import collect
 from optimizers.labelling.traces import read_traces, traces_of, with_traces
 from optimizers.reports.cost_tables import cost_table, traced_words
@@ -28,6 +29,7 @@ def row(number: int, **fields):
 
 
 def written(path, rows):
+    path.parent.mkdir(exist_ok=True)
     if path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(one) + "\n" for one in rows))
     elif path.suffix == ".json":
@@ -403,3 +405,22 @@ def test_the_cards_do_not_say_that_the_teacher_wrote_what_traces_have(here, samp
     assert ("was asked for none" in own) == (not calls)
     exported = dataset_of("run")["rows"]
     assert exported["traced"][:3] == [True, True, False] and sum(exported["traced"]) == 2
+
+
+def test_a_plan_counts_no_call_for_what_traces_have(tmp_path):
+    films = [f"Who was the mother of the director of {word}?" for word in ("Alien", "Brazil", "Casablanca", "Dracula", "Evita", "Fargo")]
+    for split, kept in (("train", films[:3]), ("dev", films[3:4]), ("test", films[4:5])):
+        written(tmp_path / f"{split}.jsonl", [{"id": one, "question": one, "answer": "Ann"} for one in kept])
+    traced = [films[0], films[1], films[3], films[4], films[5]]
+    rows = [{"question": one, "subquestions": PARTS, **({"answer": "Ann"} if one == films[1] else {})} for one in traced]
+    settings = {"task": "jsonl", "task.path": str(tmp_path), "task.scorer": "exact", "data.train": 3, "data.dev": 1, "data.test": 1,
+                "labelling.samples": 2, "labelling.temperature": 0.7, "evaluation.conditions": ["S_D-T+teacher"],
+                "screening.min_rows": 1}  # fmt: skip
+    plain = load_config("", settings)
+    own = load_config("", {**settings, "labelling.traces": str(written(tmp_path / "of" / "t.jsonl", rows))})
+    before, after = ({step.name: step for step in plan_steps(config)} for config in (plain, own))
+    assert before["label: decompose"].calls == before["label: solve"].calls == 8
+    # One of three questions of train has no trace; the one that is tested is kept out, and the last is a further one.
+    assert after["label: decompose"].calls == after["label: solve"].calls == 2
+    assert after["label: solve, of traces"].calls == 3 and after["train S_D-T"].minutes > before["train S_D-T"].minutes
+    assert "1 are kept out, as their questions are tested" in " ".join(str(plan(own)).split())

@@ -84,7 +84,7 @@ def read_traces(source: Source, columns: str | Mapping[str, str] = "") -> Traces
         ValueError: Nothing there, another kind of file, unknown names in `columns`, or none that can be used; says why.
     """
     names = _named(parse_columns(columns))
-    found, seen = Traces(), set[Any]()
+    found, seen = Traces(), dict[Any, int]()
     for place, row in _placed(source):
         try:
             if isinstance(row, ValueError):
@@ -113,13 +113,19 @@ def _is_plain(row: Any) -> bool:
     return not (isinstance(row, Mapping) and "outputs" in row and ("messages" in row or "prompt" in row))
 
 
-def _add(found: Traces, seen: set[Any], trace: Trace) -> None:
+def _add(found: Traces, seen: dict[Any, int], trace: Trace) -> None:
+    """Add a trace; a repetition gives the first what that lacks."""
     made = (*_key(trace), trace.subquestions)
-    if made in seen:
-        found.passed_over[TWICE] += 1
-    else:
-        seen.add(made)
+    if made not in seen:
+        seen[made] = len(found.found)
         found.found.append(trace)
+        return
+    found.passed_over[TWICE] += 1
+    first = found.found[seen[made]]
+    lacking = {
+        name: value for name in ("answer", "reference") if getattr(first, name) is None and (value := getattr(trace, name)) is not None
+    }
+    found.found[seen[made]] = replace(first, id=first.id or trace.id, **lacking)
 
 
 def parse_columns(columns: str | Mapping[str, str]) -> dict[str, str]:

@@ -424,3 +424,9 @@ def test_a_plan_counts_no_call_for_what_traces_have(tmp_path):
     assert after["label: decompose"].calls == after["label: solve"].calls == 2
     assert after["label: solve, of traces"].calls == 3 and after["train S_D-T"].minutes > before["train S_D-T"].minutes
     assert "1 are kept out, as their questions are tested" in " ".join(str(plan(own)).split())
+
+
+def test_a_repetition_gives_what_the_first_lacks():
+    found = read_traces([row(1), row(1, answer="Oslo"), row(1, answer="Rome", reference="Rome"), row(2)])
+    assert [(one.answer, one.reference, one.place) for one in found.found] == [("Oslo", "Rome", "row 1"), (None, None, "row 4")]
+    assert found.passed_over == {"stands there twice": 2}

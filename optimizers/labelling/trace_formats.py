@@ -17,8 +17,10 @@ from dspy.utils.exceptions import AdapterParseError
 from optimizers.labelling.call_fields import asked_fields, prompt_fields, reply_fields
 from programs.adapter import tolerant
 from programs.decomposition import read_decomposition
+from programs.question_lists import is_question, read_items
 from programs.replies import item_text
 from programs.signatures import NO_DECOMPOSITION, Decompose
+from programs.tasks.base import canonical
 
 NAMES: dict[str, tuple[str, ...]] = {
     "question": ("question", "query"),
@@ -32,6 +34,10 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 _HALVES = (("inputs", "outputs"), ("input", "output"), ("request", "response"))
 _HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*\n?", re.MULTILINE)
+_CHILDREN = ("children", "subquestions", "sub_questions", "subqueries", "decomposition")
+_CIRCLED = re.compile(r"[\u2460-\u2473]")
+_BARS = re.compile(r"\s*[|;；]\s*")
+_NEXT_QUESTION = re.compile(r"(?<=[?？؟])\s+(?=[^\W\da-z_]|#\d)|(?<=？)(?=\w)")
 _SHOWN = 80
 
 
@@ -127,13 +133,45 @@ def _named(fields: Mapping[str, Any], values: Mapping[str, Any], wanted: str, va
 
 def _read(made: Any, question: str) -> tuple[str, ...]:
     """The subquestions in what a decomposer wrote, in any form in which LLMs do."""
-    lines = made if isinstance(made, list) else _lines_of(made)
-    if isinstance(lines, list):
-        lines = [line if isinstance(line, str) else item_text(line) for line in lines]
+    whole = _parsed(made.strip()) if isinstance(made, str) else made
+    if isinstance(whole, list) or (isinstance(whole, Mapping) and _below(whole)):
+        lines: Any = read_items(_flat(whole))
+    else:
+        lines = _lines_of(_one_a_line(made, question) if isinstance(made, str) else made)
     found = read_decomposition(lines, None, question)
     if found.state == "unparseable":
         raise NoTraceError(f"no subquestion can be read in {_shown(made)}")
     return tuple(found.subquestions)
+
+
+def _flat(item: Any) -> list[str]:
+    """The texts of a list, or of a tree of subquestions, each before those below it."""
+    if isinstance(item, list):
+        return [text for one in item for text in _flat(one)]
+    if isinstance(item, Mapping):
+        own = item_text({name: value for name, value in item.items() if isinstance(value, str)})
+        found = [*([own] if own else []), *_flat(_below(item))]
+    else:
+        found = [item] if isinstance(item, str) else []
+    if not found:
+        raise NoTraceError(f"the subquestion {_shown(item)} is no text")
+    return found
+
+
+def _below(item: Mapping[str, Any]) -> list[Any]:
+    return [one for name in _CHILDREN if isinstance(item.get(name), list) for one in item[name]]
+
+
+def _one_a_line(text: str, question: str) -> str:
+    """A text with its questions one below the other where several stand on one line, each with its mark."""
+    if "\n" in text.strip() or canonical(text) == canonical(question):
+        return text
+    for marks in (_CIRCLED, _BARS, _NEXT_QUESTION):
+        parts = [part.strip() for part in marks.split(text) if part.strip()]
+        quoted = any(part.count('"') % 2 or part.count("“") != part.count("”") for part in parts)
+        if len(parts) > 1 and not quoted and all(map(is_question, parts)):
+            return "\n".join(parts)
+    return text
 
 
 def _lines_of(reply: Any) -> list[str] | str:

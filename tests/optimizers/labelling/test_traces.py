@@ -430,3 +430,33 @@ def test_a_repetition_gives_what_the_first_lacks():
     found = read_traces([row(1), row(1, answer="Oslo"), row(1, answer="Rome", reference="Rome"), row(2)])
     assert [(one.answer, one.reference, one.place) for one in found.found] == [("Oslo", "Rome", "row 1"), (None, None, "row 4")]
     assert found.passed_over == {"stands there twice": 2}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        " | ".join(PARTS),
+        " ; ".join(PARTS),
+        " ".join(PARTS),
+        f"①{PARTS[0]}②{PARTS[1]}",
+        [[PARTS[0]], [[PARTS[1]]]],
+        [{"text": PARTS[0], "children": [{"text": PARTS[1]}]}],
+        {"text": PARTS[0], "children": [PARTS[1]]},
+        json.dumps([[PARTS[0]], [PARTS[1]]]),
+        [f"1. {PARTS[0]}", f"2. {PARTS[1]}"],
+    ],
+    ids=range(9),
+)
+def test_questions_on_one_line_and_below_each_other_are_told_apart(made):
+    assert list(read_traces([{"question": QUESTION, "subquestions": made}]).found[0].subquestions) == PARTS
+
+
+def test_questions_of_chinese_on_one_line_are_told_apart_and_quoted_ones_are_left():
+    def read(made):
+        return list(read_traces([{"question": QUESTION, "subquestions": made}]).found[0].subquestions)
+
+    assert read("谁导演了《大白鲨》？他的母亲是谁？") == ["谁导演了《大白鲨》？", "他的母亲是谁？"]
+    for whole in ('Who said "Who goes there? Is it you?" in Hamlet?', "Which is larger: a | b?", "Who sang Why? in 1990?"):
+        assert read([whole]) == read(whole) == [whole]
+    refused = read_traces([row(1), row(2, subquestions=[PARTS[0], 7]), row(3, subquestions=[{"n": 1}])]).refused
+    assert refused == [("row 2", "the subquestion 7 is no text"), ("row 3", 'the subquestion {"n": 1} is no text')]

@@ -25,6 +25,7 @@ TRACE_ID = "trace-"
 ANOTHER_CALL, TWICE = "another call", "stands there twice"
 _HOLDERS = ("traces", "history", "rows", "data")
 _LISTED = 3
+_LIST_ON_A_LINE = "a list, and .jsonl has one object a line; a list of rows is read from a file that ends in .json"
 
 Source: TypeAlias = "str | Path | Iterable[Mapping[str, Any]]"
 """A file, a folder, or rows, such as `lm.history`."""
@@ -74,10 +75,10 @@ def read_traces(source: Source, columns: str | Mapping[str, str] = "") -> Traces
     """Read traces.
 
     Args:
-        source: A file (`.jsonl`, `.json`, `.csv`, `.parquet`), a folder of such files, or rows: plain ones with a question and its
-            decomposition (a list, or a text in any form that LLMs write), entries of `lm.history`, or traces of MLflow
-            (`trace.to_json()`, rows of `mlflow.search_traces`). A plain row may have a `context`, the `answer` that the program gave,
-            and the `reference` answer that is right.
+        source: A file (`.jsonl`, `.json`, `.csv`, `.parquet`), a folder of such files, or rows (dicts, examples, a data frame): plain ones
+            with a question and its decomposition (a list, or a text in any form that LLMs write), entries of `lm.history`, or traces of
+            MLflow (`trace.to_json()`, rows of `mlflow.search_traces`). A plain row may have a `context`, the `answer` that the program
+            gave, and the `reference` answer that is right. Of a history, calls that ask for subquestions alone are taken.
         columns: Where your names differ: "question=frage,subquestions=teile", or as a dict.
 
     Raises:
@@ -85,7 +86,9 @@ def read_traces(source: Source, columns: str | Mapping[str, str] = "") -> Traces
     """
     names = _named(parse_columns(columns))
     found, seen = Traces(), dict[Any, int]()
+    empty = True
     for place, row in _placed(source):
+        empty = False
         try:
             if isinstance(row, ValueError):
                 raise NoTraceError(str(row))
@@ -98,6 +101,8 @@ def read_traces(source: Source, columns: str | Mapping[str, str] = "") -> Traces
                 found.passed_over[ANOTHER_CALL] += 1
         except NoTraceError as error:
             found.refused.append((place, str(error)))
+    if empty:
+        raise ValueError(f"{source if isinstance(source, str | Path) else 'traces='} is empty: there is no row in it.")
     if not found.found:
         raise ValueError(f"{found.summary()} A trace has a question and its decomposition; columns= maps names of your own.")
     return found
@@ -149,7 +154,7 @@ def parse_columns(columns: str | Mapping[str, str]) -> dict[str, str]:
 def _placed(source: Source) -> Iterator[tuple[str, Any]]:
     """Rows with their places; a row that is not even JSON is its error."""
     if not isinstance(source, str | Path):
-        yield from ((f"row {number}", row) for number, row in enumerate(source, 1))
+        yield from ((f"row {number}", _plain(row)) for number, row in enumerate(_given_rows(source), 1))
         return
     path = Path(source)
     if not path.exists():
@@ -159,6 +164,25 @@ def _placed(source: Source) -> Iterator[tuple[str, Any]]:
         raise ValueError(f"{path} holds no file of traces; expected {', '.join(sorted(READERS))} (a history is written by json.dump).")
     for file in files:
         yield from _rows_of(file)
+
+
+def _given_rows(source: Any) -> Iterable[Any]:
+    """The rows of a list, of a data frame, or of an object that holds them."""
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):
+        return list(source.to_dict("records"))
+    if isinstance(source, Mapping):
+        return _held(source)
+    if not isinstance(source, Iterable):
+        raise ValueError(f"traces={source!r}: expected a file, a folder, or rows, such as `lm.history`, a list of dicts, or a data frame.")
+    return source
+
+
+def _plain(row: Any) -> Any:
+    """A row with lists for arrays, as a data frame of Parquet has them; of an example, its fields."""
+    row = row.toDict() if isinstance(row, dspy.Example) else row
+    if not isinstance(row, Mapping):
+        return row
+    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}
 
 
 def _rows_of(file: Path) -> Iterator[tuple[str, Any]]:
@@ -182,7 +206,9 @@ def _lines_of(file: Path) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(read_text(file).split("\n"), 1):
         if line.strip():
             try:
-                yield f"{file}, line {number}", json.loads(line)
+                read = json.loads(line)
+                listed = isinstance(read, list)
+                yield f"{file}, line {number}", ValueError(_LIST_ON_A_LINE) if listed else read
             except (ValueError, RecursionError) as error:
                 yield f"{file}, line {number}", ValueError(f"not JSON ({error})")
 

@@ -460,3 +460,23 @@ def test_questions_of_chinese_on_one_line_are_told_apart_and_quoted_ones_are_lef
         assert read([whole]) == read(whole) == [whole]
     refused = read_traces([row(1), row(2, subquestions=[PARTS[0], 7]), row(3, subquestions=[{"n": 1}])]).refused
     assert refused == [("row 2", "the subquestion 7 is no text"), ("row 3", 'the subquestion {"n": 1} is no text')]
+
+
+def test_rows_of_other_kinds_are_read_and_what_is_none_is_told(tmp_path):
+    import pandas
+
+    frame = pandas.DataFrame([row(1), row(2)])
+    parquet = pandas.read_parquet(written(tmp_path / "t.parquet", [row(1), row(2)]))
+    examples = [dspy.Example(**row(n)).with_inputs("question") for n in (1, 2)]
+    for source in (frame, parquet, examples, {"rows": [row(1), row(2)]}):
+        assert [list(one.subquestions) for one in read_traces(source).found] == [row(n)["subquestions"] for n in (1, 2)]
+    for nothing in (None, 5):
+        with pytest.raises(ValueError, match=f"traces={nothing}: expected a file, a folder, or rows"):
+            read_traces(nothing)
+    (tmp_path / "empty.jsonl").write_text("\n")
+    for empty in (tmp_path / "empty.jsonl", [], frame[:0]):
+        with pytest.raises(ValueError, match="is empty: there is no row in it"):
+            read_traces(empty)
+    (tmp_path / "list.jsonl").write_text(json.dumps([row(1)]))
+    with pytest.raises(ValueError, match=r"a list of rows is read from a file that ends in \.json"):
+        read_traces(tmp_path / "list.jsonl")

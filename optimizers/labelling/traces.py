@@ -27,8 +27,8 @@ _HOLDERS = ("traces", "history", "rows", "data")
 _LISTED = 3
 _LIST_ON_A_LINE = "a list, and .jsonl has one object a line; a list of rows is read from a file that ends in .json"
 
-Source: TypeAlias = "str | Path | Iterable[Mapping[str, Any]]"
-"""A file, a folder, or rows, such as `lm.history`."""
+Source: TypeAlias = "str | Path | Iterable[Any]"
+"""A file, a folder, or rows: dicts, such as `lm.history`, examples, or a data frame."""
 
 Leaks = Callable[[dspy.Example], bool]
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
+from dspy.utils.exceptions import DSPyError
 
+from programs.coroutines import run_to_end
 from programs.decomposition import CUT_OFF
 from programs.lms.api_models import said_by
 from programs.lms.ledger import LOCAL_PREFIXES, Ledger, Usage, current_ledger, metered, recording
@@ -34,8 +37,20 @@ _ROUNDING = 1e-9
 _STRIDE = 1000
 """Seeds of two cascades lie so far apart, that their votes are others."""
 
+_DRAWS = 2**28
+"""How many draws there are of cascades within others; a seed that is added up through seven of them still has 32 bits."""
+
+_WITHIN = "divide_or_conquer_votes"
+"""In DSPy's settings, which reach the threads of `dspy.Parallel` too: the votes of which the program that runs is a part."""
+
 _OWN = "program"
 """Stage of calls that a program does not meter by stages of its own."""
+
+_MISTAKES = (TypeError, AttributeError, NameError, ImportError, NotImplementedError)
+"""Wrong code or inputs, whatever an LM replied."""
+
+_OUTSIDE = (DSPyError, OSError, asyncio.TimeoutError)
+"""Failures of LMs, adapters, networks and servers, which are no mistakes even if no LM was asked."""
 
 _SAMPLED = ("temperature", "rollout_id", "seed")
 
@@ -110,27 +125,29 @@ class Cascade(dspy.Module):
 
         Raises:
             ValueError: The first program's prediction has no field `answer_field`.
-            Exception: Whatever the second program raises. What the first one raises is a vote without an answer.
+            Exception: Whatever the second program raises, and what the first one raises by a mistake in its code or its use: TypeError,
+                AttributeError, NameError, ImportError, NotImplementedError; any error before an LM was asked that is none of DSPy, of
+                the network or of a server (`DSPyError`, `OSError`). Its other failures are votes without an answer.
         """
-        votes = [self._vote(self.first, inputs)]
+        votes = [self._vote(self.first, None, inputs)]
         if votes[0].fault is None:
-            votes += [self._vote(program, inputs, lm) for program, lm in self._copies()]
+            votes += [self._vote(*copy, inputs, vote) for vote, copy in enumerate(self._copies(), 1)]
         found = self._counted(votes)
         if found["escalated"] is None:
             return self._told(self._leader(votes), found, votes, {})
-        with _billed(SECOND) as usage:
+        with _billed(SECOND) as usage, _part_of(SECOND):
             prediction = _called(self.second, inputs)
         return self._told(prediction, found, votes, usage)
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """`forward` without blocking the event loop; the votes behind the first are asked for side by side."""
-        votes = [await self._avote(self.first, inputs)]
+        votes = [await self._avote(self.first, None, inputs)]
         if votes[0].fault is None:
-            votes += await asyncio.gather(*(self._avote(program, inputs, lm) for program, lm in self._copies()))
+            votes += await asyncio.gather(*(self._avote(*copy, inputs, vote) for vote, copy in enumerate(self._copies(), 1)))
         found = self._counted(votes)
         if found["escalated"] is None:
             return self._told(self._leader(votes), found, votes, {})
-        with _billed(SECOND) as usage:
+        with _billed(SECOND) as usage, _part_of(SECOND):
             prediction = await _acalled(self.second, inputs)
         return self._told(prediction, found, votes, usage)
 
@@ -153,26 +170,38 @@ class Cascade(dspy.Module):
         own, temperature = lm.kwargs.get("seed"), self.temperature or lm.kwargs.get("temperature")
         if temperature == 0:
             raise ValueError(f"The votes of {lm.model} at its temperature 0 would be one text {self.samples} times; give temperature=0.7.")
-        number = _STRIDE * self.seed + vote
+        number = self._number(vote)
         # A model in this process draws by its seed alone, and counts how often it was asked where it is given none.
         seeded = own is not None or lm.model.startswith(LOCAL_PREFIXES)
         return lm.copy(temperature=temperature, rollout_id=number, **({"seed": (own or 0) + number} if seeded else {}))
 
-    def _vote(self, program: dspy.Module, inputs: dict[str, Any], lm: dspy.LM | None = None) -> _Vote:
-        with _billed(FIRST) as usage, _drawn_by(lm, program is not self.first):
+    def _number(self, vote: int) -> int:
+        """Of a draw: another one in each vote of the cascades around this one, whose votes would else be these replies again."""
+        number, within = _STRIDE * self.seed + vote, dspy.settings.get(_WITHIN) or ()
+        if not within:
+            return number
+        told = hashlib.sha256(repr((*within, number)).encode()).hexdigest()
+        return int(told, 16) % _DRAWS
+
+    def _vote(self, program: dspy.Module, lm: dspy.LM | None, inputs: dict[str, Any], vote: int = 0) -> _Vote:
+        with _billed(FIRST) as usage, _drawn_by(lm, self._number(vote), program is not self.first):
             try:
                 found = _called(program, inputs)
             except Exception as error:
-                return _failed(error, usage)
-        return self._read(found, usage)
+                caught = error
+            else:
+                return self._read(found, usage)
+        return _failed(caught, usage)
 
-    async def _avote(self, program: dspy.Module, inputs: dict[str, Any], lm: dspy.LM | None = None) -> _Vote:
-        with _billed(FIRST) as usage, _drawn_by(lm, program is not self.first):
+    async def _avote(self, program: dspy.Module, lm: dspy.LM | None, inputs: dict[str, Any], vote: int = 0) -> _Vote:
+        with _billed(FIRST) as usage, _drawn_by(lm, self._number(vote), program is not self.first):
             try:
                 found = await _acalled(program, inputs)
             except Exception as error:
-                return _failed(error, usage)
-        return self._read(found, usage)
+                caught = error
+            else:
+                return self._read(found, usage)
+        return _failed(caught, usage)
 
     def _read(self, prediction: Any, usage: dict[str, Any]) -> _Vote:
         if not isinstance(prediction, dspy.Example):
@@ -277,13 +306,27 @@ def _billed(part: str) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _drawn_by(lm: dspy.LM | None, is_copy: bool) -> Iterator[None]:
+def _drawn_by(lm: dspy.LM | None, number: int, is_copy: bool) -> Iterator[None]:
     """Keep the calls of a copy out of DSPy's trace, whose predictors belong to the program itself."""
-    with dspy.context(**({"trace": []} if is_copy else {}), **({"lm": lm} if lm else {})):
+    with _part_of(number), dspy.context(**({"trace": []} if is_copy else {}), **({"lm": lm} if lm else {})):
+        yield
+
+
+@contextlib.contextmanager
+def _part_of(vote: int | str) -> Iterator[None]:
+    """Let cascades in the enclosed program draw votes of their own."""
+    with dspy.context(**{_WITHIN: (*(dspy.settings.get(_WITHIN) or ()), vote)}):
         yield
 
 
 def _failed(error: Exception, usage: dict[str, Any]) -> _Vote:
+    """The vote that failed.
+
+    Raises:
+        Exception: `error` itself, where it is a mistake in the program or its use: all questions would go to the dear program.
+    """
+    if isinstance(error, _MISTAKES) or not (usage or isinstance(error, _OUTSIDE)):
+        raise error
     said = f"{type(error).__name__}: {said_by(error)}"[:500]
     _log.warning("The first program of a cascade failed, and the vote counts for nothing: %s", said)
     return _Vote(fault=NO_ANSWER, error=said, usage=usage)
@@ -298,7 +341,7 @@ def _summed(bills: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _called(program: dspy.Module, inputs: dict[str, Any]) -> Any:
-    return program(**inputs) if hasattr(type(program), "forward") else asyncio.run(program.acall(**inputs))
+    return program(**inputs) if hasattr(type(program), "forward") else run_to_end(program.acall(**inputs))
 
 
 async def _acalled(program: dspy.Module, inputs: dict[str, Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE, shortened
 from optimizers.labelling.trace_formats import Trace
 from optimizers.labelling.traces import mark_of, traces_of
 from optimizers.labelling.values import Types, is_plain, shape_of, written
+from programs.coroutines import run_to_end
 from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
 from programs.lms.servers import LOGIN
@@ -157,7 +157,7 @@ class Teacher:
     def _run(self, inputs: dict[str, Any]) -> Any:
         if hasattr(type(self.program), "forward"):
             return self.program(**inputs)
-        return asyncio.run(self.program.acall(**inputs))
+        return run_to_end(self.program.acall(**inputs))
 
     def _said(self, error: BaseException) -> str:
         """What an error says: with the address that was asked, or the reply that could not be read."""

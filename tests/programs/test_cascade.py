@@ -185,6 +185,96 @@ def test_a_program_with_asynchronous_code_alone_and_one_without_any():
         assert found.route == "first"
 
 
+def test_asynchronous_programs_are_asked_where_a_loop_runs_as_in_a_notebook():
+    class Later(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.program = SingleStage()
+            self.program.set_lm(scripted_lm(lambda prompt: "Rome\nAnswer: Rome"))
+
+        async def aforward(self, **inputs):
+            return await self.program.acall(**inputs)
+
+    async def cell():
+        return Cascade(Later(), dear()[0])(**QUESTION)
+
+    found = asyncio.run(cell())
+    assert (found.route, found.errors, found.usage["first_answer"]["calls"]) == ("first", [], 3)
+
+
+class Raising(dspy.Module):
+    """Fails before or after its LM was asked."""
+
+    def __init__(self, error, asks):
+        super().__init__()
+        self.error, self.asks = error, asks
+        self.program = SingleStage()
+        self.program.set_lm(scripted_lm(lambda prompt: "Rome\nAnswer: Rome"))
+
+    def forward(self, **inputs):
+        if self.asks:
+            self.program(**inputs)
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "asks"),
+    [
+        (TypeError("no such input"), False),
+        (AttributeError("typo"), True),
+        (ValueError("No LM is loaded"), False),
+        (RuntimeError("loop"), False),
+    ],
+)
+def test_a_mistake_in_the_cheap_program_is_raised_and_the_dear_one_is_not_paid(error, asks):
+    for run in (lambda c: c(**QUESTION), lambda c: asyncio.run(c.acall(**QUESTION))):
+        second, script = dear()
+        with pytest.raises(type(error), match=str(error)):
+            run(Cascade(Raising(error, asks), second))
+        assert script.prompts == []
+
+
+@pytest.mark.parametrize(("error", "asks"), [(ConnectionError("search is down"), False), (ValueError("no number in the reply"), True)])
+def test_what_a_reply_or_a_server_brings_about_is_a_vote_without_an_answer(error, asks):
+    found = Cascade(Raising(error, asks), dear()[0])(**QUESTION)
+    assert (found.answer, found.escalated) == ("Paris", NO_ANSWER)
+    assert str(error) in found.errors[0]
+
+
+def drawn(program):
+    """What was asked of the cheap LM: temperature, and rollout id."""
+    asked = []
+
+    class Noting(dspy.LM):
+        def forward(self, *args, **kwargs):
+            asked.append((self.kwargs["temperature"], self.kwargs.get("rollout_id")))
+            return super().forward(*args, **kwargs)
+
+        async def aforward(self, *args, **kwargs):
+            asked.append((self.kwargs["temperature"], self.kwargs.get("rollout_id")))
+            return await super().aforward(*args, **kwargs)
+
+    script = scripted_lm(lambda prompt: "[[ ## answer ## ]]\nRome\n\n[[ ## completed ## ]]").script
+    with dspy.context(lm=Noting("openai/scripted", engine=script, cache=False, temperature=0.0)):
+        program(question="?")
+    return asked
+
+
+def test_votes_of_a_cascade_in_a_cascade_are_all_drawn_apart_and_the_same_each_time():
+    def nested():
+        return Cascade(Cascade(dspy.Predict("question -> answer"), dear()[0]), dear()[0])
+
+    asked = drawn(nested())
+    assert len(asked) == len(set(asked)) == 9
+    assert drawn(nested()) == asked
+
+
+def test_votes_of_a_cascade_in_the_dear_place_are_not_those_of_the_cheap_one():
+    cheap, inner = dspy.Predict("question -> answer"), Cascade(dspy.Predict("question -> answer"), dear()[0])
+    asked = drawn(Cascade(cheap, inner, agree=lambda one, other: one is other))
+    assert len(asked) == 6 and len(set(asked)) == 5
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"samples": 0}, "samples"), ({"threshold": 60}, "60 % is 0.6"), ({"temperature": 0}, "above 0"), ({"samples": 2.5}, "whole number")],

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import dspy
@@ -86,8 +88,8 @@ class Cascade(dspy.Module):
         answer_field: The output that holds the answer.
 
     Raises:
-        TypeError: One of the two is no `dspy.Module`.
-        ValueError: A value out of range.
+        TypeError: One of the two is no `dspy.Module`; `agree` cannot be called.
+        ValueError: A value out of range, or of another type.
     """
 
     def __init__(
@@ -108,7 +110,9 @@ class Cascade(dspy.Module):
                 raise TypeError(
                     f"`{name}` of a cascade must be a dspy.Module, got {program!r:.100}; of a signature make dspy.Predict(...)."
                 )
-        check_votes(samples, threshold, temperature)
+        if agree is not None and not callable(agree):
+            raise TypeError(f"agree={agree!r:.100} must be a function of two predictions that says whether they agree, or None.")
+        check_options({"samples": samples, "threshold": threshold, "temperature": temperature, "seed": seed, "answer_field": answer_field})
         self.first, self.second = first, second
         self.samples, self.threshold, self.temperature = samples, threshold, temperature
         self.seed, self.answer_field = seed, answer_field
@@ -124,11 +128,12 @@ class Cascade(dspy.Module):
             failed votes raised), and `usage` (stage -> `Usage` as dict) of both programs, their stages behind `first_` and `second_`.
 
         Raises:
-            ValueError: The first program's prediction has no field `answer_field`.
+            ValueError: The first program's prediction has no field `answer_field`; an LM at temperature 0 where `temperature` is None.
             Exception: Whatever the second program raises, and what the first one raises by a mistake in its code or its use: TypeError,
                 AttributeError, NameError, ImportError, NotImplementedError; any error before an LM was asked that is none of DSPy, of
                 the network or of a server (`DSPyError`, `OSError`). Its other failures are votes without an answer.
         """
+        self._check_temperatures()
         votes = [self._vote(self.first, None, inputs)]
         if votes[0].fault is None:
             votes += [self._vote(*copy, inputs, vote) for vote, copy in enumerate(self._copies(), 1)]
@@ -141,6 +146,7 @@ class Cascade(dspy.Module):
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """`forward` without blocking the event loop; the votes behind the first are asked for side by side."""
+        self._check_temperatures()
         votes = [await self._avote(self.first, None, inputs)]
         if votes[0].fault is None:
             votes += await asyncio.gather(*(self._avote(*copy, inputs, vote) for vote, copy in enumerate(self._copies(), 1)))
@@ -165,11 +171,19 @@ class Cascade(dspy.Module):
                 predictor.config = {name: value for name, value in predictor.config.items() if name not in _SAMPLED}
             yield program, self._drawing(dspy.settings.lm, vote) if dspy.settings.lm else None
 
+    def _check_temperatures(self) -> None:
+        """Refuse votes that would be one text, before the first is paid."""
+        if self.samples == 1 or self.temperature is not None:
+            return
+        for lm in [*own_lms(self.first), *([dspy.settings.lm] if dspy.settings.lm else [])]:
+            if lm.kwargs.get("temperature") == 0:
+                raise ValueError(
+                    f"The votes of {lm.model} at its temperature 0 would be one text {self.samples} times; give temperature=0.7."
+                )
+
     def _drawing(self, lm: dspy.LM, vote: int) -> dspy.LM:
         """`lm` for one vote: at the temperature, past DSPy's cache of other votes, and by another seed where its model has any."""
         own, temperature = lm.kwargs.get("seed"), self.temperature or lm.kwargs.get("temperature")
-        if temperature == 0:
-            raise ValueError(f"The votes of {lm.model} at its temperature 0 would be one text {self.samples} times; give temperature=0.7.")
         number = self._number(vote)
         # A model in this process draws by its seed alone, and counts how often it was asked where it is given none.
         seeded = own is not None or lm.model.startswith(LOCAL_PREFIXES)
@@ -268,27 +282,83 @@ class Cascade(dspy.Module):
     # On file
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         parts = {name: getattr(self, name).dump_state(json_mode=json_mode) for name in (FIRST, SECOND)}
-        return {**parts, "cascade": {name: getattr(self, name) for name in _OPTIONS}}
+        told = {name: getattr(self, name) for name in _OPTIONS}
+        return {**parts, "cascade": {**told, "agree": _name_of(self._agree) if self._agree else None}}
 
     def load_state(self, state: dict[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
+        """Take over both programs and the options; `agree` is code, which no state holds, and stays as it was given here.
+
+        Raises:
+            ValueError: The state of another program, values out of range, or the state of a cascade that compares by an `agree` where this
+                one has none.
+        """
+        if missing := [name for name in (FIRST, SECOND) if name not in state]:
+            raise ValueError(f"This is the state of no cascade, but of a program with {list(state)}; a cascade has {missing} too.")
+        options = dict(state.get("cascade") or {})
+        agree = options.pop("agree", None)
+        if agree and self._agree is None:
+            raise ValueError(
+                f"The cascade was saved with agree={agree}, which no file holds; make this one with Cascade(..., agree=...) too."
+            )
+        options = {name: value for name, value in options.items() if name in _OPTIONS}
+        check_options(options)
         for name in (FIRST, SECOND):
             getattr(self, name).load_state(state[name], allow_unsafe_lm_state=allow_unsafe_lm_state)
-        for name in _OPTIONS:
-            setattr(self, name, state.get("cascade", {}).get(name, getattr(self, name)))
+        for name, value in options.items():
+            setattr(self, name, value)
 
 
-def check_votes(samples: int, threshold: float | None, temperature: float | None) -> None:
-    """Refuse votes that cannot be counted, or could not differ.
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options of votes that cannot be counted, or could not differ.
+
+    Args:
+        options: Some of `_OPTIONS` by name.
 
     Raises:
         ValueError: Names the value.
     """
-    if not isinstance(samples, int) or not 1 <= samples < _STRIDE:
-        raise ValueError(f"samples={samples!r} must be a whole number from 1 to {_STRIDE - 1}: the votes of the first program.")
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise ValueError(f"threshold={threshold!r} must be from 0 to 1: the share of the votes that has to agree (60 % is 0.6).")
-    if temperature is not None and temperature <= 0:
-        raise ValueError(f"temperature={temperature!r} must be above 0, as all votes would be one text; 0.7 is usual.")
+    for name, value in options.items():
+        wants, why, is_right = _WANTED[name]
+        if not is_right(value):
+            raise ValueError(f"{name}={value!r:.100} must be {wants}: {why}.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_WANTED: dict[str, tuple[str, str, Callable[[Any], bool]]] = {
+    "samples": (
+        f"a whole number from 1 to {_STRIDE - 1}",
+        "the votes of the first program",
+        lambda value: _is_whole(value) and 1 <= value < _STRIDE,
+    ),
+    "threshold": (
+        "from 0 to 1",
+        "the share of the votes that has to agree (60 % is 0.6)",
+        lambda value: _is_number(value) and 0 <= value <= 1,
+    ),
+    "temperature": (
+        "a number above 0, or None",
+        "at 0 all votes would be one text; 0.7 is usual",
+        lambda value: value is None or (_is_number(value) and value > 0),
+    ),
+    "seed": ("a whole number", "another one draws other votes; 0 is usual", _is_whole),
+    "answer_field": (
+        "the name of one output",
+        "the one that is compared, as 'answer'",
+        lambda value: isinstance(value, str) and bool(value),
+    ),
+}
+"""Option -> what it must be, what it is for, and whether a value will do."""
 
 
 @contextlib.contextmanager

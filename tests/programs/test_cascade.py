@@ -155,9 +155,11 @@ def test_votes_of_an_lm_in_dspys_settings_and_a_temperature_of_the_predictor():
 
 def test_votes_at_a_models_own_temperature_need_one():
     first = SingleStage()
-    first.set_lm(dspy.LM("openai/scripted", engine=scripted_lm(lambda prompt: "Rome").script, temperature=0.0, cache=False))
+    script = scripted_lm(lambda prompt: "Rome").script
+    first.set_lm(dspy.LM("openai/scripted", engine=script, temperature=0.0, cache=False))
     with pytest.raises(ValueError, match="one text 3 times"):
         Cascade(first, dear()[0], temperature=None)(**QUESTION)
+    assert script.prompts == []
 
 
 def test_other_outputs_are_compared_as_one_says():
@@ -277,11 +279,53 @@ def test_votes_of_a_cascade_in_the_dear_place_are_not_those_of_the_cheap_one():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"samples": 0}, "samples"), ({"threshold": 60}, "60 % is 0.6"), ({"temperature": 0}, "above 0"), ({"samples": 2.5}, "whole number")],
+    [
+        ({"samples": 0}, "samples"),
+        ({"threshold": 60}, "60 % is 0.6"),
+        ({"temperature": 0}, "above 0"),
+        ({"samples": 2.5}, "whole number"),
+        ({"samples": True}, "whole number"),
+        ({"threshold": "0.6"}, "from 0 to 1"),
+        ({"threshold": float("nan")}, "from 0 to 1"),
+        ({"temperature": "hot"}, "above 0"),
+        ({"temperature": float("nan")}, "above 0"),
+        ({"seed": None}, "whole number"),
+        ({"seed": "x"}, "whole number"),
+        ({"answer_field": ["label"]}, "one output"),
+        ({"answer_field": ""}, "one output"),
+    ],
 )
 def test_values_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Cascade(SingleStage(), SingleStage(), **options)
+
+
+def test_an_agree_that_cannot_be_called_is_refused():
+    with pytest.raises(TypeError, match="function of two predictions"):
+        Cascade(SingleStage(), SingleStage(), agree="exact")
+
+
+def near(one, other):
+    return abs(float(one.answer) - float(other.answer)) < 1
+
+
+def test_what_compares_votes_is_in_no_file_and_loading_says_so(tmp_path):
+    Cascade(SingleStage(), SingleStage(), agree=near).save(tmp_path / "cascade.json")
+    with pytest.raises(ValueError, match=r"saved with agree=near.*agree=\.\.\."):
+        Cascade(SingleStage(), SingleStage()).load(tmp_path / "cascade.json")
+    loaded = Cascade(SingleStage(), SingleStage(), agree=near, samples=5)
+    loaded.load(tmp_path / "cascade.json")
+    assert loaded.samples == 3
+
+
+def test_states_of_other_programs_and_with_wrong_values_are_refused():
+    program = Cascade(SingleStage(), SingleStage())
+    with pytest.raises(ValueError, match="state of no cascade"):
+        program.load_state(SingleStage().dump_state())
+    state = program.dump_state()
+    with pytest.raises(ValueError, match=r"60 % is 0\.6"):
+        program.load_state({**state, "cascade": {**state["cascade"], "threshold": 60}})
+    assert program.threshold == 1.0
 
 
 def test_what_is_no_module_is_refused():

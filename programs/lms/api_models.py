@@ -14,7 +14,7 @@ from dspy._vendor.lm15.serde import request_to_dict, response_to_dict
 from dspy.utils.exceptions import LMError
 
 from programs.lms.rate_limits import await_out, wait_out
-from programs.lms.request_pace import RequestPace
+from programs.lms.request_pace import RequestPace, check_pace
 from programs.lms.servers import address_of, name_server
 
 _NO_TEXT = frozenset({"role", "type", "model", "id", "finish_reason", "usage", "config", "kwargs", "provider_data"})
@@ -74,9 +74,13 @@ class PatientLM(dspy.LM):
         requests_per_minute: Calls at most, by all threads and processes of this machine that ask the model; each waits for its turn, also
             one that DSPy's cache answers. DSPy's own retries of a call that failed (`num_retries`) take no further turn. None is no limit.
         **options: Of `dspy.LM`.
+
+    Raises:
+        ValueError: A limit of requests that is no number above 0.
     """
 
     def __init__(self, model: str, *args: Any, requests_per_minute: float | None = None, **options: Any) -> None:
+        check_pace(requests_per_minute)
         super().__init__(model, *args, **options)
         self.requests_per_minute = requests_per_minute
 

@@ -12,6 +12,7 @@ from programs.lms.api_models import PatientLM, load_litellm
 from programs.lms.batches.engine import AsyncBatchEngine, BatchEngine
 from programs.lms.engine import AsyncLocalEngine, LocalEngine
 from programs.lms.model_strings import FORMS, check_local, is_local, pinned, resolve
+from programs.lms.request_pace import check_pace
 from programs.lms.servers import address_of
 
 _KEYLESS = {"hosted_vllm", "ollama", "ollama_chat", "lm_studio", "llamafile", "vllm"}
@@ -36,9 +37,11 @@ def lm(model: str, **options: Any) -> dspy.LM:
             `requests_per_minute` calls of an API wait for their turn; see `programs.lms.api_models.PatientLM`.
 
     Raises:
-        ValueError: A model that does not exist, names the valid forms; a provider whose batches are not known.
+        ValueError: A model that does not exist, names the valid forms; a provider whose batches are not known; a limit of requests that is
+            no number above 0.
     """
     batch, pace = options.pop("batch", False), options.pop("requests_per_minute", None)
+    check_pace(pace)
     if not is_local(model):
         _check_provider(model)
         if address_of(model, options):

@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 
 from filelock import FileLock
@@ -36,9 +38,13 @@ class RequestPace:
         model: Model string of what is asked.
         address: Of its server; empty for the provider's own.
         per_minute: Requests a minute at most.
+
+    Raises:
+        ValueError: See `check_pace`.
     """
 
     def __init__(self, model: str, address: str, per_minute: float) -> None:
+        check_pace(per_minute)
         self._model, self._per_minute, self._gap = model, per_minute, 60.0 / per_minute
         self._name = hashlib.sha256(f"{model} {address}".encode()).hexdigest()[:16]
 
@@ -90,6 +96,20 @@ class RequestPace:
         if self._model not in _told:
             _told.add(self._model)
             _log.warning("%s: calls wait for their turn, %g a minute (requests_per_minute).", self._model, self._per_minute)
+
+
+def check_pace(per_minute: float | None) -> None:
+    """Refuse a limit that is none.
+
+    Args:
+        per_minute: Requests a minute, or None for no limit.
+
+    Raises:
+        ValueError: Neither None nor a finite number above 0.
+    """
+    is_number = isinstance(per_minute, Real) and not isinstance(per_minute, bool)
+    if per_minute is not None and not (is_number and math.isfinite(per_minute) and per_minute > 0):
+        raise ValueError(f"requests_per_minute={per_minute!r} must be a number above 0, as 60, which is one a second; None is no limit.")
 
 
 def _read(path: Path) -> float:

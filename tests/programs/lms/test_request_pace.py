@@ -23,6 +23,7 @@ from optimizers.settings.load import load_config
 from programs import SingleStage, TwoStage
 from programs.adapter import LineAdapter
 from programs.lms import rate_limits
+from programs.lms.api_models import PatientLM
 from programs.lms.artifacts import home
 from programs.lms.catalog import lm
 from programs.lms.request_pace import RequestPace
@@ -194,6 +195,15 @@ def test_a_server_that_says_when_to_ask_again_is_asked_then(monkeypatch):
     with serving(rule) as (address, _):
         assert asked(address)("q") == ["Rome"]
     assert len(times) == 2 and gaps(times)[0] > 0.9
+
+
+@pytest.mark.parametrize("limit", [0, -5, float("nan"), float("inf"), "60", True])
+def test_a_limit_that_is_none_is_refused_at_once(limit):
+    for made in (lm, PatientLM):
+        with pytest.raises(ValueError, match="must be a number above 0"):
+            made("hosted_vllm/any", requests_per_minute=limit)
+    with pytest.raises(ValueError, match="must be a number above 0"):
+        RequestPace("hosted_vllm/any", "", limit)
 
 
 def test_a_plan_knows_the_limit():

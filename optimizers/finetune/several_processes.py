@@ -19,6 +19,8 @@ _ACCELERATE = "accelerate"
 _ONE_PROCESS = ("NO", "MULTI_CPU")
 """Kinds of accelerate that its launcher starts one process of; those of MULTI_CPU are started by MPI."""
 
+_ON_GPUS = ("MULTI_GPU", "FSDP", "DEEPSPEED")
+
 
 def is_first() -> bool:
     """Whether this is the process that writes files, or the only one."""
@@ -57,10 +59,12 @@ class Launch(NamedTuple):
     Attributes:
         kind: accelerate's distributed_type: NO, MULTI_GPU, FSDP, DEEPSPEED and so on.
         processes: How many.
+        on_cpu: Whether the file says `use_cpu: true`.
     """
 
     kind: str
     processes: int
+    on_cpu: bool
 
     @property
     def is_sharded(self) -> bool:
@@ -78,9 +82,12 @@ def read_accelerate_config(file: str) -> Launch:
 
     if not Path(file).expanduser().is_file():
         raise ValueError(f"training.accelerate_config: there is no file {file!r}. `accelerate config --config_file {file}` writes one.")
+    if not Path(file).expanduser().read_bytes().strip():
+        raise ValueError(f"training.accelerate_config: {file} is empty. `accelerate config --config_file {file}` writes it anew.")
     try:
         found = load_config_from_file(str(Path(file).expanduser()))
-        launch = Launch(str(getattr(found.distributed_type, "value", found.distributed_type)), int(found.num_processes or 1))
+        kind = str(getattr(found.distributed_type, "value", found.distributed_type))
+        launch = Launch(kind, int(found.num_processes or 1), bool(found.use_cpu))
     except Exception as error:
         # yaml, json and accelerate each have their own errors.
         raise ValueError(
@@ -90,6 +97,24 @@ def read_accelerate_config(file: str) -> Launch:
     if trouble := _not_launched(found, launch):
         raise ValueError(f"training.accelerate_config: {file} has {trouble}.")
     return launch
+
+
+def check_gpus(file: str, launch: Launch) -> None:
+    """Refuse a launch with a GPU for each process where this machine has fewer: accelerate starts one process on the CPU, or fails late.
+
+    Raises:
+        ValueError: Names both numbers.
+    """
+    import torch
+
+    if launch.kind not in _ON_GPUS or launch.on_cpu:
+        return
+    here = torch.accelerator.device_count()
+    if here < launch.processes:
+        raise ValueError(
+            f"training.accelerate_config: {file} has num_processes {launch.processes} and distributed_type {launch.kind}, a GPU for each, "
+            f"and this machine has {here} that PyTorch can use: set num_processes to what it has; on CPUs MULTI_GPU with use_cpu: true."
+        )
 
 
 def _not_launched(found: Any, launch: Launch) -> str:

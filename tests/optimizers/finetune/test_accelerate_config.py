@@ -4,10 +4,12 @@ import pytest
 import yaml
 
 from optimizers import TrainingSpec
+from optimizers.experiments.plan import plan
 from optimizers.finetune.bases import check_installed
 from optimizers.finetune.job_folder import read_progress
 from optimizers.finetune.several_processes import processes_of, read_accelerate_config
 from optimizers.finetune.train import train
+from optimizers.settings.load import load_config
 
 CPUS = {
     "compute_environment": "LOCAL_MACHINE",
@@ -18,6 +20,7 @@ CPUS = {
     "mixed_precision": "no",
 }
 SHARDED = {**CPUS, "distributed_type": "FSDP", "use_cpu": False, "fsdp_config": {"fsdp_version": 2}}
+_FILE, PLANNED = "training.accelerate_config", {"task": "kinship", "teacher.model": "embedded/teacher"}
 ROWS = [
     {"messages": [{"role": "user", "content": f"Where is {n}? " * (1 + n % 3)}, {"role": "assistant", "content": f"In Rome {n}."}]}
     for n in range(16)
@@ -85,7 +88,25 @@ def test_files_that_would_launch_something_else(tmp_path, values, message):
     assert "training.accelerate_config" in str(refused.value) and file in str(refused.value)
 
 
-def test_a_model_in_shards_has_no_base_beside_it(tmp_path):
+@pytest.mark.parametrize("kind", ["MULTI_GPU", "FSDP"])
+def test_a_launch_on_gpus_that_are_not_there_is_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 1)
+    file = written(tmp_path / "accelerate.yaml", **{**CPUS, "distributed_type": kind, "use_cpu": False})
+    for check in (lambda: check_installed(TrainingSpec(accelerate_config=file)), lambda: plan(load_config(None, {**PLANNED, _FILE: file}))):
+        with pytest.raises(ValueError, match=rf"num_processes 2 and distributed_type {kind}.*this machine has 1 "):
+            check()
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
+    check_installed(TrainingSpec(accelerate_config=file))
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "a.yaml").write_text("\n")
+    with pytest.raises(ValueError, match=r"a\.yaml is empty"):
+        read_accelerate_config(str(tmp_path / "a.yaml"))
+
+
+def test_a_model_in_shards_has_no_base_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
     file = written(tmp_path / "accelerate.yaml", **SHARDED)
     check_installed(TrainingSpec(accelerate_config=file))
     with pytest.raises(ValueError, match=r"training.kl_weight=0.1 needs the whole model"):

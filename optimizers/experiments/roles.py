@@ -20,11 +20,12 @@ from programs.cascade import Cascade
 from programs.compiled.state import CompiledPrompts
 from programs.feedback import FeedbackTwoStage, feedback_two_stage
 from programs.lms.api_models import API_MAX_TOKENS
-from programs.lms.artifacts import Artifact, open_artifact, register
+from programs.lms.artifacts import MANIFEST, Artifact, open_artifact, register
 from programs.lms.batches.engine import at_once
 from programs.lms.catalog import lm as make_lm
 from programs.lms.catalog import missing_key
 from programs.lms.ledger import Prices
+from programs.lms.merged import base_folder, merged_into
 from programs.lms.model_strings import adapter_name_for
 from programs.lms.ray_pool import lm_on_nodes
 from programs.modules import SingleStage, TwoStage, two_stage, with_answer_format
@@ -122,7 +123,21 @@ class Roles:
             register(artifact)
             return self._made(artifact.model_string, self.config.student)
         model = self.configs[role]
-        return self._made(model.model, model)
+        try:
+            return self._made(model.model, model)
+        except ValueError as error:
+            if role == "student0":
+                self._check_bases(model.model, error)
+            raise
+
+    def _check_bases(self, base: str, error: ValueError) -> None:
+        """Say of students that were saved alone which base is gone, as their manifests know it by its hash; or where it is by now."""
+        for manifest in sorted(self._student_folder.glob(f"*/{MANIFEST}")):
+            artifact = open_artifact(manifest.parent)
+            if needed := merged_into(artifact):
+                place = base_folder(artifact)
+                if needed.startswith(f"local/{Path(base).name}@"):
+                    raise ValueError(f"{error} {artifact.model_string} was trained on {needed}, which is in {place} by now: move it back.")
 
     def _made(self, model: str, settings: ModelConfig) -> dspy.LM:
         # A plan needs no cluster, and a batch is waited for by one process.

@@ -77,7 +77,7 @@ def write_merged(artifact: Artifact, target: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    base = _base_folder(artifact)
+    base = base_folder(artifact)
     weights.told(f"Merging {artifact.model_string} into its base {merged_into(artifact)}, below {artifacts.home()}.")
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     with warnings.catch_warnings():
@@ -91,7 +91,12 @@ def write_merged(artifact: Artifact, target: Path) -> None:
             shutil.copyfile(artifact.folder / name, target / name)
 
 
-def _base_folder(artifact: Artifact) -> Path:
+def base_folder(artifact: Artifact) -> Path:
+    """The folder with the weights that an adapter is merged into.
+
+    Raises:
+        ValueError: The base is gone or is another model by now; names the student, and the base with its hash.
+    """
     base = merged_into(artifact)
     assert base is not None
     try:

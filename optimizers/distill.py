@@ -20,6 +20,7 @@ from optimizers.finetune.bases import check_installed
 from optimizers.finetune.provider import TRLProvider, base_folder, check_base
 from optimizers.finetune.rows import LeftOut, Rewrite, RowMaker, decomposes, teachers_own
 from optimizers.finetune.seconds import labelling_seconds, training_seconds
+from optimizers.finetune.several_processes import check_gpus
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.targets import check_adapter, check_chat_template, check_target
 from optimizers.finetune.train import Progress, train
@@ -264,6 +265,8 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
         if fixed - {self._adapter_name(student, list(targets))}:
             raise ValueError(f"The student asks in the format {sorted(fixed)}, and adapter={self.adapter!r} would train another; give one.")
         names = [self._folder_name(group[0]) for group in self._groups(list(targets))]
+        if not all((self.student_folder / name).exists() for name in names):
+            check_gpus(self.training)
         wrong = [name for name in names if not NAME.fullmatch(name) or names.count(name) > 1]
         if wrong:
             raise ValueError(

@@ -114,7 +114,8 @@ class Grid:
         for train in self.train:
             # Every variant, as a bad value in the last one would be found when the others are paid.
             for variant in self.variants:
-                check_before_payment(self.configured(train, variant)[0], self.roles(train, variant))
+                students = students_of(self.conditions_of(variant))
+                check_before_payment(self.configured(train, variant)[0], self.roles(train, variant), students)
         open_folder(config, experiment=True)
 
     def _parsed(self, names: list[str]) -> list[Condition]:

@@ -22,11 +22,12 @@ from optimizers.conditions import (
 from optimizers.evaluation.statistics import questions_needed
 from optimizers.experiments.cascades import check_cascades
 from optimizers.experiments.roles import policy_name, roles_of
-from optimizers.experiments.setup import check_limits, check_rows_to_come
+from optimizers.experiments.setup import check_limits, check_rows_to_come, check_samples
 from optimizers.experiments.students import RECIPES
 from optimizers.experiments.variants import Variant, is_measured, variants
 from optimizers.finetune.bases import check_installed
 from optimizers.finetune.seconds import computed_again
+from optimizers.finetune.several_processes import check_gpus
 from optimizers.labelling.traces import Traces, traces_of
 from optimizers.reports.plans import PlanView, minutes_text, short_count
 from optimizers.reports.tokens import PAID, kind_of
@@ -176,15 +177,6 @@ def _conditions(config: RunConfig, variant: Variant) -> list[Condition]:
     return [parse_condition(name, solvers) for name in expand_conditions(names, solvers)]
 
 
-def _check_samples(config: RunConfig) -> None:
-    temperature = config.teacher.temperature if config.labelling.temperature is None else config.labelling.temperature
-    if config.labelling.samples > 1 and not temperature:
-        raise ValueError(
-            f"labelling.samples={config.labelling.samples} without a temperature would be the same text each time; add "
-            "--labelling.temperature 0.7, or take one sample."
-        )
-
-
 def _check_models(config: RunConfig) -> None:
     """Refuse what names no model, as far as no download and no key is needed to see it."""
     students = {f"experiment.students.{name}": model.in_process() for name, model in config.experiment.students.items()}
@@ -249,8 +241,9 @@ class _Planner:
     def __init__(self, config: RunConfig, prefix: str = "", splits: Sequence[str] = ("train", "dev", "test")) -> None:
         self.config, self.prefix = config, prefix
         _check_models(config)
-        _check_samples(config)
+        check_samples(config)
         check_installed(config.training)
+        check_gpus(config.training)
         if config.teacher.program:
             CompiledPrompts.read(config.teacher.program)
         check_options(config.screening.policy, config.screening.options)

@@ -49,7 +49,7 @@ class MainJob:
         self.skipped: dict[str, str] = {}
         self.task, self.splits, self.roles = setup.task, setup.splits, setup.roles
         self.distillation = Distillation(setup, labels=self.folder, students=students_of(self.conditions), progress=self.progress)
-        check_before_payment(config, self.roles)
+        check_before_payment(config, self.roles, self.distillation.students)
         if {"label", "distill"} <= {*stages} and self.distillation.students:
             check_rows_to_come(config, len(self.splits["train"]))
         open_folder(config)

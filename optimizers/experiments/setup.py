@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from optimizers.distill import TooFewRowsError
 from optimizers.experiments.roles import Roles, roles_of
 from optimizers.finetune.bases import check_installed
 from optimizers.finetune.provider import check_lora_targets
+from optimizers.finetune.several_processes import check_gpus
 from optimizers.labelling.traces import Traces
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import configured_task, configured_traces, load_splits, refuse_shown, with_their_traces
@@ -60,18 +61,42 @@ def set_up(config: RunConfig, student_folder: Path, demos: Callable[[], list[dsp
     return Setup(config, task, splits, roles, traces)
 
 
-def check_before_payment(config: RunConfig, roles: Roles) -> None:
+def check_before_payment(config: RunConfig, roles: Roles, students: Collection[str] | None = None) -> None:
     """Refuse what a training or the job's limits would fail at later, when calls are paid.
 
+    Args:
+        config: The configuration.
+        roles: Its models.
+        students: Those that it needs; where all are trained, their GPUs and samples are asked for no more. None trains for sure.
+
     Raises:
-        ValueError: A limit in dollars on a model without a price, a device that this machine does not have, a package that
-            the training needs, or names of modules that the student does not have.
+        ValueError: A limit in dollars on a model without a price, a device or GPUs that this machine does not have, a package that
+            the training needs, names of modules that the student does not have, or several samples of one text.
     """
     check_limits(config)
     check_installed(config.training)
+    if students is None or any(not roles.folder_of(name).exists() for name in students):
+        check_gpus(config.training)
+    if students and config.labelling.traces is None:
+        check_samples(config)
     if config.training.device != "auto":
         device_and_dtype(config.training.device)
     check_lora_targets(config.training, roles.configs["student0"].model)
+
+
+def check_samples(config: RunConfig) -> None:
+    """Refuse several decompositions of a question that would be one text.
+
+    Raises:
+        ValueError: Names the settings.
+    """
+    samples = config.labelling.samples
+    temperature = config.teacher.temperature if config.labelling.temperature is None else config.labelling.temperature
+    if samples > 1 and not temperature:
+        raise ValueError(
+            f"labelling.samples={samples} without a temperature would be the same text {samples} times; add "
+            "--labelling.temperature 0.7 (or --teacher.temperature), or take one sample: --labelling.samples 1."
+        )
 
 
 def check_limits(config: RunConfig) -> None:

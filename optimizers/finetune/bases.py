@@ -6,7 +6,7 @@ import importlib.util
 import os
 from typing import Any
 
-from optimizers.finetune.several_processes import check_gpus, read_accelerate_config
+from optimizers.finetune.several_processes import read_accelerate_config
 from optimizers.finetune.spec import TrainingSpec
 
 
@@ -15,7 +15,7 @@ def check_installed(spec: TrainingSpec) -> None:
 
     Raises:
         ValueError: `load_in_4bit` without bitsandbytes, or a file of `accelerate config` that a training
-            cannot be launched with, or that asks for more GPUs than there are.
+            cannot be launched with.
     """
     if spec.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(
@@ -28,8 +28,6 @@ def check_installed(spec: TrainingSpec) -> None:
             f"training.kl_weight={spec.kl_weight} needs the whole model in each process, and {spec.accelerate_config} shards it: "
             "set it to 0, or distributed_type MULTI_GPU."
         )
-    if launch and spec.accelerate_config:
-        check_gpus(spec.accelerate_config, launch)
 
 
 def base_model(spec: TrainingSpec) -> Any:

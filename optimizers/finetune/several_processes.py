@@ -99,14 +99,17 @@ def read_accelerate_config(file: str) -> Launch:
     return launch
 
 
-def check_gpus(file: str, launch: Launch) -> None:
+def check_gpus(spec: TrainingSpec) -> None:
     """Refuse a launch with a GPU for each process where this machine has fewer: accelerate starts one process on the CPU, or fails late.
 
     Raises:
-        ValueError: Names both numbers.
+        ValueError: Names both numbers; also what `read_accelerate_config` refuses.
     """
     import torch
 
+    if not (file := spec.accelerate_config):
+        return
+    launch = read_accelerate_config(file)
     if launch.kind not in _ON_GPUS or launch.on_cpu:
         return
     here = torch.accelerator.device_count()

@@ -18,7 +18,7 @@ from filelock import FileLock
 from optimizers.finetune.bases import check_installed
 from optimizers.finetune.job_folder import EXIT_LIMIT, lock_of, read_progress
 from optimizers.finetune.reporting import reported
-from optimizers.finetune.several_processes import launch_arguments, processes_of
+from optimizers.finetune.several_processes import check_gpus, launch_arguments, processes_of
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.jobs.processes import start_module
@@ -103,8 +103,8 @@ def train(
         TrainingError: The process failed; nothing is published.
         TrainingStopped: Interrupted, with a checkpoint.
         LimitReached: Of a `GroupRewardSpec`; the same call with higher limits continues from the last checkpoint.
-        ValueError: `target` holds another artifact, and `replace` is not set; what `check_installed` refuses; or an adapter is to be
-            saved alone, and its base is not known by content.
+        ValueError: `target` holds another artifact, and `replace` is not set; what `check_installed` and `check_gpus` refuse; or an
+            adapter is to be saved alone, and its base is not known by content.
     """
     spec = spec.seeded(0)
     check_installed(spec)
@@ -120,6 +120,7 @@ def train(
         _take_back(target, is_same)
     if (target / "manifest.json").exists():
         return _registered(_reuse(target, is_same))
+    check_gpus(spec)
     work = target.with_name(target.name + ".work")
     with FileLock(lock_of(work)):
         _prepare(work, identity, known, rows, dev_rows, spec)

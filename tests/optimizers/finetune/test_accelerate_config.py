@@ -7,7 +7,7 @@ from optimizers import TrainingSpec
 from optimizers.experiments.plan import plan
 from optimizers.finetune.bases import check_installed
 from optimizers.finetune.job_folder import read_progress
-from optimizers.finetune.several_processes import processes_of, read_accelerate_config
+from optimizers.finetune.several_processes import check_gpus, processes_of, read_accelerate_config
 from optimizers.finetune.train import train
 from optimizers.settings.load import load_config
 
@@ -92,11 +92,11 @@ def test_files_that_would_launch_something_else(tmp_path, values, message):
 def test_a_launch_on_gpus_that_are_not_there_is_refused(tmp_path, monkeypatch, kind):
     monkeypatch.setattr("torch.accelerator.device_count", lambda: 1)
     file = written(tmp_path / "accelerate.yaml", **{**CPUS, "distributed_type": kind, "use_cpu": False})
-    for check in (lambda: check_installed(TrainingSpec(accelerate_config=file)), lambda: plan(load_config(None, {**PLANNED, _FILE: file}))):
+    for check in (lambda: check_gpus(TrainingSpec(accelerate_config=file)), lambda: plan(load_config(None, {**PLANNED, _FILE: file}))):
         with pytest.raises(ValueError, match=rf"num_processes 2 and distributed_type {kind}.*this machine has 1 "):
             check()
     monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
-    check_installed(TrainingSpec(accelerate_config=file))
+    check_gpus(TrainingSpec(accelerate_config=file))
 
 
 def test_an_empty_file(tmp_path):
@@ -105,8 +105,7 @@ def test_an_empty_file(tmp_path):
         read_accelerate_config(str(tmp_path / "a.yaml"))
 
 
-def test_a_model_in_shards_has_no_base_beside_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
+def test_a_model_in_shards_has_no_base_beside_it(tmp_path):
     file = written(tmp_path / "accelerate.yaml", **SHARDED)
     check_installed(TrainingSpec(accelerate_config=file))
     with pytest.raises(ValueError, match=r"training.kl_weight=0.1 needs the whole model"):

@@ -144,7 +144,7 @@ JUDGED = {"screening.policy": "judge", "screening.judge": "openai/judge"}
         ("run", {"training.lora_targets": "nosuch"}, "nosuch"),
         ("run", {"training.accelerate_config": "nosuch.yaml"}, "there is no file 'nosuch.yaml'"),
         ("run", {"screening.judge": "nosuch/x"}, "Unknown model 'nosuch/x'"),
-        ("run", {"labelling.samples": 2}, "would be the same text 2 times"),
+        ("run", {"labelling.samples": 2}, "would be the same text 2 times; add --labelling.temperature 0.7"),
         ("run", {"labelling.samples": 2, "labelling.temperature": 0}, "would be the same text 2 times"),
         ("run", {"data.train": 300}, "300 were asked for"),
         ("run", {"task.scorer": "nosuch"}, "nosuch"),

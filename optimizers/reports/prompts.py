@@ -23,6 +23,7 @@ from dspy._vendor.lm15.serde import request_to_dict
 from optimizers.labelling.journal import digest, journals_below
 from programs.adapter import ADAPTERS
 from programs.compiled.few_shot import FewShot
+from programs.parts import FIRST, part_of
 from programs.signatures import Answer, Decompose, ShortAnswer, Solve
 from programs.tasks.registry import TASKS
 from programs.tasks.scorers import FORMATS
@@ -133,14 +134,18 @@ class CallsOnFile:
             own = [record for record in told if (str(record.get("example")), record.get("sample") or 0) == (name, sample)]
             keys = [record.get("key") for record in own]
             fitting = [record for record in fitting if record.get("key") in keys] or fitting or own
+
         # Several models, samples and conditions may have been given the same prompt.
-        return max(fitting, key=lambda record: (_answers(record), record.get("model") == answer.models.get(stage)), default=None)
+        def fits(record: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+            return _answers(record), record.get("model") == answer.models.get(stage), _is_vote_for(record, stage, answer.line)
+
+        return max(fitting, key=fits, default=None)
 
     def _given(self, stage: str, answer: Asked, field: str, values: Iterable[str]) -> list[Mapping[str, Any]]:
         """Calls with one of these values that a stage may have made for an answer, in the order of the journals."""
         places = {place for value in values for place in self._places.get((field, value.encode("utf-8", "surrogatepass")), ())}
         records = [record for place in sorted(places) if (record := _record(*place))]
-        return [record for record in records if _is_stage(record, stage) and _may_have_given(record, stage, answer)]
+        return [record for record in records if _is_stage(record, own_stage(stage, answer.line)) and _may_have_given(record, stage, answer)]
 
 
 def _answers(record: Mapping[str, Any]) -> bool:
@@ -170,11 +175,31 @@ def _is_stage(record: Mapping[str, Any], stage: str) -> bool:
     return str(record.get("stage")) in (stage, stage.partition(".")[0], "program", "None")
 
 
+def own_stage(stage: str, line: Mapping[str, Any]) -> str:
+    """The name of a stage in its own part of a cascade, by which journals know it; of another program the name itself."""
+    return part_of(stage)[1] if line.get("route") else stage
+
+
+def _is_of_other_way(stage: str, line: Line) -> bool:
+    """Whether a stage is of the part of a cascade that did not answer, whose decomposition the line does not hold."""
+    return bool(line.get("route")) and part_of(stage)[0] != line["route"]
+
+
+def _is_vote_for(record: Mapping[str, Any], stage: str, line: Line) -> bool:
+    """Whether a reply speaks for the cheap answer of a cascade, of whose votes all have the same prompt."""
+    told = line.get("first_answer") if line.get("route") and part_of(stage)[0] == FIRST else None
+    return bool(told) and _bare(str(told)) in _bare(str(record.get("text") or ""))
+
+
 def _may_have_given(record: Mapping[str, Any], stage: str, answer: Asked) -> bool:
     """Whether the decomposition of an answer is from this reply: controls give a solver what was asked for another question."""
+    own = own_stage(stage, answer.line)
+    if _is_of_other_way(stage, answer.line):
+        # What its solver was given is not in the line, and another part's prompt would pass for it.
+        return own != "solve"
     lines = str(answer.line.get("decomposition") or "").split("\n")
     text = _bare(without_thoughts(str(record.get("text") or "")))
-    return stage != "decompose" or "error" in record or all(_bare(line) in text for line in lines)
+    return own != "decompose" or "error" in record or all(_bare(line) in text for line in lines)
 
 
 def _bare(text: str) -> str:
@@ -191,6 +216,7 @@ class _Form:
 
     @classmethod
     def of(cls, stage: str, answer: Asked) -> _Form:
+        stage = own_stage(stage, answer.line)
         name = stage.partition(".")[0]
         state = answer.compiled.get(name) if isinstance(answer.compiled, Mapping) else None
         return cls(stage, json.dumps(list(_inputs(stage, name, answer.line)), default=str), json.dumps(state, default=str))

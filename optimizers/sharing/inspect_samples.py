@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from optimizers.reports.prompts import Exchange
+from optimizers.reports.prompts import Exchange, own_stage
 from optimizers.sharing.predictions import ROLES, kind_of, public_model
 from programs.lms.ledger import Usage
+from programs.parts import WAY
 
 if TYPE_CHECKING:
     from inspect_ai.event import Event, ModelEvent
@@ -129,8 +130,10 @@ def usage_by(stages: Mapping[str, tuple[str, Usage]]) -> dict[str, ModelUsage]:
 def _usage(usage: Usage) -> ModelUsage:
     from inspect_ai.model import ModelUsage
 
-    tokens = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
-    return ModelUsage(**tokens, total_tokens=sum(tokens.values()), total_cost=usage.usd)
+    # Inspect counts tokens of a provider's prompt cache apart from the other input tokens.
+    tokens = {"input_tokens": usage.input_tokens - usage.cached_tokens - usage.written_tokens, "output_tokens": usage.output_tokens}
+    cache = {"input_tokens_cache_read": usage.cached_tokens or None, "input_tokens_cache_write": usage.written_tokens or None}
+    return ModelUsage(**tokens, **cache, total_tokens=usage.input_tokens + usage.output_tokens, total_cost=usage.usd)
 
 
 def identifier(*parts: Any) -> str:
@@ -235,7 +238,7 @@ def _scores(line: Line, scorer: str) -> dict[str, Score]:
         return {}
     # Inspect's own mark of what could not be judged, so that it is never read as wrong.
     value = math.nan if line["score"] is None else line["score"]
-    told = {"state": line.get("state"), "unparsed": bool(line.get("unparsed")), "cut_off": bool(line.get("cut_off"))}
+    told = {"state": _state(line), "unparsed": bool(line.get("unparsed")), "cut_off": bool(line.get("cut_off"))}
     answer = None if line.get("answer") is None else str(line["answer"])
     own = Score(value=value, answer=answer, explanation=line.get("detail") or kind_of(line["error"]) or None, metadata=told)
     further = {measure_name(name, scorer): Score(value=one, answer=answer) for name, one in (line.get("measures") or {}).items()}
@@ -256,12 +259,26 @@ def _error(line: Line) -> Any:
     return EvalError(message=told, traceback="", traceback_ansi="")
 
 
+def _state(line: Line) -> Any:
+    """How its decomposition could be read; None where none was made."""
+    made = line.get("decomposition") or line.get("subquestions")
+    return line.get("state") if made or any(own_stage(stage, line) == "decompose" for stage in line.get("usage") or {}) else None
+
+
+def _way(line: Line) -> dict[str, Any]:
+    """Which way a cascade went with the question; of its errors the kinds, as the messages may name servers."""
+    if not line.get("route"):
+        return {}
+    return {**{name: line.get(name) for name in WAY}, "errors": [kind_of(error) for error in line.get("errors") or []]}
+
+
 def _metadata(line: Line, stages: Sequence[Stage]) -> dict[str, Any]:
     """What the program made of the replies, and what each stage cost."""
     read = {name: line.get(name) for name in ("context", "subquestions", "sub_answers", "reasoning")}
     return {
         **{name: value for name, value in read.items() if value},
-        "decomposition": line.get("state"),
+        **_way(line),
+        "decomposition": _state(line),
         "unparsed": bool(line.get("unparsed")),
         "cut_off": bool(line.get("cut_off")),
         **({"error": kind_of(line["error"])} if line["error"] else {}),

@@ -56,7 +56,9 @@ def test_a_log_holds_what_the_run_holds(inspect):
         for sample in log.samples:
             line = on_file[sample.id]
             assert (sample.input, sample.target, sample.scores["accuracy"].value) == (line["question"], line["gold"], line["score"])
-            assert sample.scores["accuracy"].answer == line["answer"] and sample.metadata["decomposition"] == line["state"]
+            assert sample.scores["accuracy"].answer == line["answer"] and sample.metadata["decomposition"] == (
+                None if name == "single-stage" else line["state"]
+            )
         stages = {"answer"} if name == "single-stage" else {"decompose", "solve"}
         spent = sum(told[stage]["input_tokens"] + told[stage]["output_tokens"] for stage in stages)
         assert sum(usage.total_tokens for usage in log.stats.role_usage.values()) == spent
@@ -91,6 +93,29 @@ def test_both_stages_stand_in_a_sample_word_for_word(inspect):
     cut = inspect.read_eval_log(str(export_logs("run", "cut", ["student0+teacher"])[0]))
     assert {next(event for event in sample.events if event.event == "model").output.stop_reason for sample in cut.samples} == {"max_tokens"}
     assert all(sample.metadata["stages"]["decompose"]["finishes"] == {"length": 1} for sample in cut.samples)
+
+
+def test_a_cascade_shows_its_way_and_what_its_parts_said(inspect):
+    from optimizers import export_logs
+
+    def as_cascade(number, line):
+        way = {"route": "first", "agreement": 1.0, "escalated": None, "votes": [line["answer"]] * 3, "first_answer": line["answer"]}
+        usage = {"first_answer": {**line["usage"]["answer"], "input_tokens": 90, "cached_tokens": 40, "written_tokens": 10}}
+        return {**line, **way, "errors": ["RateLimitError: http://10.0.0.7"], "usage": usage}
+
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    cell = metrics["conditions"]["single-stage"]
+    cell["models"] = {"first_answer": cell["models"]["answer"]}
+    Path("run/metrics.json").write_text(json.dumps(metrics))
+    change("single-stage", as_cascade)
+    export_logs("run", "logs", ["single-stage"])
+    sample = inspect.read_eval_log("logs/single-stage.eval").samples[0]
+    assert [turn.role for turn in sample.messages][-2:] == ["user", "assistant"] and sample.input in sample.messages[-2].text
+    told = sample.metadata
+    assert (told["route"], told["agreement"], told["errors"], told["decomposition"]) == ("first", 1.0, ["RateLimitError"], None)
+    (used,) = sample.model_usage.values()
+    assert (used.input_tokens, used.input_tokens_cache_read, used.input_tokens_cache_write) == (40, 40, 10)
+    assert used.total_tokens == 90 + used.output_tokens
 
 
 def test_the_cells_of_an_experiment_stand_apart(inspect):

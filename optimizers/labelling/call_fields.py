@@ -12,7 +12,7 @@ from programs.labelled_replies import REASONING, label_of
 from programs.signatures import Decompose, Solve
 from programs.turns import own_turn
 
-_HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*\n?", re.MULTILINE)
+HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*\n?", re.MULTILINE)
 _TAG = re.compile(r"^<(\w+)>\n?(.*?)\n?</\1>", re.MULTILINE | re.DOTALL)
 _TAG_ANYWHERE = re.compile(r"<(\w+)>\s*(.*?)\s*</\1>", re.DOTALL)
 _ITEM = re.compile(r"<item>\s*(.*?)\s*</item>", re.DOTALL)
@@ -33,8 +33,8 @@ def prompt_fields(prompt: str, names: Iterable[str]) -> dict[str, str]:
         names: Fields that may stand under labels, besides those of this package.
     """
     given = _END_OF_INPUTS.split(prompt)[0]
-    if _HEADER.search(given):
-        return _sections(_HEADER, given, {})
+    if HEADER.search(given):
+        return _sections(HEADER, given, {})
     if tagged := dict(_TAG.findall(given)):
         return {name: text.strip() for name, text in tagged.items()}
     labels = {label_of(name): name for name in (*names, *_LABELLED)}
@@ -80,7 +80,7 @@ def reply_fields(reply: str, names: Iterable[str]) -> dict[str, Any]:
         names: Fields by which tags within other text are known.
     """
     text = own_turn(reply).strip()
-    found: Mapping[str, Any] = _sections(_HEADER, text, {}) or _json_of(text)
+    found: Mapping[str, Any] = _sections(HEADER, text, {}) or _json_of(text)
     if not found:
         tagged = {name: _items(value) for name, value in _TAG_ANYWHERE.findall(text)}
         found = tagged if text.startswith("<") or set(tagged) & set(names) else {}

@@ -14,7 +14,7 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
-from optimizers.labelling.call_fields import asked_fields, prompt_fields, reply_fields
+from optimizers.labelling.call_fields import HEADER, asked_fields, prompt_fields, reply_fields
 from programs.adapter import tolerant
 from programs.decomposition import read_decomposition
 from programs.question_lists import is_question, read_items
@@ -33,7 +33,6 @@ NAMES: dict[str, tuple[str, ...]] = {
 """Names of columns that are understood without being told, the first of them first."""
 
 _HALVES = (("inputs", "outputs"), ("input", "output"), ("request", "response"))
-_HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*\n?", re.MULTILINE)
 _CHILDREN = ("children", "subquestions", "sub_questions", "subqueries", "decomposition")
 _CIRCLED = re.compile(r"[\u2460-\u2473]")
 _BARS = re.compile(r"\s*[|;；]\s*")
@@ -179,7 +178,7 @@ def _lines_of(reply: Any) -> list[str] | str:
         reply = json.dumps(reply, ensure_ascii=False, default=str)
     if not isinstance(reply, str):
         raise NoTraceError(f"the decomposition {_shown(reply)} is neither a list nor a text")
-    headers = _HEADER.findall(reply)
+    headers = HEADER.findall(reply)
     if headers and "subquestions" not in headers:
         raise NoDecomposerError(f"a reply with {', '.join(header for header in headers if header != 'completed')} and no subquestions")
     try:

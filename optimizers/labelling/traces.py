@@ -13,7 +13,7 @@ import dspy
 
 from optimizers.labelling.journal import digest
 from optimizers.labelling.trace_formats import NAMES, NoDecomposerError, NoTraceError, Trace, traces_in
-from programs.tasks._rows import READERS, read_json, read_text
+from programs.tasks._rows import READERS, parse_columns, read_json, read_text
 from programs.tasks.base import canonical
 
 TRACED = "teacher_traces"
@@ -84,7 +84,7 @@ def read_traces(source: Source, columns: str | Mapping[str, str] = "") -> Traces
     Raises:
         ValueError: Nothing there, another kind of file, unknown names in `columns`, or none that can be used; says why.
     """
-    names = _named(parse_columns(columns))
+    names = _named(parse_columns(columns, list(NAMES), "question=frage,subquestions=teile"))
     found, seen = Traces(), dict[Any, int]()
     empty = True
     for place, row in _placed(source):
@@ -131,24 +131,6 @@ def _add(found: Traces, seen: dict[Any, int], trace: Trace) -> None:
         name: value for name in ("answer", "reference") if getattr(first, name) is None and (value := getattr(trace, name)) is not None
     }
     found.found[seen[made]] = replace(first, id=first.id or trace.id, **lacking)
-
-
-def parse_columns(columns: str | Mapping[str, str]) -> dict[str, str]:
-    """Names of `NAMES` with one's own.
-
-    Raises:
-        ValueError: No pair, or an unknown name.
-    """
-    if isinstance(columns, str):
-        pairs = [part.partition("=") for part in columns.split(",") if part.strip()]
-        wrong = next((name for name, sign, _ in pairs if not sign), None)
-        if wrong is not None:
-            raise ValueError(f"columns: {wrong.strip()!r} is no pair; expected such as 'question=frage,subquestions=teile'.")
-        columns = {name.strip(): column.strip() for name, _, column in pairs}
-    unknown = sorted(set(columns) - set(NAMES))
-    if unknown:
-        raise ValueError(f"columns: unknown name {unknown[0]!r}; expected some of {list(NAMES)}, each with your own after it.")
-    return dict(columns)
 
 
 def _placed(source: Source) -> Iterator[tuple[str, Any]]:

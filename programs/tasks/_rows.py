@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -261,3 +261,26 @@ def shown(value: Any) -> str:
 
 
 READERS: dict[str, Reader] = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": csv_rows, ".parquet": _parquet_rows}
+
+
+def parse_columns(columns: str | Mapping[str, str], known: Sequence[str], example: str) -> dict[str, str]:
+    """Names of known columns with one's own.
+
+    Args:
+        columns: Such as `example`, or a dict.
+        known: The names that may be mapped.
+        example: For the message.
+
+    Raises:
+        ValueError: No pair, or an unknown name.
+    """
+    if isinstance(columns, str):
+        pairs = [part.partition("=") for part in columns.split(",") if part.strip()]
+        wrong = next((name for name, sign, _ in pairs if not sign), None)
+        if wrong is not None:
+            raise ValueError(f"columns: {wrong.strip()!r} is no pair; expected such as {example!r}.")
+        columns = {name.strip(): column.strip() for name, _, column in pairs}
+    unknown = sorted(set(columns) - set(known))
+    if unknown:
+        raise ValueError(f"columns: unknown name {unknown[0]!r}; expected some of {list(known)}, each with your own after it.")
+    return dict(columns)

@@ -14,6 +14,7 @@ from typing import Any
 import dspy
 
 from programs.tasks._published import Fractions, divide, parse_fractions
+from programs.tasks._rows import parse_columns
 from programs.tasks.base import SPLITS, Score, Task, canonical
 from programs.tasks.scorers import AUTO, FORMATS, MEASURES, golds_of, scorer_by_name, suited_scorer
 
@@ -65,7 +66,7 @@ class JsonlTask(Task):
         self.path = Path(path)
         if not self.path.exists():
             raise ValueError(f"There is no {self.path}; give task 'jsonl' the path of a JSONL file, or of a folder with train.jsonl.")
-        self.columns = {**{name: name for name in COLUMNS}, **_parse_columns(columns)}
+        self.columns = {**{name: name for name in COLUMNS}, **parse_columns(columns, COLUMNS, "question=frage,answer=antwort")}
         self.seed = seed
         self.fractions = parse_fractions(fractions)
         self.max_subquestions = max_subquestions
@@ -268,16 +269,3 @@ def _parse(file: Path, number: int, line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"{file}, line {number}: expected a JSON object with {list(_REQUIRED)}, got {_shown(row)}.")
     return row
-
-
-def _parse_columns(columns: str | Mapping[str, str]) -> dict[str, str]:
-    if isinstance(columns, str):
-        pairs = [part.partition("=") for part in columns.split(",") if part.strip()]
-        wrong = next((name for name, sign, _ in pairs if not sign), None)
-        if wrong is not None:
-            raise ValueError(f"columns: {wrong.strip()!r} is no pair; expected such as 'question=frage,answer=antwort'.")
-        columns = {name.strip(): column.strip() for name, _, column in pairs}
-    unknown = sorted(set(columns) - set(COLUMNS))
-    if unknown:
-        raise ValueError(f"columns: unknown name {unknown[0]!r}; expected some of {list(COLUMNS)}, each with your own after it.")
-    return dict(columns)

@@ -7,6 +7,7 @@ import json
 
 import dspy
 import pytest
+from mlflow_traces import traced
 from scripted import scripted_lm, two_stage_rule
 
 from optimizers import BootstrapDistill, dataset_card, dataset_of, load_config, model_card, plan
@@ -207,18 +208,11 @@ def test_names_of_ones_own_hold_for_spans_and_passages_of_a_list_are_kept():
 
 
 def test_traces_that_mlflow_wrote_are_read(tmp_path):
-    mlflow = pytest.importorskip("mlflow")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_experiment(experiment_id=mlflow.create_experiment("traces", artifact_location=str(tmp_path / "files")))
     program = TwoStage(adapters={"decompose": LineAdapter(), "solve": LineAdapter()})
     program.set_lm(scripted_lm(two_stage_rule))
-    mlflow.dspy.autolog()
-    try:
+    with traced(tmp_path) as traces:
         program(question=QUESTION, context="A film.")
-    finally:
-        mlflow.dspy.autolog(disable=True)
-    mlflow.flush_trace_async_logging()
-    frame, listed = mlflow.search_traces(), mlflow.search_traces(return_type="list")
+        frame, listed = traces(), traces(return_type="list")
     (tmp_path / "whole.json").write_text(listed[0].to_json())
     (tmp_path / "frame.json").write_text(frame.to_json(orient="records"))
     for source in (tmp_path / "whole.json", tmp_path / "frame.json", frame.to_dict("records")):

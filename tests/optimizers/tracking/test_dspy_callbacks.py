@@ -11,6 +11,7 @@ import dspy
 import pytest
 from dspy.utils.callback import BaseCallback
 from loopback import chat, serving
+from mlflow_traces import traced
 from scripted import scripted_lm, two_stage_rule
 
 from optimizers import BootstrapDistill, Limits, compile_prompts, load_config, run
@@ -143,20 +144,12 @@ def test_callbacks_of_a_predictor_and_of_an_lm_are_called(tmp_path):
     assert on_lm.of("lm") == {"openai/scripted": 3} and not on_lm.open
 
 
-def test_mlflow_traces_every_question(tiny_model, tmp_path, monkeypatch):
-    import mlflow
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'runs.db'}")
-    monkeypatch.chdir(tmp_path)
-    mlflow.dspy.autolog()
-    try:
-        examples = [dspy.Example(id=str(n), question=f"Where does number {n} live?").with_inputs("question") for n in range(3)]
+def test_mlflow_traces_every_question(tiny_model, tmp_path):
+    examples = [dspy.Example(id=str(n), question=f"Where does number {n} live?").with_inputs("question") for n in range(3)]
+    with traced(tmp_path) as found:
         teacher = on(lm(tiny_model, max_tokens=8), scripted_lm(two_stage_rule))
         collect(teacher, examples, folder=tmp_path / "labels", threads=3, limits=Limits(failure_share=1.0))
-        mlflow.flush_trace_async_logging()
-        traces = mlflow.search_traces(locations=["0"], return_type="list")
-    finally:
-        mlflow.dspy.autolog(disable=True)
+        traces = found(return_type="list")
     assert len(traces) == 3
     for trace in traces:
         kinds = Counter(span.span_type for span in trace.data.spans)

@@ -19,7 +19,7 @@ from programs.tasks import load_task
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm_eval is not installed: pip install 'lm_eval[api]'"),
+    pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="not installed: pip install 'lm_eval[api]'"),
 ]
 PAGE = Path(__file__).parents[3] / "docs" / "serving.md"
 MODEL = "embedded/teacher"

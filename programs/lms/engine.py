@@ -90,7 +90,7 @@ class LocalEngine(_Engine, WholeAnswers):
     """Runs the models `embedded/…`, `local/…` and `hf/…` for `dspy.LM(engine=…)`.
 
     Args:
-        backend: `auto`, `transformers` or `openvino`.
+        backend: A name in `programs.lms.backends.BACKENDS`, or `auto`.
         device: `auto`, `cpu`, `cuda` or `mps`.
     """
 

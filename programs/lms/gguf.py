@@ -13,7 +13,7 @@ from programs.lms import artifacts
 from programs.lms.artifacts import Artifact
 from programs.lms.gguf_header import is_whole
 from programs.lms.gguf_tokenizer import Tokenizer, default_template, read_tokenizer, write_tokenizer
-from programs.lms.gguf_weights import CannotWrite, Reader, architecture, read_config, stored_as, tensors, write_sizes
+from programs.lms.gguf_weights import CannotWrite, Reader, Weights, architecture, read_config, stored_as, tensors, write_sizes
 from programs.lms.merged import whole_folder, whole_for_now
 from programs.lms.modelfile import modelfile as write_modelfile
 from programs.lms.trained_prompts import PLACE, TrainedPrompt, plain_prompt, prompts_of
@@ -34,23 +34,27 @@ class ModelFolder(Protocol):
         """Of everything that an answer depends on."""
 
 
-def gguf_of(model: ModelFolder) -> Path:
+def gguf_of(model: ModelFolder, weights: Weights = "f16") -> Path:
     """The GGUF of a model for openvino, written at first use into the folder of all GGUFs, so that the model's stays as it is.
 
     One that a full disk or a copy cut off is written again: openvino would end the process on it.
+
+    Args:
+        model: The folder, and what its content is known by.
+        weights: How its matrices are kept, as in `write_gguf`.
 
     Raises:
         ValueError: See `write_gguf`.
         OSError: No space there, or no permission.
     """
-    target = artifacts.home() / "gguf" / f"{model.hash}.gguf"
+    target = artifacts.home() / "gguf" / f"{model.hash}{'' if weights == 'f16' else f'-{weights}'}.gguf"
     if not is_whole(target):
         with artifacts.folder_lock(target):
             if not is_whole(target):
                 for left in target.parent.glob(_partial(target, "*").name):  # of a process that was killed
                     left.unlink(missing_ok=True)
                 with whole_for_now(model) if isinstance(model, Artifact) else nullcontext(model.folder) as folder:
-                    write_gguf(folder, target, reader="openvino")
+                    write_gguf(folder, target, reader="openvino", weights=weights)
     return target
 
 
@@ -112,8 +116,10 @@ def _with_question(content: str) -> str:
     return " + messages[-1]['content'] + ".join(parts)
 
 
-def write_gguf(model_folder: Path, target: Path, template: str | None = None, reader: Reader = "llama.cpp") -> Path:
-    """Write the model in `model_folder` as a GGUF in 16-bit floats.
+def write_gguf(
+    model_folder: Path, target: Path, template: str | None = None, reader: Reader = "llama.cpp", weights: Weights = "f16"
+) -> Path:
+    """Write the model in `model_folder` as a GGUF.
 
     Args:
         model_folder: config.json, safetensors and a tokenizer of a plain Llama, Qwen2, Qwen2.5 or Qwen3.
@@ -121,6 +127,7 @@ def write_gguf(model_folder: Path, target: Path, template: str | None = None, re
         template: Chat template; by default the model's.
         reader: Who is to read it. For llama.cpp the tokenizer has to be one that it splits text for, and weights beyond
             16-bit floats are written in 32; openvino reads no such weights, and no scaled rotary embeddings.
+        weights: `f16`, 16-bit floats, or `q8_0`: 8-bit integers, 32 of a row with one factor, in half the space.
 
     Raises:
         ValueError: A model that `reader` would not read, or read as another one: its architecture, weights or tokenizer.
@@ -130,7 +137,7 @@ def write_gguf(model_folder: Path, target: Path, template: str | None = None, re
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(target, os.getpid())
     try:
-        _write(partial, model_folder, template, reader)
+        _write(partial, model_folder, template, reader, weights)
         os.replace(partial, target)
     except CannotWrite as error:
         raise ValueError(f"{model_folder} cannot be written as GGUF: {error}. The transformers backend runs it.") from error
@@ -139,15 +146,15 @@ def write_gguf(model_folder: Path, target: Path, template: str | None = None, re
     return target
 
 
-def _write(partial: Path, folder: Path, template: str | None, reader: Reader) -> None:
+def _write(partial: Path, folder: Path, template: str | None, reader: Reader, weights: Weights) -> None:
     import gguf
 
     config = read_config(folder, reader)
     tokenizer = read_tokenizer(folder, config.vocab_size, reader)
     writer = gguf.GGUFWriter(partial, architecture(config))
     try:
-        _write_header(writer, folder.name, config, tokenizer if template is None else replace(tokenizer, template=template))
-        _write_weights(writer, folder, config, reader)
+        _write_header(writer, folder.name, config, tokenizer if template is None else replace(tokenizer, template=template), weights)
+        _write_weights(writer, folder, config, reader, weights)
     except BaseException:
         # On a full disk closing fails once more; the first failure says why.
         with suppress(Exception):
@@ -156,11 +163,12 @@ def _write(partial: Path, folder: Path, template: str | None, reader: Reader) ->
     writer.close()
 
 
-def _write_header(writer: Any, name: str, config: Any, tokenizer: Tokenizer) -> None:
+def _write_header(writer: Any, name: str, config: Any, tokenizer: Tokenizer, weights: Weights) -> None:
     import gguf
 
     write_sizes(writer, config)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    # openvino looks for the factors of 8-bit weights only where this says so.
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if weights == "f16" else gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_name(name)
     if tokenizer.is_embedded:
@@ -168,16 +176,18 @@ def _write_header(writer: Any, name: str, config: Any, tokenizer: Tokenizer) -> 
     write_tokenizer(writer, tokenizer)
 
 
-def _write_weights(writer: Any, folder: Path, config: Any, reader: Reader) -> None:
+def _write_weights(writer: Any, folder: Path, config: Any, reader: Reader, weights: Weights) -> None:
+    import gguf
     import numpy as np
 
-    dtypes = {}
+    types = {}
     for name, tensor in tensors(folder, config):
-        dtypes[name] = stored_as(name, tensor, reader)
-        size = dtypes[name].itemsize
-        writer.add_tensor_info(name, list(tensor.shape), np.dtype(f"f{size}"), tensor.numel() * size)
+        types[name] = stored_as(name, tensor, reader, weights)
+        of_a_block, bytes_of_it = gguf.GGML_QUANT_SIZES[types[name]]
+        size = tensor.numel() // of_a_block * bytes_of_it
+        writer.add_tensor_info(name, list(tensor.shape), np.dtype(np.float32), size, raw_dtype=types[name])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for name, tensor in tensors(folder, config):
-        writer.write_tensor_data(tensor.to(dtypes[name]).numpy())
+        writer.write_tensor_data(gguf.quants.quantize(tensor.float().numpy(), types[name]))

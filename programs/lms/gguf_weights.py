@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 Reader = Literal["llama.cpp", "openvino"]
 """Who is to read a file: openvino-genai takes fewer kinds of rotary embeddings and of numbers than llama.cpp."""
+Weights = Literal["f16", "q8_0"]
+"""How matrices are kept: 16-bit floats, or 8-bit integers with a factor for every 32 of a row (llama.cpp's Q8_0)."""
 ARCHITECTURES = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}
 """Class in transformers -> name in GGUF, of all that openvino-genai reads (its `gguf_modeling.cpp`)."""
 _ROPE: dict[Reader, tuple[str, ...]] = {"llama.cpp": ("default", "llama3"), "openvino": ("default",)}
@@ -22,6 +24,7 @@ _SIZES = {
     "vocab_size": "vocab_size",
 }
 _LARGEST_F16 = 65504.0
+_BLOCK = 32
 
 
 class CannotWrite(ValueError):
@@ -159,19 +162,25 @@ def _interleave(weight: Any, heads: int) -> Any:
     return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
-def stored_as(name: str, tensor: Any, reader: Reader) -> Any:
-    """The dtype of a weight in the file: 32-bit floats for vectors and for what 16-bit ones cannot hold, as llama.cpp reads it.
+def stored_as(name: str, tensor: Any, reader: Reader, weights: Weights = "f16") -> Any:
+    """The type of a weight in the file, of the gguf library: vectors in 32-bit floats, as is what 16-bit ones cannot hold.
 
     Raises:
-        CannotWrite: Too large a weight for openvino, which takes no matrix in 32-bit or bfloat16 floats.
+        CannotWrite: Too large a weight for openvino, which takes no matrix in 32-bit or bfloat16 floats; or 8-bit integers asked for
+            where a row has no whole number of blocks.
     """
     import torch
+    from gguf import GGMLQuantizationType
 
     if tensor.ndim == 1:
-        return torch.float32
+        return GGMLQuantizationType.F32
+    if weights == "q8_0":
+        if tensor.shape[-1] % _BLOCK:
+            raise CannotWrite(f"{name} has rows of {tensor.shape[-1]} numbers, where {weights} keeps {_BLOCK} at a time")
+        return GGMLQuantizationType.Q8_0
     smallest, largest = (float(end) for end in torch.aminmax(tensor))
     if max(-smallest, largest) <= _LARGEST_F16:
-        return torch.float16
+        return GGMLQuantizationType.F16
     if reader == "openvino":
         raise CannotWrite(f"{name} has weights up to {max(-smallest, largest):.3g}, beyond 16-bit floats; {reader} takes no others")
-    return torch.float32
+    return GGMLQuantizationType.F32

@@ -20,7 +20,11 @@ Load = Callable[[Any, str], Backend]
 BACKENDS: Registry[Load] = Registry(
     "backend",
     "divide_or_conquer.backends",
-    {"transformers": "programs.lms.backends.transformers:load", "openvino": "programs.lms.backends.openvino:load"},
+    {
+        "transformers": "programs.lms.backends.transformers:load",
+        "openvino": "programs.lms.backends.openvino:load",
+        "openvino-int8": "programs.lms.backends.openvino:load_int8",
+    },
     ", or auto",
 )
 """The function that loads a model on each backend, by name: `load(model, device)` raises ValueError for a model that it cannot read.

@@ -139,6 +139,33 @@ def test_openvino_writes_what_transformers_writes(base, monkeypatch):
     assert [a.text for a in exact.generate(sampled)] == [exact.generate([one])[0].text for one in sampled]
 
 
+def test_weights_in_8_bits_are_a_file_of_their_own_and_near_the_others(tiny, home):
+    pytest.importorskip("openvino_genai")
+    from gguf import GGUFReader, dequantize
+
+    fast = backends.choose_backend(tiny, "openvino-int8", "cpu")
+    assert fast.name == "openvino-int8"
+    assert [one.output_tokens for one in fast.generate(requests(fast, 2, max_tokens=8))] == [8, 8]
+    kept, whole = gguf_of(tiny, "q8_0"), gguf_of(tiny)
+    assert kept.stat().st_size < 0.7 * whole.stat().st_size
+    for ours, exact in zip(GGUFReader(kept).tensors, GGUFReader(whole).tensors, strict=True):
+        a, b = dequantize(ours.data, ours.tensor_type), dequantize(exact.data, exact.tensor_type)
+        assert ours.tensor_type.name == ("Q8_0" if min(exact.shape) > 1 and len(exact.shape) == 2 else "F32")
+        assert abs(a - b).max() <= 1.01 * abs(b).max() / 127
+
+
+@pytest.mark.slow
+def test_weights_in_8_bits_write_what_16_bits_write(base):
+    pytest.importorskip("openvino_genai")
+    texts = []
+    for name in ("openvino", "openvino-int8"):
+        backend = backends.choose_backend(base, name, "cpu")
+        chats = [[{"role": "user", "content": one.question}] for one in load_task("multihop").load("test", 8)]
+        asked = [GenerateRequest(render(backend.tokenizer, chat), max_tokens=8) for chat in chats]
+        texts.append([one.text for one in backend.generate(asked)])
+    assert sum(a == b for a, b in zip(*texts, strict=True)) >= 6
+
+
 @pytest.mark.parametrize(
     "fault", [ImportError("libtbb.so.12: cannot open"), AttributeError("no SchedulerConfig"), TypeError("2 arguments")]
 )

@@ -13,7 +13,7 @@ from optimizers.labelling.traces import Traces, read_traces, with_traces
 from optimizers.settings.labelling import LabellingConfig
 from optimizers.settings.task import DataConfig, TaskConfig
 from programs.compiled.state import CompiledPrompts
-from programs.tasks.base import Task, overlapping
+from programs.tasks.base import Task, each_once, overlapping
 from programs.tasks.registry import load_task, task_class
 
 
@@ -37,7 +37,7 @@ def loaded(task: Task, split: str, count: int) -> list[dspy.Example]:
     """Questions of a split, as many as are asked for.
 
     Raises:
-        ValueError: Fewer, or one without `id` or `question`.
+        ValueError: Fewer, one without `id` or `question`, or one twice among those that scores are told of.
     """
     examples = list(task.load(split, count) or ())
     if len(examples) != count:
@@ -46,6 +46,11 @@ def loaded(task: Task, split: str, count: int) -> list[dspy.Example]:
         lacking = [field for field in ("id", "question") if not example.get(field)]
         if lacking:
             raise ValueError(f"A {split} question of task {task.name!r} has no {lacking[0]!r}: {example.toDict()!r:.200}.")
+    if split != "train" and (more := count - len(each_once(examples))):
+        raise ValueError(
+            f"Task {task.name!r} gave {more} of {count} {split} questions more than once, with the same context. Copies are answered "
+            "alike, so that intervals would be too narrow: let its `load` give each once, as programs.tasks.each_once does."
+        )
     return examples
 
 

@@ -28,7 +28,7 @@ from programs.tasks._rows import (
     shown,
     split_of,
 )
-from programs.tasks.base import SPLITS, Origin, Task, identity, normalize_answer
+from programs.tasks.base import SPLITS, Origin, Task, each_once, identity, normalize_answer
 
 __all__ = [
     "READERS",
@@ -135,9 +135,10 @@ def _ends(count: int, shares: Sequence[float]) -> list[int]:
 class PublishedTask(Task):
     """A task over a published data set; a subclass has `name`, `summary`, `hub` and `example`, and further options as fields.
 
-    The name of a local file says which split it serves: `train`, `dev`, `valid`, `validation` or `test` as a word of
-    it. A file whose name says none serves `test`. In a folder that has files with the task's name in theirs, only those
-    count. Where there is no `dev`, a tenth of `train`, drawn by `seed`, takes its place and is left out of `train`.
+    The name of a local file says which split it serves: `train`, `dev`, `valid`, `validation` or `test` as a word of it. A
+    file whose name says none serves `test`. In a folder that has files with the task's name in theirs, only those count. A
+    row that asks what an earlier one of its split asks is left out. Where there is no `dev`, a tenth of `train`, drawn by
+    `seed`, takes its place and is left out of `train`.
 
     Args:
         path: A file (.jsonl, .json, .csv, .parquet), a folder, or several files joined by comma; the hub if None; "shipped" for
@@ -199,7 +200,8 @@ class PublishedTask(Task):
         """
         self.check_split(split)
         if split not in self._splits:
-            self._splits |= self._held_out(split) if self._shares is None else self._divided(self._shares)
+            made = self._held_out(split) if self._shares is None else self._divided(self._shares)
+            self._splits |= {name: each_once(examples) for name, examples in made.items()}
         found = self._splits[split]
         if not found or (limit is not None and not 0 <= limit <= len(found)):
             wanted = "at least 1" if limit is None else limit

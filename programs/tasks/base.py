@@ -190,6 +190,22 @@ def identity(example: dspy.Example) -> tuple[str, ...]:
     return canonical(example.get("context") or ""), canonical(example.question)
 
 
+def each_once(examples: Iterable[dspy.Example]) -> list[dspy.Example]:
+    """Examples without those that repeat the context and question of an earlier one, whitespace aside.
+
+    A copy is answered as its first is, so that counting both would make intervals too narrow.
+    """
+    found: dict[tuple[str, str], dspy.Example] = {}
+    for example in examples:
+        found.setdefault(asked(example), example)
+    return list(found.values())
+
+
+def asked(example: dspy.Example) -> tuple[str, str]:
+    """Context and question of an example, with single spaces."""
+    return " ".join(str(example.get("context") or "").split()), " ".join(str(example.question).split())
+
+
 def score_of(task: Task, example: dspy.Example, prediction: Any) -> Score:
     """`task.score`, which may also give a bare number, as DSPy's metrics do.
 

@@ -15,7 +15,7 @@ import dspy
 
 from programs.tasks._published import Fractions, divide, parse_fractions
 from programs.tasks._rows import parse_columns
-from programs.tasks.base import SPLITS, Score, Task, canonical
+from programs.tasks.base import SPLITS, Score, Task, asked, canonical, each_once
 from programs.tasks.scorers import AUTO, FORMATS, MEASURES, golds_of, scorer_by_name, suited_scorer
 
 COLUMNS = ("question", "answer", "context", "subquestions", "id")
@@ -141,7 +141,7 @@ class JsonlTask(Task):
         if not examples:
             raise ValueError(f"{file} is empty; expected one JSON object a line with {list(_REQUIRED)}.")
         self._check_columns(file, list(found), any(example.context for example in examples))
-        return examples
+        return _without_repeats(file, examples, lines)
 
     def _check_columns(self, file: Path, found: list[str], has_context: bool) -> None:
         # Reference subquestions may stand in one file of a folder alone.
@@ -173,6 +173,22 @@ class JsonlTask(Task):
         if subquestions is not None:
             fields["subquestions"] = subquestions
         return dspy.Example(**fields).with_inputs("context", "question")
+
+
+def _without_repeats(file: Path, examples: list[dspy.Example], lines: Mapping[str, int]) -> list[dspy.Example]:
+    kept = {asked(example): example for example in reversed(examples)}
+    for example in examples:
+        first = kept[asked(example)]
+        if {*map(canonical, golds_of(first))} != {*map(canonical, golds_of(example))}:
+            raise ValueError(
+                f"{file}, lines {lines[first.id]} and {lines[example.id]} ask the same and have different answers: {example.question!r}. "
+                "Remove one, or give the answers that count as right as a list in one."
+            )
+    once = each_once(examples)
+    if len(once) < len(examples):
+        left = len(examples) - len(once)
+        warnings.warn(f"{file}: {left} of {len(examples)} lines repeat an earlier question and context, and are left out.", stacklevel=2)
+    return once
 
 
 class _Row:

@@ -5,6 +5,7 @@ import tarfile
 from pathlib import Path
 from typing import get_args
 
+import dspy
 import pytest
 from loopback import chat, serving
 from pydantic import BaseModel
@@ -15,7 +16,9 @@ from optimizers.improvement.improve import improve
 from optimizers.prompts.compile import compile_prompts
 from optimizers.settings.load import load_config
 from optimizers.settings.run import RunConfig
+from optimizers.settings.splits import loaded
 from optimizers.studies.study import study
+from programs.tasks.base import Task
 
 JOBS = {"run": run, "experiment": run_experiment, "improve": improve, "study": study, "compile": compile_prompts}
 WORDS = ("str", "bool", "dict", "list[str]", "TaskConfig", "ModelConfig")
@@ -132,6 +135,18 @@ def place(tmp_path, home, monkeypatch):
     rows = [{"question": f"Where does number {n} live?", "answer": "Rome"} for n in range(60)]
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
+
+
+def test_a_task_that_gives_a_question_twice_is_refused_where_scores_are_told():
+    class Twice(Task):
+        name = "twice"
+
+        def load(self, split, limit=None):
+            return [dspy.Example(id=str(n), question=f"Where does number {n // 2} live?", answer="Rome") for n in range(limit)]
+
+    assert len(loaded(Twice(), "train", 4)) == 4
+    with pytest.raises(ValueError, match=r"gave 2 of 4 test questions more than once, .* intervals would be too narrow"):
+        loaded(Twice(), "test", 4)
 
 
 JUDGED = {"screening.policy": "judge", "screening.judge": "openai/judge"}

@@ -432,7 +432,10 @@ def test_lead_ins_are_stripped(lead_in: str) -> None:
 
 def test_the_sample_is_read(sample: dict[str, Any], benchmark_data: Path) -> None:
     examples = load_task("drop", path=benchmark_data / "drop_sample.json").load("test")
-    pairs = [(entry["passage"], pair) for entry in sample.values() for pair in entry["qa_pairs"]]
+    every = [(entry["passage"], pair) for entry in sample.values() for pair in entry["qa_pairs"]]
+    # One question stands twice under a passage, and counts once.
+    pairs = [one for at, one in enumerate(every) if (one[0], one[1]["question"]) not in [(p, pair["question"]) for p, pair in every[:at]]]
+    assert len(pairs) == len(every) - 1
     assert [e.question for e in examples] == [pair["question"].strip() for _, pair in pairs]
     assert [e.context for e in examples] == [passage.strip() for passage, _ in pairs]
     assert examples[0].answer == "sixth terminal" and examples[0].answers == [["sixth terminal"]]

@@ -49,8 +49,18 @@ def test_the_same_question_never_stands_in_two_splits(tmp_path_factory: pytest.T
         count += len(examples)
         for example in examples:
             found.setdefault(normalize_answer(example.question), set()).add(split)
-    assert count == len(questions)
+    assert count == len(set(questions))
     assert all(len(splits) == 1 for splits in found.values())
+
+
+def test_a_repeated_question_counts_once_and_two_answers_to_it_are_refused(tmp_path: Path) -> None:
+    asked = [*rows(5), *rows(5), {"question": "Question 0?", "context": "Of another passage.", "answer": "x"}]
+    with pytest.warns(UserWarning, match="5 of 11 lines repeat an earlier question and context, and are left out"):
+        found = load_task("jsonl", path=write(tmp_path / "d.jsonl", asked), fractions="0,0,1").load("test")
+    assert sorted(example.id for example in found) == ["1", "11", "2", "3", "4", "5"]
+    path = write(tmp_path / "e.jsonl", [*rows(5), {**rows(5)[2], "answer": "another"}])
+    with pytest.raises(ValueError, match=r"e.jsonl, lines 3 and 6 ask the same and have different answers: "):
+        load_task("jsonl", path=path).load("test")
 
 
 def test_all_columns_under_other_names(tmp_path: Path) -> None:

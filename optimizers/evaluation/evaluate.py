@@ -289,7 +289,8 @@ def _prompt_of(predictor: dspy.Predict) -> list[Any]:
 
 def _options(lm: dspy.LM) -> dict[str, Any]:
     """What shapes the texts of an LM; of a journaled one also those options that its engine adds to the requests."""
-    return {**{key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}, **getattr(lm.engine, "further", {})}
+    engine = getattr(lm, "engine", None)  # a plain BaseLM has none
+    return {**{key: value for key, value in lm.kwargs.items() if key not in CLIENT_KEYS}, **getattr(engine, "further", {})}
 
 
 def _digest(value: Any) -> str:

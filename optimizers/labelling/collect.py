@@ -155,7 +155,11 @@ def check_examples(examples: Sequence[dspy.Example]) -> list[str]:
     ids = [example_key(example) for example in examples]
     if len(set(ids)) < len(ids):
         twice = next(name for name, count in Counter(ids).items() if count > 1)
-        raise ValueError(f"Two examples have the id {twice!r}; give each its own, or leave out one of them.")
+        first, second = [place for place, name in enumerate(ids) if name == twice][:2]
+        if not examples[second].get("id"):
+            asked = f"{examples[second].inputs().toDict()!r:.200}"
+            raise ValueError(f"Examples {first} and {second} are the same, {asked}; leave one of them out, or give each an id of its own.")
+        raise ValueError(f"Two examples have the id {twice!r}, {first} and {second}; give each its own, or leave out one of them.")
     return ids
 
 

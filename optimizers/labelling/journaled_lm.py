@@ -255,7 +255,7 @@ def journaled(lm: dspy.LM, journal: Journal, *, stage: str | None = None, sample
     further = _further(lm.model, options)
     options = {name: value for name, value in options.items() if name not in further}
     # Asked for what DSPy's own client does not know, an LM is asked by LiteLLM, as it would be without a journal.
-    inner = lm.copy(engine="litellm") if further and lm.engine == "auto" else lm
+    inner = lm.copy(engine="litellm") if further and getattr(lm, "engine", None) == "auto" else lm
     engine = JournalEngine(inner, journal, stage, sample, limits, further)
     wrapped = dspy.LM(
         lm.model,
@@ -263,20 +263,22 @@ def journaled(lm: dspy.LM, journal: Journal, *, stage: str | None = None, sample
         cache=False,
         num_retries=0,
         callbacks=[_Asking()],
-        provider=lm.provider,
+        provider=getattr(lm, "provider", None),
         engine=engine,
         async_engine=AsyncJournalEngine(engine),
     )
     # Past the constructor, which renames the options of reasoning models and would do so a second time.
     wrapped.kwargs = options
     for name in ("finetuning_model", "launch_kwargs", "train_kwargs", "use_developer_role"):
-        setattr(wrapped, name, getattr(lm, name))
+        if hasattr(lm, name):
+            setattr(wrapped, name, getattr(lm, name))
     return wrapped
 
 
 def all_options(lm: dspy.LM) -> dict[str, Any]:
     """The options of an LM that shape its texts; of a journaled one also those that its journal adds to the requests."""
-    return {**lm.kwargs, **(lm.engine.further if isinstance(lm.engine, JournalEngine) else {})}
+    engine = getattr(lm, "engine", None)  # a plain BaseLM has none
+    return {**lm.kwargs, **(engine.further if isinstance(engine, JournalEngine) else {})}
 
 
 def _further(model: str, options: dict[str, Any]) -> dict[str, Any]:

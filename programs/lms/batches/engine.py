@@ -96,7 +96,7 @@ def leave_batches() -> int:
 
 def in_batches(lms: Iterable[dspy.LM]) -> bool:
     """Whether one of some LMs answers in batches."""
-    return any(isinstance(lm.engine, BatchEngine) for lm in lms)
+    return any(isinstance(getattr(lm, "engine", None), BatchEngine) for lm in lms)
 
 
 def at_once(threads: int, batches: bool) -> int:

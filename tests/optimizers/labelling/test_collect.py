@@ -18,6 +18,7 @@ from typing import Any
 import dspy
 import pytest
 from dspy import lm15
+from dspy.utils import DummyLM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -298,10 +299,22 @@ def test_samples_go_past_dspys_cache(tmp_path: Path) -> None:
         dspy.configure_cache(enable_disk_cache=True, enable_memory_cache=True)
 
 
+def test_an_lm_that_is_no_client_of_dspys_own_is_journaled_too(tmp_path: Path) -> None:
+    program = TwoStage()
+    # Its answers would be at an end if one were asked for twice.
+    program.set_lm(DummyLM([{"subquestions": "Who is it?"}, {"answer": "Rome"}] * 2))
+    for _ in range(2):
+        collected = collect(program, examples(2), folder=tmp_path, threads=1)
+        assert [sample.error for sample in collected.samples] == [None, None] and totals(collected)["solve"][0] == 2
+
+
 def test_duplicate_ids_missing_inputs_and_missing_lms_are_named(tmp_path: Path) -> None:
     twice = examples(2) + examples(1)
     with pytest.raises(ValueError, match="Two examples have the id 'e0'"):
         collect(teacher(ScriptedEngine()), twice, folder=tmp_path)
+    without = [dspy.Example(question=question).with_inputs("question") for question in ("Who?", "Where?", "Who?")]
+    with pytest.raises(ValueError, match=r"Examples 0 and 2 are the same, .*'Who\?'.*; leave one of them out"):
+        collect(teacher(ScriptedEngine()), without, folder=tmp_path)
     with pytest.raises(ValueError, match="Example 0 has no inputs"):
         collect(teacher(ScriptedEngine()), [dspy.Example(question="q")], folder=tmp_path)
     with dspy.context(lm=None), pytest.raises(ValueError, match="Predictor 'decompose' of the teacher has no LM"):

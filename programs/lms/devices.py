@@ -25,6 +25,22 @@ def cpu_has_bf16() -> bool:
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
 
 
+def room_for_cache(device: str) -> int:
+    """Bytes that a cache of keys and values may take: a third of what is free on a CUDA device, else an eighth of the memory.
+
+    So a student and its solver, each with its weights, fit one device.
+
+    Args:
+        device: `cpu`, `cuda` or `mps`.
+    """
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0]) // 3
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
+    return memory // 8
+
+
 def device_and_dtype(device: str = "auto") -> tuple[str, str]:
     """The device to use (`cuda`, `mps` or `cpu`) and its dtype (`bfloat16` or `float32`).
 

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
-import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from programs.lms.artifacts import Artifact
-from programs.lms.backends.base import (
-    UNWANTED,
-    GenerateRequest,
-    GenerateResult,
-    Interruptible,
-    More,
-    OnResult,
-    cut_at_stop,
-    guarded,
-    too_long,
-)
-from programs.lms.backends.transformers import context_length, prompt_tokens
+from programs.lms.backends.base import GenerateRequest, GenerateResult, cut_at_stop
+from programs.lms.backends.joining import JoiningBackend, Running
+from programs.lms.backends.transformers import cache_bytes, context_length
 from programs.lms.chat import configured_ends, end_tokens
-from programs.lms.devices import answering_dtype, float32_asked_for
+from programs.lms.devices import answering_dtype, float32_asked_for, room_for_cache
 from programs.lms.gguf_models import GGUFModel
 from programs.lms.gguf_prepared import readable_gguf, settings_folder
 from programs.lms.gguf_weights import Weights
 
 CACHED_TOKENS = 2**15
 """32 rows of 1,024 tokens, prompts and answers together; what does not fit waits, and is computed again."""
-_SHARE_OF_MEMORY = 8
 MAX_BATCHED_TOKENS = 1024
 
 
@@ -68,16 +56,7 @@ def load_int8(model: Artifact | GGUFModel | Path | str, device: str = "cpu") -> 
     return load(model, device, "q8_0")
 
 
-@dataclass
-class _Running:
-    index: int
-    request: GenerateRequest
-    input_tokens: int
-    handle: Any
-    seconds: float = 0.0
-
-
-class OpenVinoBackend(Interruptible):
+class OpenVinoBackend(JoiningBackend):
     """A plain Llama, Qwen2, Qwen2.5 or Qwen3 on the CPU.
 
     Args:
@@ -108,88 +87,38 @@ class OpenVinoBackend(Interruptible):
         self.pipeline: Any = openvino_genai.ContinuousBatchingPipeline(str(gguf), scheduler, "CPU", properties)
         self._started = 0
 
-    def generate(
-        self, requests: Sequence[GenerateRequest], on_result: OnResult | None = None, more: More | None = None
-    ) -> list[GenerateResult]:
-        """See `Backend.generate`; requests that `more` brings join the running batch."""
-        results: dict[int, GenerateResult] = {}
-        running: dict[int, _Running] = {}
-        added = list(requests)
-        try:
-            while added or running:
-                done = self._start(added, len(results) + len(running), running)
-                done |= self._step(running)
-                results |= done
-                for index, result in done.items():
-                    if on_result:
-                        on_result(index, result)
-                added = list(more()) if more else []
-        finally:
-            self._drop(running)
-        return [results[index] for index in sorted(results)]
-
     def close(self) -> None:
         """Drop the weights and the cache."""
         self.pipeline = None
 
-    def _start(self, requests: Sequence[GenerateRequest], index: int, running: dict[int, _Running]) -> dict[int, GenerateResult]:
-        """Hand requests to the scheduler; what can be refused at once is given back."""
-        refused = {}
-        for place, request in enumerate(requests, index):
-            started = guarded(self._started_row, place, request)
-            if isinstance(started, _Running):
-                running[place] = started
-            else:
-                refused[place] = started
-        return refused
-
-    def _started_row(self, place: int, request: GenerateRequest) -> _Running | GenerateResult:
+    def _submit(self, prompt: list[int], request: GenerateRequest, budget: int) -> Any:
         import numpy
         import openvino
 
-        ids = prompt_tokens(self.tokenizer, request.prompt)
-        if len(ids) >= self.context:
-            return too_long(len(ids), self.context)
-        settings = self._settings(request, self.context - len(ids))
         self._started += 1
-        handle = self.pipeline.add_request(self._started, openvino.Tensor(numpy.array([ids], dtype=numpy.int64)), settings)
-        return _Running(place, request, len(ids), handle)
+        ids = openvino.Tensor(numpy.array([prompt], dtype=numpy.int64))
+        return self.pipeline.add_request(self._started, ids, self._settings(request, budget))
 
-    def _step(self, running: dict[int, _Running]) -> dict[int, GenerateResult]:
-        """One token for every running request; the results of those that are done, which leave `running`."""
+    def _advance(self, running: dict[int, Running]) -> list[int]:
         from openvino_genai.py_openvino_genai import GenerationStatus
 
-        self.check_interrupted()
-        if not running:
-            return {}
-        done = {index: UNWANTED for index, row in running.items() if not row.request.wanted()}
-        for index in done:
-            # Its part of the cache is given back in the step.
-            running.pop(index).handle.cancel()
-        started = time.monotonic()
         self.pipeline.step()
-        share = (time.monotonic() - started) / max(1, len(running))
-        for index, row in list(running.items()):
-            row.seconds += share
-            if row.handle.get_status() != GenerationStatus.RUNNING:
-                done[index] = guarded(self._result, running.pop(index))
-        return done
+        return [index for index, row in running.items() if row.handle.get_status() != GenerationStatus.RUNNING]
 
-    def _drop(self, running: dict[int, _Running]) -> None:
-        """Take unfinished requests out of the scheduler, which would go on with them beside the next batch."""
-        if not running:
-            return
-        for row in running.values():
-            row.handle.cancel()
+    def _cancel(self, row: Running) -> None:
+        # Its part of the cache is given back in the next step.
+        row.handle.cancel()
+
+    def _drop(self, rows: Sequence[Running]) -> None:
+        super()._drop(rows)
         with suppress(RuntimeError):
-            # Their part of the cache is given back in a step.
             self.pipeline.step()
 
-    def _settings(self, request: GenerateRequest, room: int) -> Any:
+    def _settings(self, request: GenerateRequest, budget: int) -> Any:
         import openvino_genai
 
         settings = openvino_genai.GenerationConfig()
-        settings.max_new_tokens = min(request.max_tokens, room)
+        settings.max_new_tokens = budget
         settings.stop_token_ids = self.ends
         settings.eos_token_id = min(self.ends)
         settings.stop_strings = set(request.stop)
@@ -203,7 +132,7 @@ class OpenVinoBackend(Interruptible):
                 settings.top_k = request.top_k
         return settings
 
-    def _result(self, row: _Running) -> GenerateResult:
+    def _result(self, row: Running) -> GenerateResult:
         from openvino_genai.py_openvino_genai import GenerationFinishReason, GenerationStatus
 
         if row.handle.get_status() != GenerationStatus.FINISHED:
@@ -220,10 +149,8 @@ def cache_gb(config: Any, bytes_a_number: int) -> int:
     """Size of the cache of keys and values in whole GB: room for `CACHED_TOKENS`, at least 1 and at most an eighth of the memory.
 
     Args:
-        config: Of transformers, of a Llama-shaped model.
+        config: Of transformers.
         bytes_a_number: 2 in bfloat16, 4 in float32.
     """
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    wanted = 2 * config.num_hidden_layers * config.num_key_value_heads * head * bytes_a_number * CACHED_TOKENS
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
-    return max(1, min(math.ceil(wanted / 2**30), memory // _SHARE_OF_MEMORY // 2**30))
+    wanted = cache_bytes(config, bytes_a_number, CACHED_TOKENS)
+    return max(1, min(math.ceil(wanted / 2**30), room_for_cache("cpu") // 2**30))

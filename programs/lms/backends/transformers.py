@@ -33,9 +33,14 @@ MAX_TOKENS = 8192
 
 def load(model: Artifact | GGUFModel | Path | str, device: str = "auto") -> TransformersBackend:
     """The backend on an artifact, a GGUF file, which is dequantized once, or the folder of a Hugging Face model."""
+    return TransformersBackend(model_folder(model), device)
+
+
+def model_folder(model: Artifact | GGUFModel | Path | str) -> Path | str:
+    """The folder in the form of Hugging Face that holds a model's weights, adapters merged and GGUF dequantized."""
     if isinstance(model, GGUFModel):
-        return TransformersBackend(weights_folder(model), device)
-    return TransformersBackend(whole_folder(model) if isinstance(model, Artifact) else model, device)
+        return weights_folder(model)
+    return whole_folder(model) if isinstance(model, Artifact) else model
 
 
 @dataclass
@@ -236,6 +241,20 @@ def context_length(config: Any) -> int:
     """Positions that a model was made for."""
     config = config.get_text_config()
     return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 30)
+
+
+def cache_bytes(config: Any, bytes_a_number: int, tokens: int) -> int:
+    """What the keys and values of so many tokens take in a cache.
+
+    Args:
+        config: Of transformers.
+        bytes_a_number: 2 in bfloat16, 4 in float32.
+        tokens: Prompts and answers together.
+    """
+    config = config.get_text_config()
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return 2 * int(config.num_hidden_layers) * heads * head * bytes_a_number * tokens
 
 
 def _next_batch(waiting: list[_Row]) -> tuple[list[_Row], list[_Row]]:

@@ -12,7 +12,14 @@ from typing import NamedTuple
 from programs.lms.catalog import missing_key
 
 _REQUIRED = ("dspy", "torch", "transformers", "trl", "peft", "datasets", "optuna")
-_EXTRAS = {"openvino-genai": "fast", "fastapi": "serve", "uvicorn": "serve", "inspect-ai": "inspect", "bitsandbytes": "qlora"}
+_EXTRAS = {
+    "openvino-genai": "fast",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "inspect-ai": "inspect",
+    "bitsandbytes": "qlora",
+    "vllm": "vllm",
+}
 _API_MODELS = ("openai/gpt-4.1-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash")
 _DISK_GIB = 3
 
@@ -47,10 +54,12 @@ def _package(name: str, remedy: str, required: bool) -> Finding:
 
 
 def _devices() -> Iterator[Finding]:
+    from programs.lms.backends import preferred
     from programs.lms.devices import cpu_has_bf16, device_and_dtype, usable_cores
 
     device, dtype = device_and_dtype()
     yield Finding("device", True, f"{device} in {dtype}, {usable_cores()} CPU cores")
+    yield Finding("backend", True, os.environ.get("DIVIDE_OR_CONQUER_BACKEND") or f"auto: {', else '.join(preferred(device))}")
     if device == "cpu" and not cpu_has_bf16():
         yield Finding("bfloat16", False, "the CPU has none in hardware", "nothing: float32 is used, at about half the speed")
 

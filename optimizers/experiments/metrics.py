@@ -35,7 +35,7 @@ from programs.parts import FIRST, SECOND, model_of, stage_in
 
 _ROLES = {"teacher": "teacher", "student": "student0", "solver": "solver"}
 
-_PACKAGES = ("divide-or-conquer", "dspy", "torch", "transformers", "trl", "peft", "openvino-genai", "optuna")
+_PACKAGES = ("divide-or-conquer", "dspy", "torch", "transformers", "trl", "peft", "openvino-genai", "vllm", "optuna")
 
 
 def build_metrics(job: MainJob) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def lm(model: str, **options: Any) -> dspy.LM:
             `save_pretrained`), `local/<name>@<hash>`, `gguf/<file>`, `gguf/<name>@<hash>`, `hf/<organisation>/<name>`, which all run
             in this process; any other string goes to DSPy and LiteLLM.
         **options: Of `dspy.LM`, whose cache is off by default behind an `api_base`, also one of the environment; for models in this process
-            also `backend` (`auto`, `transformers`, `openvino`) and `device` (`auto`, `cpu`, `cuda`, `mps`). `max_tokens` is 256 by
+            also `backend` (of `programs.lms.backends.BACKENDS`) and `device` (`auto`, `cpu`, `cuda`, `mps`). `max_tokens` is 256 by
             default for models trained here and embedded ones, 512 for others in this process, 1024 behind an API. With `batch=True` an API
             is asked through its provider's batches: about half the price, and answers within a day; ask from many threads. With
             `requests_per_minute` calls of an API wait for their turn; see `programs.lms.api_models.PatientLM`.

@@ -90,7 +90,7 @@ class LocalEngine(_Engine, WholeAnswers):
     """Runs the models `embedded/…`, `local/…` and `hf/…` for `dspy.LM(engine=…)`.
 
     Args:
-        backend: A name in `programs.lms.backends.BACKENDS`, or `auto`.
+        backend: `auto`, or a name in `programs.lms.backends.BACKENDS`.
         device: `auto`, `cpu`, `cuda` or `mps`.
     """
 

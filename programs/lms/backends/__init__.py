@@ -24,13 +24,30 @@ BACKENDS: Registry[Load] = Registry(
         "transformers": "programs.lms.backends.transformers:load",
         "openvino": "programs.lms.backends.openvino:load",
         "openvino-int8": "programs.lms.backends.openvino:load_int8",
+        "vllm": "programs.lms.backends.vllm:load",
+        "transformers-continuous": "programs.lms.backends.continuous:load",
     },
     ", or auto",
 )
 """The function that loads a model on each backend, by name: `load(model, device)` raises ValueError for a model that it cannot read.
 
 `model` is an `Artifact`, a `GGUFModel`, or the folder of a Hugging Face model."""
+_FASTER: dict[str, dict[str, tuple[str, ...]]] = {
+    "cpu": {"openvino": ("openvino_genai", "gguf")},
+    "cuda": {"vllm": ("vllm",), "transformers-continuous": ()},
+}
+"""What `auto` tries on a device before transformers, in this order, and the modules that it needs."""
 logger = logging.getLogger(__name__)
+
+
+def preferred(device: str) -> list[str]:
+    """The backends that `auto` tries, in this order: those that are installed here and made for a device.
+
+    Args:
+        device: `cpu`, `cuda` or `mps`.
+    """
+    faster = _FASTER.get(device, {})
+    return [name for name, needed in faster.items() if all(importlib.util.find_spec(module) for module in needed)] + ["transformers"]
 
 
 def choose_backend(model: Artifact | GGUFModel | Path | str, backend: str = "auto", device: str = "auto") -> Backend:
@@ -38,14 +55,15 @@ def choose_backend(model: Artifact | GGUFModel | Path | str, backend: str = "aut
 
     Args:
         model: An artifact, a GGUF file, or the folder of a Hugging Face model.
-        backend: A name in `BACKENDS`; `auto` takes openvino on CPUs for models that it can read, transformers
-            otherwise. `$DIVIDE_OR_CONQUER_BACKEND` decides in place of `auto`.
+        backend: A name in `BACKENDS`; `auto` takes the first of `preferred` that can load the model.
+            `$DIVIDE_OR_CONQUER_BACKEND` decides in place of `auto`.
         device: A name in `DEVICES`.
 
     Raises:
         ValueError: An unknown backend or device, or a backend asked for that cannot read the model.
-        ImportError: openvino asked for and not installed.
+        ImportError: openvino or vllm asked for and not installed.
         OSError: openvino asked for, and its GGUF cannot be written.
+        RuntimeError: vllm asked for, and its process did not start.
     """
     check_options(backend, device)
     if backend == "auto":
@@ -53,15 +71,16 @@ def choose_backend(model: Artifact | GGUFModel | Path | str, backend: str = "aut
         check_options(backend, device, "$DIVIDE_OR_CONQUER_BACKEND")
     if backend != "auto":
         return BACKENDS.get(backend)(model, device)
-    if device_and_dtype(device)[0] == "cpu" and _openvino_installed():
+    *faster, last = preferred(device_and_dtype(device)[0])
+    for name in faster:
         try:
-            return BACKENDS.get("openvino")(model, device)
+            return BACKENDS.get(name)(model, device)
         except ValueError as error:
-            logger.info("Using transformers: %s", error)
-        # Of another version, or without a library of the system, openvino-genai lacks names or cannot be imported.
-        except (OSError, RuntimeError, ImportError, AttributeError, TypeError) as error:
-            logger.warning("Using transformers, which is slower here: openvino cannot load the model (%s)", error)
-    return BACKENDS.get("transformers")(model, device)
+            logger.info("Using another backend than %s: %s", name, error)
+        # Of another version, or without a library of the system, a faster one lacks names, cannot be imported, or ends in its own error.
+        except Exception as error:
+            logger.warning("Using a slower backend: %s cannot load the model (%s)", name, error)
+    return BACKENDS.get(last)(model, device)
 
 
 def check_options(backend: str, device: str, where: str = "backend") -> None:
@@ -74,7 +93,3 @@ def check_options(backend: str, device: str, where: str = "backend") -> None:
         raise ValueError(f"Unknown {where} {backend!r}; expected one of {('auto', *BACKENDS.names())}.")
     if device not in DEVICES:
         raise ValueError(f"Unknown device {device!r}; expected one of {DEVICES}.")
-
-
-def _openvino_installed() -> bool:
-    return all(importlib.util.find_spec(name) for name in ("openvino_genai", "gguf"))

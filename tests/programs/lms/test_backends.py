@@ -75,7 +75,7 @@ def test_stop_texts_are_cut_off():
     assert cut_at_stop("one", ("\n",)) == ("one", False)
 
 
-@pytest.mark.parametrize(("backend", "device"), [("vllm", "auto"), ("auto", "tpu")])
+@pytest.mark.parametrize(("backend", "device"), [("llamafile", "auto"), ("auto", "tpu")])
 def test_unknown_names_are_refused(tiny, backend, device):
     with pytest.raises(ValueError, match="expected one of"):
         backends.choose_backend(tiny, backend, device)

@@ -113,7 +113,7 @@ class VllmBackend(JoiningBackend):
             "kv_cache_memory_bytes": min(wanted, room_for_cache(self.device)),
             # Else vLLM wants nearly all of the device for itself, whatever the size of the cache.
             "gpu_memory_utilization": 0.01,
-            # To compile for a CPU takes minutes.
+            # On a CPU, where it is for tests, nothing is compiled.
             "enforce_eager": self.device == "cpu",
             "use_tqdm_on_load": False,
             "disable_log_stats": True,

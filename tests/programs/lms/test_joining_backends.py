@@ -168,7 +168,7 @@ def test_twenty_prompts_of_a_trained_model(base, name, monkeypatch):
     prompts = [
         render(plain.tokenizer, [{"role": "user", "content": example.question}]) for example in load_task("multihop").load("test", 20)
     ]
-    mine = [GenerateRequest(prompt, max_tokens=12) for prompt in prompts]
+    mine = [GenerateRequest(prompt, max_tokens=10) for prompt in prompts]
     expected = plain.generate(mine)
     assert told(fast.generate(mine)) == told(expected)
     late = mine[4:8]
@@ -182,3 +182,27 @@ def test_twenty_prompts_of_a_trained_model(base, name, monkeypatch):
     assert results[0].too_long and "nobody waits" in results[2].error
     assert told(results[1:2]) == told(plain.generate([stopped]))
     fast.close()
+
+
+@pytest.mark.slow
+def test_a_vllm_that_was_killed_is_started_again(base):
+    pytest.importorskip("vllm")
+    from psutil import Process, wait_procs
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    fast = backends.choose_backend(base, "vllm", "cpu")
+    mine = asked(fast, 2)
+    expected = told(fast.generate(mine))
+
+    def kill() -> list[GenerateRequest]:
+        for child in Process().children(recursive=True):
+            if "EngineCore" in child.name():
+                child.kill()
+        return []
+
+    with pytest.raises(EngineDeadError):
+        fast.generate([replace(mine[0], max_tokens=500)], more=kill)
+    assert told(fast.generate(mine)) == expected
+    processes = [child for child in Process().children(recursive=True) if "VLLM" in child.name()]
+    fast.close()
+    assert processes and not wait_procs(processes, timeout=30)[1]

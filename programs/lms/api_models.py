@@ -15,7 +15,7 @@ from dspy.utils.exceptions import LMError
 
 from programs.lms.rate_limits import await_out, wait_out
 from programs.lms.request_pace import RequestPace, check_pace
-from programs.lms.servers import address_of, name_server
+from programs.lms.servers import address_of, hide_keys, name_server
 
 _NO_TEXT = frozenset({"role", "type", "model", "id", "finish_reason", "usage", "config", "kwargs", "provider_data"})
 
@@ -115,6 +115,7 @@ class PatientLM(dspy.LM):
             yield
         except LMError as error:
             name_server(error, address_of(self.model, self.kwargs))
+            hide_keys(error, self.kwargs)
             raise
 
     def limit(self, call: Mapping[str, Any]) -> int | None:

@@ -2,6 +2,7 @@
 
 import pytest
 from dspy.utils.exceptions import LMError
+from loopback import serving
 
 from programs.lms.catalog import lm
 from programs.lms.servers import address_of
@@ -25,6 +26,17 @@ def test_a_login_in_the_address_is_not_told():
     with pytest.raises(LMError) as caught:
         lm("hosted_vllm/m", num_retries=0, api_base="http://ann:secret@127.0.0.1:9/v1")("How many?")
     assert "secret" not in str(caught.value) and "127.0.0.1:9" in str(caught.value)
+
+
+def test_a_key_that_a_server_repeats_is_not_told(monkeypatch):
+    def refused(body):
+        return 401, {}, {"error": {"message": "Incorrect API key provided: sk-given-0123, not sk-exported-4567"}}
+
+    monkeypatch.setenv("SOME_API_KEY", "sk-exported-4567")
+    with serving(refused) as (address, _), pytest.raises(LMError) as caught:
+        lm("hosted_vllm/m", num_retries=0, api_base=address, api_key="sk-given-0123")("How many?")
+    for told in (str(caught.value), caught.value.message):
+        assert "Incorrect API key provided: ***, not ***" in told and "sk-" not in told
 
 
 def test_the_address_is_that_of_the_provider_in_the_model_string(monkeypatch):

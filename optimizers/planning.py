@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from optimizers.reports.plans import ShownPlan
+from optimizers.settings.load import for_job
 from optimizers.settings.run import RunConfig
 
 Job = Literal["run", "experiment", "compile", "study", "improve"]
@@ -25,7 +26,7 @@ def plan(config: RunConfig | dict[str, Any], job: Job = "run", settings: bool = 
         ValueError: No such job; or what the job would refuse that can be seen without a download or a key: a model, a task, a number of
             questions.
     """
-    config = RunConfig.model_validate(config)
+    config = for_job(config)
     if job == "compile":
         from optimizers.prompts.compilation import Compilation
         from optimizers.prompts.plan import compile_plan

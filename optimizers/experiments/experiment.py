@@ -31,6 +31,7 @@ from optimizers.jobs.progress import Shown, expect
 from optimizers.jobs.work import do_stages
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.reports.experiment_report import write_experiment_report
+from optimizers.settings.load import for_job
 from optimizers.settings.run import RunConfig
 from optimizers.tracking.job import Tracking
 from programs.lms.ledger import Ledger
@@ -126,7 +127,7 @@ def run_experiment(config: RunConfig, progress: Shown = None, stages: tuple[str,
         ValueError: A configuration that cannot work, said before any work.
         LabellingStoppedError: A limit or too many failures ended labelling.
     """
-    config = RunConfig.model_validate(config)
+    config = for_job(config)
     if tuple(stages) == ("report",):
         refuse_nothing_done(config)
     tracking = Tracking(config, "experiment", Path(config.out))

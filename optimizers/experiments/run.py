@@ -16,6 +16,7 @@ from optimizers.jobs.jsonlines import write_json
 from optimizers.jobs.progress import Shown, expect
 from optimizers.jobs.work import do_stages
 from optimizers.reports.run_report import write_report
+from optimizers.settings.load import for_job
 from optimizers.settings.run import RunConfig
 from optimizers.tracking.job import Tracking
 from programs.lms.ledger import Ledger
@@ -39,7 +40,7 @@ def run(config: RunConfig | dict[str, Any], progress: Shown = None, stages: tupl
             trained, and all conditions without it are asked and reported, if these stages are among those to do.
         TrainingError: Training failed.
     """
-    config = RunConfig.model_validate(config)
+    config = for_job(config)
     if tuple(stages) == ("report",):
         refuse_nothing_done(config)
     tracking = Tracking(config, "run", Path(config.out))

@@ -21,6 +21,7 @@ from optimizers.jobs.progress import Shown, expect
 from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import LimitReached
 from optimizers.reports.improvement import write_report
+from optimizers.settings.load import for_job
 from optimizers.settings.run import RunConfig
 from optimizers.tracking.job import Tracking
 from programs.lms.engine import unload_all
@@ -46,7 +47,7 @@ def improve(config: RunConfig | dict[str, Any], progress: Shown = None) -> Impro
         TooFewRowsError: Likewise, with too few rows for one.
         TrainingError: A training failed.
     """
-    config = RunConfig.model_validate(config)
+    config = for_job(config)
     tracking = Tracking(config, "improve", Path(config.improve.out or config.out))
     with showing(progress) as shown:
         job = ImproveJob(config, shown)

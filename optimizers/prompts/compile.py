@@ -19,6 +19,7 @@ from optimizers.prompts.candidates import Compiled, Watch
 from optimizers.prompts.compilation import Compilation
 from optimizers.prompts.quiet_dspy import quiet_dspy
 from optimizers.prompts.search import CompilationRun
+from optimizers.settings.load import for_job
 from optimizers.settings.run import RunConfig
 from optimizers.tracking.job import Tracking
 
@@ -38,7 +39,7 @@ def compile_prompts(config: RunConfig | dict[str, Any], progress: Shown = None) 
         RuntimeError: Too many calls of the uncompiled program failed; or another job is working in the folder.
         KeyboardInterrupt: As it came, after the best so far was saved.
     """
-    config = RunConfig.model_validate(config)
+    config = for_job(config)
     tracking = Tracking(config, "compile", Path(config.out))
     found: list[Compiled] = []
     with showing(progress) as shown:

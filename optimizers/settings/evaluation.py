@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from optimizers.conditions import DEFAULT_CONDITIONS
-from optimizers.settings.section import Names, Section, split_text
+from optimizers.settings.section import Names, Section, no_entries, split_text
 
 PriceList = Annotated[list[Annotated[float, Field(ge=0)]], BeforeValidator(split_text), Field(min_length=2, max_length=4)]
 """Dollars per million input tokens, and per million output tokens; then those of cached and of written input tokens. Also as one text with
@@ -42,10 +42,12 @@ class CostConfig(Section):
     or lists wrongly: `--cost.prices.openai/my-model 0.4,1.6`. A third number is the price of input tokens that the provider found in its
     prompt cache (by default as the others, so that a bill is never too small), and a fourth that of those that it put there (by default
     1.25 times the others, and twice for those that it keeps for an hour, as Anthropic asks): `0.4,1.6,0.1,0.5`. Prices that LiteLLM lists
-    have all of these."""
+    have all of these. A price of a model that the job does not have is refused; `--cost.prices ''` drops those of a file."""
     local_calls_per_second: float = Field(4.0, gt=0, json_schema_extra={"unit": "calls a second"})
     """Calls a second of a local model of 135M parameters, for the minutes that plans show; larger ones are as much slower as they are
     larger. The default suits two cores."""
     trained_tokens_per_second: float = Field(150.0, gt=0, json_schema_extra={"unit": "tokens a second"})
     """Tokens a second of the training of a model of 135M parameters, for the minutes that plans show, likewise. The default suits two
     cores."""
+
+    _may_be_dropped = field_validator("prices", mode="before")(no_entries)

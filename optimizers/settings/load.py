@@ -15,6 +15,7 @@ from optimizers.finetune.spec import TrainingSpec
 from optimizers.settings.experiment import ExperimentConfig
 from optimizers.settings.explain import explain
 from optimizers.settings.models import ModelConfig
+from optimizers.settings.priced import check_prices
 from optimizers.settings.run import RunConfig
 from optimizers.settings.task import DataConfig
 
@@ -75,6 +76,20 @@ def load_config(recipe: str | None = None, overrides: Mapping[str, Any] | RunCon
     if "experiment.conditions" in given and "experiment.transfer_conditions" not in given:
         _follow_conditions(config.experiment)
     return config
+
+
+def for_job(config: RunConfig | Mapping[str, Any]) -> RunConfig:
+    """The configuration of a job that begins, or is planned.
+
+    Args:
+        config: A `RunConfig`, or its fields as nested dicts.
+
+    Raises:
+        ValueError: A field that cannot be, or a price of a model that the job does not have.
+    """
+    found = RunConfig.model_validate(config)
+    check_prices(found.model_dump())
+    return found
 
 
 def _set_in(section: BaseModel, within: str = "") -> Iterator[tuple[str, Any]]:
@@ -160,7 +175,9 @@ def _set(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
         sections, last = [*sections, "task"], "name"
     for section in sections:
         if isinstance(settings.get(section), str):
-            settings[section] = {"name" if section == "task" else "model": settings[section]}
+            # Entries that the empty text drops make place for those given beside it.
+            bare = settings[section]
+            settings[section] = {"name" if section == "task" else "model": bare} if bare else {}
         settings = settings.setdefault(section, {})
         if not isinstance(settings, dict):
             raise ValueError(f"{'.'.join(path)} is no setting: {section} is one value, {settings!r} so far.")

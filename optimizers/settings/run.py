@@ -18,6 +18,7 @@ from optimizers.settings.experiment import ExperimentConfig
 from optimizers.settings.improve import ImproveConfig
 from optimizers.settings.labelling import LabellingConfig
 from optimizers.settings.models import ModelConfig, TeacherConfig
+from optimizers.settings.priced import without_unused
 from optimizers.settings.screening import ScreeningConfig
 from optimizers.settings.section import Section
 from optimizers.settings.study import StudyConfig
@@ -138,11 +139,14 @@ class RunConfig(Section):
         return Limits(self.max_calls, self.max_tokens, self.max_usd, elsewhere=paid_beside([Path(self.out), *further], own))
 
     def to_toml(self, experiment: bool = False) -> str:
-        """TOML that `load_config` reads back to the same run, with the section of the grid or without; none on other jobs."""
+        """TOML that `load_config` reads back to the same run, with the section of the grid or without; none on other jobs.
+
+        Prices of models that only sections left out name are left out too, as `check_prices` would not know them.
+        """
         left_out: dict[str, Any] = {"training": {"base"}, "study": True, "improve": True, "compile": True}
         if not experiment:
             left_out["experiment"] = True
-        return tomli_w.dumps(self.model_dump(exclude_none=True, exclude=left_out))
+        return tomli_w.dumps(without_unused(self.model_dump(exclude_none=True, exclude=left_out)))
 
 
 def configured_for(config: RunConfig, name: str) -> RunConfig:

@@ -28,6 +28,7 @@ from optimizers.jobs.processes import start_module
 from optimizers.jobs.progress import Progress, Shown, expect, no_progress
 from optimizers.jobs.work import do_stages
 from optimizers.labelling.journal import digest
+from optimizers.settings.load import for_job
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import refuse_traces
 from optimizers.settings.study import studied_students
@@ -66,7 +67,7 @@ def study(config: RunConfig | dict[str, Any], progress: Shown = None) -> StudyRe
         RuntimeError: All workers ended without finishing the study.
     """
     with showing(progress) as shown:
-        job = StudyJob(RunConfig.model_validate(config), shown)
+        job = StudyJob(for_job(config), shown)
         expect(shown, lambda: study_outline(job))
         return job.run()
 

@@ -21,7 +21,7 @@ from optimizers.conditions import (
 )
 from optimizers.evaluation.statistics import questions_needed
 from optimizers.experiments.cascades import check_cascades
-from optimizers.experiments.roles import policy_name, roles_of
+from optimizers.experiments.roles import check_models, policy_name, roles_of
 from optimizers.experiments.setup import check_limits, check_rows_to_come, check_samples
 from optimizers.experiments.students import RECIPES
 from optimizers.experiments.variants import Variant, is_measured, variants
@@ -38,7 +38,6 @@ from optimizers.settings.run import RunConfig, configured_for
 from optimizers.settings.splits import configured_task, configured_traces, loaded, refuse_overlap, with_their_traces
 from programs.adapter import LineAdapter
 from programs.compiled.state import CompiledPrompts
-from programs.lms.catalog import check_model
 from programs.lms.ledger import LOCAL_PREFIXES, Prices
 from programs.lms.model_sizes import relative_size
 from programs.lms.model_strings import usual_adapter_name
@@ -177,17 +176,6 @@ def _conditions(config: RunConfig, variant: Variant) -> list[Condition]:
     return [parse_condition(name, solvers) for name in expand_conditions(names, solvers)]
 
 
-def _check_models(config: RunConfig) -> None:
-    """Refuse what names no model, as far as no download and no key is needed to see it."""
-    students = {f"experiment.students.{name}": model.in_process() for name, model in config.experiment.students.items()}
-    further = {"screening.judge": config.screening.judge, "compile.prompt_model": config.compile.prompt_model}
-    for role, model in {**roles_of(config), **students, **further}.items():
-        try:
-            check_model(model.model if model else config.teacher.model)
-        except ValueError as error:
-            raise ValueError(f"{role.replace('student0', 'student')}: {error}") from None
-
-
 def _roles(config: RunConfig) -> dict[str, ModelConfig]:
     return {**roles_of(config), "judge": config.screening.judge or config.teacher}
 
@@ -240,7 +228,7 @@ class _Traced:
 class _Planner:
     def __init__(self, config: RunConfig, prefix: str = "", splits: Sequence[str] = ("train", "dev", "test")) -> None:
         self.config, self.prefix = config, prefix
-        _check_models(config)
+        check_models(config)
         check_samples(config)
         check_installed(config.training)
         check_gpus(config.training)

@@ -22,8 +22,8 @@ from programs.feedback import FeedbackTwoStage, feedback_two_stage
 from programs.lms.api_models import API_MAX_TOKENS
 from programs.lms.artifacts import MANIFEST, Artifact, open_artifact, register
 from programs.lms.batches.engine import at_once
+from programs.lms.catalog import check_model, missing_key
 from programs.lms.catalog import lm as make_lm
-from programs.lms.catalog import missing_key
 from programs.lms.ledger import Prices
 from programs.lms.merged import base_folder, merged_into
 from programs.lms.model_strings import adapter_name_for
@@ -105,7 +105,10 @@ class Roles:
             return self.model("teacher")
         if self._keys:
             check_keys({"screening.judge": model})
-        return self._made(model.model, model)
+        try:
+            return self._made(model.model, model)
+        except ValueError as error:
+            raise ValueError(of_setting(self.config, "screening.judge", error)) from error
 
     def check_prices(self, limit: str) -> None:
         """Refuse a limit in dollars that the calls of a student or its solver would never reach, as they have no price.
@@ -128,7 +131,7 @@ class Roles:
         except ValueError as error:
             if role == "student0":
                 self._check_bases(model.model, error)
-            raise
+            raise ValueError(of_setting(self.config, role, error)) from error
 
     def _check_bases(self, base: str, error: ValueError) -> None:
         """Say of students that were saved alone which base is gone, as their manifests know it by its hash; or where it is by now."""
@@ -251,6 +254,45 @@ def roles_of(config: RunConfig) -> dict[str, ModelConfig]:
     """The models of a configuration by role; further solvers under their names."""
     roles = {"teacher": config.teacher, "student0": config.student.in_process(), "solver": config.solver or config.teacher}
     return {**roles, **config.experiment.solvers}
+
+
+def of_setting(config: RunConfig, role: str, error: ValueError) -> str:
+    """What is wrong with the model of a role, behind the setting that names it, and its value where the error does not show it.
+
+    Args:
+        config: The configuration.
+        role: Of `roles_of`, or the setting itself.
+        error: On its model.
+    """
+    further = config.experiment
+    # A variant's student stands in the place of the experiment's own.
+    setting = next((f"experiment.students.{name}" for name, one in further.students.items() if one == config.student), "student")
+    setting = setting if role == "student0" else f"experiment.solvers.{role}" if role in further.solvers else role
+    given = {**roles_of(config), **_further_models(config), "student0": config.student}.get(role)
+    shown = "" if given is None or repr(given.model) in str(error) else f" {given.model!r}"
+    return f"{setting}{shown}: {error}"
+
+
+def _further_models(config: RunConfig) -> dict[str, ModelConfig]:
+    """Models that are no role of every job, by their settings."""
+    named = {"screening.judge": config.screening.judge, "compile.prompt_model": config.compile.prompt_model}
+    students = {f"experiment.students.{name}": model for name, model in config.experiment.students.items()}
+    return {**students, **{setting: model for setting, model in named.items() if model}}
+
+
+def check_models(config: RunConfig) -> None:
+    """Refuse what names no model, as far as no download and no key is needed to see it.
+
+    Raises:
+        ValueError: Names the setting and its value.
+    """
+    further = _further_models(config)
+    students = {name: model.in_process() for name, model in further.items() if name.startswith("experiment.students.")}
+    for role, model in {**roles_of(config), **further, **students}.items():
+        try:
+            check_model(model.model)
+        except ValueError as error:
+            raise ValueError(of_setting(config, role, error)) from None
 
 
 def questions_at_once(config: RunConfig) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import dspy
 
-from optimizers.experiments.roles import check_keys
+from optimizers.experiments.roles import check_keys, of_setting
 from optimizers.jobs.folder import JobFolder
 from optimizers.jobs.progress import Progress, no_progress
 from optimizers.labelling.journal import Limits
@@ -59,7 +59,7 @@ class Compilation:
         self.task = configured_task(config.task, config.seed)
         models = {"teacher": config.teacher, "compile.prompt_model": self.prompt_model}
         self._models = models
-        self.lms = {role: make_lm(model.model, **model.lm_options(batches=False)) for role, model in models.items()}
+        self.lms = {role: self._lm(role) for role in models}
         self.start = CompiledPrompts.read(config.teacher.program) if config.teacher.program else None
         self.splits = self._splits()
         refuse_shown(self.start, {split: self.splits[split] for split in (VALIDATION, DEV)})
@@ -68,6 +68,13 @@ class Compilation:
         self.ledger = Ledger(Prices(config.cost.local_usd_per_hour, config.cost.prices))
         self._check_formats()
         self._check_limits()
+
+    def _lm(self, role: str) -> dspy.LM:
+        model = self._models[role]
+        try:
+            return make_lm(model.model, **model.lm_options(batches=False))
+        except ValueError as error:
+            raise ValueError(of_setting(self.config, role, error)) from error
 
     def open_folder(self) -> None:
         """Make the folder, or go on in it.

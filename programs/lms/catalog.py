@@ -11,6 +11,7 @@ from dspy.clients.backend_selection import CLIENT_KEYS
 from programs.lms.api_models import PatientLM, load_litellm
 from programs.lms.batches.engine import AsyncBatchEngine, BatchEngine
 from programs.lms.engine import AsyncLocalEngine, LocalEngine
+from programs.lms.meant_models import meant
 from programs.lms.model_strings import FORMS, check_local, is_local, pinned, resolve
 from programs.lms.request_pace import check_pace
 from programs.lms.servers import address_of
@@ -126,7 +127,7 @@ def _check_provider(model: str) -> None:
         litellm.get_llm_provider(model)
     except Exception:
         here = f"{prefix!r} is no provider, and there is no folder or file {model}" if slash else "it names no provider"
-        raise ValueError(f"Unknown model {model!r}: {here}; expected {FORMS}.") from None
+        raise ValueError(f"Unknown model {model!r}: {here}; expected {FORMS}.{meant(model)}") from None
 
 
 def _provider_names(provider: Any) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from programs.lms.artifacts import MANIFEST, Artifact, open_artifact
 from programs.lms.file_hashes import file_hash
+from programs.lms.meant_models import models_below
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json")
@@ -23,6 +24,7 @@ _SETTINGS = (
     "chat_template.jinja",
     "chat_template.json",
 )
+_SHOWN = 5
 _COMMON = {"gemma2", "gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3"}
 """Spared the seconds that the list of all takes to be imported."""
 
@@ -101,7 +103,12 @@ def _elsewhere(folder: Path) -> str:
     if checkpoints:
         return f"; its last checkpoint is local/{checkpoints[-1].parent}"
     files = sorted(folder.glob("*.gguf"))
-    return f"; name its GGUF file, as gguf/{files[0]}" if files else ""
+    if files:
+        return f"; name its GGUF file, as gguf/{files[0]}"
+    below = models_below(folder)
+    if below:
+        return f"; models in it are {', '.join(below[:_SHOWN])}{', ...' if len(below) > _SHOWN else ''}"
+    return "; download the model again, as a whole, or name the folder that it lies in"
 
 
 def _weights(folder: Path) -> list[str]:
@@ -129,7 +136,9 @@ def _other_format(folder: Path) -> str:
             "AutoModelForCausalLM.from_pretrained(...).save_pretrained(<new folder>), which writes safetensors"
         )
     others = sorted(folder.glob("*.safetensors"))
-    return f"; {others[0].name} is not the name under which transformers looks for weights" if others else ""
+    if others:
+        return f"; {others[0].name} is not the name under which transformers looks for weights"
+    return ": its weights are missing; download the model again, as a whole"
 
 
 @functools.lru_cache(maxsize=256)

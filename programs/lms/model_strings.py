@@ -13,19 +13,22 @@ from programs.lms.artifacts import Artifact
 from programs.lms.checkpoints import open_model
 from programs.lms.gguf_models import GGUFModel, open_gguf
 from programs.lms.known_weights import WEIGHTS
+from programs.lms.meant_models import meant, step_for
 from programs.lms.weights import fetched
 
 LOCAL_PREFIXES = ("embedded", "local", "gguf", "hf")
 
-FORMS = (
+LOCAL_FORMS = (
     "embedded/base, embedded/teacher, embedded/strict, local/<folder>, local/<name>@<hash>, gguf/<file>, gguf/<name>@<hash>, "
-    f"{', '.join(f'gguf/{name}' for name in WEIGHTS)}, hf/<organisation>/<name>, "
-    "or a provider of LiteLLM such as openai/<model>, anthropic/<model>, hosted_vllm/<model>, ollama/<model>"
+    f"{', '.join(f'gguf/{name}' for name in WEIGHTS)}, hf/<organisation>/<name>"
 )
+"""Of models that run in this process."""
+
+FORMS = f"{LOCAL_FORMS}, or a provider of LiteLLM such as openai/<model>, anthropic/<model>, hosted_vllm/<model>, ollama/<model>"
 
 _PINNED = re.compile(r"(?P<namespace>embedded|local|gguf)/[A-Za-z0-9._-]+@[0-9a-f]{12}")
 
-_HUB = re.compile(r"hf/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_HUB = re.compile(r"hf/(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"]
 
@@ -72,9 +75,9 @@ def resolve(model: str) -> Artifact | None:
     if _PINNED.fullmatch(model):
         return _find(model)
     if prefix == "embedded" or not rest:
-        raise ValueError(f"Unknown model {model!r}; expected {FORMS}.")
+        raise ValueError(f"Unknown model {model!r}; expected {LOCAL_FORMS}.")
     if not Path(rest).expanduser().is_dir():
-        raise ValueError(f"Unknown model {model!r}: {rest!r} is no folder; expected {FORMS}.")
+        raise ValueError(f"Unknown model {model!r}: {rest!r} is no folder; expected {LOCAL_FORMS}.{step_for(rest)}")
     artifact = open_model(rest)
     if artifact.manifest["namespace"] == "embedded" and artifact.folder.parent != (artifacts.home() / "embedded").resolve():
         raise ValueError(
@@ -100,7 +103,7 @@ def resolve_gguf(model: str) -> GGUFModel | None:
         rest = str(fetched(rest))
     if not rest or not Path(rest).expanduser().is_file():
         beside = _files_beside(Path(rest).expanduser()) if rest else ""
-        raise ValueError(f"Unknown model {model!r}: {rest!r} is no file{beside}; expected {FORMS}.")
+        raise ValueError(f"Unknown model {model!r}: {rest!r} is no file{beside}; expected {LOCAL_FORMS}.{step_for(rest)}")
     found = open_gguf(rest)
     artifacts.register(found)
     return found
@@ -167,7 +170,10 @@ def _find(model: str) -> Artifact:
 def _hub_parts(model: str) -> tuple[str, str | None]:
     match = _HUB.fullmatch(model)
     if not match:
-        raise ValueError(f"Unknown model {model!r}; a Hugging Face model is hf/<organisation>/<name>, with @<revision> behind it or not.")
+        raise ValueError(
+            f"Unknown model {model!r}; a Hugging Face model is hf/<organisation>/<name>, with @<revision> behind it or not, a folder is "
+            f"local/<folder>, a file gguf/<file>.{meant(model.removeprefix('hf/'))}"
+        )
     return match["repo"], match["revision"]
 
 
@@ -190,5 +196,5 @@ def _from_hub(model: str, function: str, *args: Any, **options: Any) -> str:
         except Exception:
             raise ValueError(
                 f"Cannot get {model!r} from the Hugging Face hub ({error}). Check the name and the network; without one, use "
-                "embedded/base, or a folder as local/<folder>."
+                f"embedded/base, or a folder as local/<folder>.{meant(args[0])}"
             ) from error

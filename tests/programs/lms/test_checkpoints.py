@@ -108,7 +108,7 @@ _SHARDS = json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors"}})
         (_with("checkpoint-20/config.json", "{}", "config.json"), r"its last checkpoint is local/.*checkpoint-20"),
         (_with("a.gguf", "", "config.json"), r"name its GGUF file, as gguf/.*a\.gguf"),
         (_with("adapter_config.json", "{}"), "PEFT adapter.*merge_and_unload"),
-        (_without("model.safetensors"), r"has no model\.safetensors and no model\.safetensors\.index\.json\."),
+        (_without("model.safetensors"), r"has no model\.safetensors and no model\.safetensors\.index\.json: its weights are missing"),
         (_with("pytorch_model.bin", "x", "model.safetensors"), r"only pytorch_model\.bin, a pickle.*save_pretrained"),
         (_with("model.fp16.safetensors", "x", "model.safetensors"), r"model\.fp16\.safetensors is not the name"),
         (_with("model.safetensors.index.json", _SHARDS, "model.safetensors"), r"model-00001-of-00002\.safetensors is missing"),

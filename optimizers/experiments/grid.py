@@ -18,7 +18,7 @@ from optimizers.evaluation.leakage import Leak, find_leaks, keep_out
 from optimizers.experiments.cascades import check_cascades, choice_on_file
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.roles import Roles
-from optimizers.experiments.run_folder import open_folder
+from optimizers.experiments.run_folder import naming_places, open_folder
 from optimizers.experiments.setup import Setup, check_before_payment
 from optimizers.experiments.variants import Variant, is_measured, variants
 from optimizers.finetune.augment import check_augment
@@ -84,13 +84,14 @@ class Grid:
     Args:
         config: What to do; its section `experiment` spans the grid.
         progress: See `optimizers.jobs.progress.Progress`.
+        reading: Whether the folder is only read: nothing is asked, trained or written.
 
     Raises:
         ValueError: Before any work: unknown task, condition, model; a task without a training split to train on; a
             folder of another configuration.
     """
 
-    def __init__(self, config: RunConfig, progress: Progress | None = None) -> None:
+    def __init__(self, config: RunConfig, progress: Progress | None = None, *, reading: bool = False) -> None:
         self.config, self.progress = config, progress or no_progress
         refuse_traces(config.labelling, "experiment")
         self.folder = Path(config.out)
@@ -98,7 +99,8 @@ class Grid:
         self.conditions = self._parsed(experiment.conditions)
         self.train = experiment.train or [config.task.name]
         self.test = experiment.test or self.train
-        self.tasks = {name: self._task(name) for name in dict.fromkeys([*self.train, *self.test])}
+        with naming_places(config, self.folder):
+            self.tasks = {name: self._task(name) for name in dict.fromkeys([*self.train, *self.test])}
         self._keep_out_leaks()
         self._parsed([*experiment.variant_conditions, *experiment.student_conditions, *experiment.rows_conditions])
         self.variants = variants(config)
@@ -109,14 +111,19 @@ class Grid:
         self.skipped: dict[str, str] = {}
         self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
         self._roles: dict[tuple[str, str], Roles] = {}
-        roles = self.roles(self.train[0], self.variants[0])
+        with naming_places(config, self.folder):
+            roles = self.roles(self.train[0], self.variants[0])
         refuse_shown(roles.teacher_program, {f"{name} test": self.tasks[name].splits["test"] for name in self.test})
+        if not reading:
+            self._check_before_payment()
+            open_folder(config, experiment=True)
+
+    def _check_before_payment(self) -> None:
         for train in self.train:
             # Every variant, as a bad value in the last one would be found when the others are paid.
             for variant in self.variants:
                 students = students_of(self.conditions_of(variant))
                 check_before_payment(self.configured(train, variant)[0], self.roles(train, variant), students)
-        open_folder(config, experiment=True)
 
     def _parsed(self, names: list[str]) -> list[Condition]:
         solvers = self.config.experiment.solvers

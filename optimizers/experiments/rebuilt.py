@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dspy
 
 from optimizers.conditions import TRAINED, Condition
+from optimizers.experiments.run_folder import where_made
 from optimizers.experiments.run_job import MainJob
 from optimizers.jobs.folder import JobFolder
 from optimizers.settings.load import load_config
@@ -22,14 +23,22 @@ def program_of(
     folder: Path, condition: str | None = None, test: str | None = None, train: str | None = None, variant: str | None = None
 ) -> dspy.Module:
     """The program of a condition with its models, prompts, formats and limits; see `Run.program`."""
+    folder = folder.absolute()
+    with where_made(folder):
+        return _program_of(folder, condition, {"test": test, "train": train, "variant": variant})
+
+
+def _program_of(folder: Path, condition: str | None, places: dict[str, str | None]) -> dspy.Module:
     config = load_config(str(folder / "config.toml"), {"out": str(folder)})
-    places = {"test": test, "train": train, "variant": variant}
+    kept = folder / "teacher_program.json"
+    if config.teacher.program and kept.exists():
+        config.teacher.program = str(kept)
     if "experiment" in (JobFolder(folder, "run").settings() or {}):
         return _of_experiment(config, condition, places)
     given = [name for name, value in places.items() if value is not None]
     if given:
         raise ValueError(f"{folder} is a run, which has one {given[0]}; leave out {', '.join(given)}.")
-    job = MainJob(config)
+    job = MainJob(config, reading=True)
     known = {one.name: one for one in job.conditions}
     name = condition or min(job.conditions, key=_rank).name
     if name not in known:
@@ -40,7 +49,7 @@ def program_of(
 def _of_experiment(config: RunConfig, condition: str | None, places: dict[str, str | None]) -> dspy.Module:
     from optimizers.experiments.grid import Grid
 
-    grid = Grid(config)
+    grid = Grid(config, reading=True)
     cells = list(grid.cells())
     wanted = {"condition": condition, **places}
     for name, value in wanted.items():

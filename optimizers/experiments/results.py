@@ -68,6 +68,9 @@ class Run(ShownResult):
     ) -> dspy.Module:
         """A condition's program as the job asked it: its models, compiled prompts, formats and limits. It is asked anew, and kept nowhere.
 
+        Nothing is written into the folder. Relative paths in its settings are taken from the working directory that it was made in, which
+        the process changes to while the program is made.
+
         Args:
             condition: Its name; by default that of the decomposer S_D-R, or else the first with a student that was trained here.
             test: Of an experiment, the task that it was asked; the first by default.

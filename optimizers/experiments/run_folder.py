@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from optimizers.experiments.earlier import calls_on_file, journals_of, set_resul
 from optimizers.jobs.folder import Apart, JobFolder, flat, free
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.settings.run import RunConfig
+from optimizers.settings.section import texts
 from optimizers.settings.views import MAY_DIFFER, REACH, as_now, experiment_settings, filled_in, run_settings
 from programs.compiled.state import CompiledPrompts
 
@@ -33,6 +36,11 @@ _REDONE = {
     "": "the students are trained again",
 }
 """Start of a setting's name -> what is done again with it, and all that follows."""
+
+_DIRECTORY = "directory.json"
+"""Where a folder was made: what is relative in its settings is so to there. It is not part of what is shared."""
+
+_PATHS = (".path", ".program", ".traces")
 
 _WITHOUT_STUDENTS = ("data.test", "solver.", "experiment.solvers.")
 
@@ -71,11 +79,62 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
     if there is not None:
         _redo(folder.folder, _differences(as_now(fill_in(there), now), now, may_differ, apart))
     folder.open(now, may_differ, fill_in, lambda key, both: True)
+    write_json(folder.folder / _DIRECTORY, {"working_directory": str(Path.cwd())})
     if source:
         take_over_calls(journals, source, folder.folder)
     if config.teacher.program:
         write_json(folder.folder / "teacher_program.json", CompiledPrompts.read(config.teacher.program).state)
     return folder.folder
+
+
+def made_in(folder: Path) -> Path | None:
+    """The working directory that relative paths in a folder's settings are meant from; None where it is not known, or gone."""
+    place, out = Path(os.path.abspath(folder)), Path(str((JobFolder(folder, "run").settings() or {}).get("out") or "."))
+    noted = read_json(folder / _DIRECTORY).get("working_directory")
+    named = [Path(noted)] if isinstance(noted, str) and Path(noted).is_dir() else []
+    # A project that was moved or copied has the same folders in it.
+    inner = out.parts if not out.is_absolute() and ".." not in out.parts else ()
+    around = [Path(*place.parts[: -len(inner)])] if inner and place.parts[-len(inner) :] == inner else []
+    fitting = (one for one in [*named, *around] if (one / out).resolve() == place.resolve())
+    return next(fitting, next(iter(named), None))
+
+
+@contextlib.contextmanager
+def where_made(folder: Path) -> Iterator[None]:
+    """Read what is enclosed where a folder was made: the process changes to there, as tasks of other packages have paths too."""
+    made = made_in(folder)
+    with contextlib.chdir(made) if made not in (None, Path.cwd()) else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def naming_places(config: RunConfig, folder: Path) -> Iterator[None]:
+    """Say of a file that is not there from where it was looked for, and from where the folder's settings mean it.
+
+    Raises:
+        ValueError: As the enclosed, with both places.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if told := _places(config, folder, str(error)):
+            raise ValueError(f"{error} {told}") from error
+        raise
+
+
+def _places(config: RunConfig, folder: Path, told: str) -> str:
+    """Where a relative path that an error is about was looked for, and where it would be found; empty where it is about none."""
+    here, made = Path.cwd(), made_in(folder)
+    named = {where: text.removeprefix("local/").removeprefix("gguf/") for where, text in texts(config.model_dump())}
+    missing = {where: text for where, text in named.items() if text in told and not Path(text).is_absolute() and not Path(text).exists()}
+    if made not in (None, here) and any((made / text).exists() for text in missing.values()):
+        return (
+            f"Paths in the settings of {folder} are relative to {made}, where it was made, and were looked for in {here}: do it there, or "
+            "give whole paths."
+        )
+    if (folder / "config.toml").exists() and any(where.endswith(_PATHS) for where in missing):
+        return f"It was looked for in {here}{'' if made else f', as {folder} does not say where it was made'}."
+    return ""
 
 
 def _teacher(settings: Mapping[str, Any]) -> Mapping[str, Any]:

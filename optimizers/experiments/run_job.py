@@ -17,7 +17,7 @@ from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.overlap import learned_from, refuse_trained_on
 from optimizers.experiments.redo import chosen, folders_of, set_aside
 from optimizers.experiments.roles import questions_at_once
-from optimizers.experiments.run_folder import open_folder
+from optimizers.experiments.run_folder import naming_places, open_folder
 from optimizers.experiments.setup import check_before_payment, check_rows_to_come, set_up
 from optimizers.jobs.jsonlines import write_json
 from optimizers.jobs.progress import Progress, no_progress
@@ -33,27 +33,31 @@ class MainJob:
         config: What to do.
         progress: See `Progress`.
         stages: What is to be done.
+        reading: Whether the folder is only read: nothing is asked, trained or written.
 
     Raises:
         ValueError: Before any work: unknown task, condition or model; a key that is missing; questions that stand in
             two splits, or too few to label for a training; a folder of another configuration.
     """
 
-    def __init__(self, config: RunConfig, progress: Progress | None = None, stages: Collection[str] = ()) -> None:
+    def __init__(self, config: RunConfig, progress: Progress | None = None, stages: Collection[str] = (), *, reading: bool = False) -> None:
         self.config = config
         self.progress = progress or no_progress
         self.conditions = [parse_condition(name, config.experiment.solvers) for name in config.conditions()]
         check_cascades(config, self.conditions, config.data.dev)
         self.folder = Path(config.out)
-        setup = set_up(config, self.folder / "student", demos=lambda: self.distillation.demos())
+        with naming_places(config, self.folder):
+            setup = set_up(config, self.folder / "student", demos=lambda: self.distillation.demos())
         self.skipped: dict[str, str] = {}
         self.task, self.splits, self.roles = setup.task, setup.splits, setup.roles
         self.distillation = Distillation(setup, labels=self.folder, students=students_of(self.conditions), progress=self.progress)
+        self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
+        if reading:
+            return
         check_before_payment(config, self.roles, self.distillation.students)
         if {"label", "distill"} <= {*stages} and self.distillation.students:
             check_rows_to_come(config, len(self.splits["train"]))
         open_folder(config)
-        self.prices = Prices(config.cost.local_usd_per_hour, config.cost.prices)
 
     def redo(self, names: Collection[str]) -> None:
         """Move students aside with what they answered, so that they are made again; see `optimizers.experiments.redo`."""

@@ -11,7 +11,7 @@ import dspy
 from optimizers.conditions import FEEDBACK
 from optimizers.evaluation.leakage import find_leaks, keep_out
 from optimizers.experiments.overlap import learned_from, overlap
-from optimizers.experiments.run_folder import is_redone, open_folder
+from optimizers.experiments.run_folder import is_redone, naming_places, open_folder
 from optimizers.experiments.setup import check_before_payment, set_up
 from optimizers.finetune.provider import check_base
 from optimizers.improvement.earlier_rounds import changes, redo_rounds
@@ -46,7 +46,8 @@ class ImproveJob:
         self.progress = progress or no_progress
         self.name = self.settings.student + (FEEDBACK if self.settings.form == "feedback" else "")
         self.run_folder, self.folder = Path(config.out), Path(self.settings.out or config.out)
-        self.run = set_up(config, self.run_folder / "student")
+        with naming_places(config, self.run_folder):
+            self.run = set_up(config, self.run_folder / "student")
         self.roles = self.run.roles
         check_base(config.student.in_process().model)
         self.task_config = _seeded(self.settings.task or config.task, config)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optimizers.screening.policy import POLICIES
+from optimizers.settings.section import texts
 from programs.baselines.registry import CONTROLS
 from programs.lms.model_strings import is_local
 from programs.tasks.registry import TASKS
@@ -51,7 +52,7 @@ def _unused(settings: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Names whose price counts nothing, as they stand nowhere else in the settings, each with the one that may have been meant."""
     prices = settings["cost"]["prices"]
     # What settings a task or a policy of another package has is not known: whatever stands in them may be asked.
-    asked = {text for _, text in _texts(settings)} if prices else set()
+    asked = {text for _, text in texts(settings)} if prices else set()
     for name in prices:
         # One with its hash is of the tables that count a local model's output tokens as the paper does.
         if "@" not in name if is_local(name) else name not in asked:
@@ -62,25 +63,12 @@ def _unused(settings: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
 def _models(settings: Mapping[str, Any]) -> dict[str, list[str]]:
     """Models that the settings name, with what each is for."""
     found: dict[str, list[str]] = {}
-    for where, text in _texts(settings):
+    for where, text in texts(settings):
         role = where.removesuffix(".model")
         searched = where.startswith("study.space.") and ("/" in text)
         if role != where or searched:
             found.setdefault(text, []).append("study.space" if searched else role)
     return found
-
-
-def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in the settings behind its dotted name."""
-    if isinstance(value, str):
-        yield where, value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            if where != "cost":
-                yield from _texts(inner, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner, where)
 
 
 def _sentence(name: str, near: list[str]) -> str:
@@ -99,5 +87,5 @@ def _models_told(settings: Mapping[str, Any]) -> str:
 
 def _uses_others(settings: Mapping[str, Any]) -> bool:
     """Whether a task, a policy or a condition of another package is named."""
-    words = {word for _, text in _texts(settings) for word in text.split("+")}
+    words = {word for _, text in texts(settings) for word in text.split("+")}
     return any(name in words and not registry.is_own(name) for registry in (TASKS, POLICIES, CONTROLS) for name in registry.names())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -55,6 +56,18 @@ def read_text(value: Any) -> Any:
         return json.loads(value)
     except json.JSONDecodeError:
         return value
+
+
+def texts(settings: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in nested settings behind its dotted name; those of a list have the list's."""
+    if isinstance(settings, str):
+        yield where, settings
+    elif isinstance(settings, Mapping):
+        for key, inner in settings.items():
+            yield from texts(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(settings, list | tuple):
+        for inner in settings:
+            yield from texts(inner, where)
 
 
 def no_entries(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from optimizers.conditions import stages_in
 from optimizers.experiments.roles import slug
+from optimizers.experiments.run_folder import where_made
 from optimizers.labelling.traces import TRACE_ID
 from optimizers.reports.cells import Cell, cells_of, comparison, is_student, named, roles
 from optimizers.reports.conditions import paired_comparison_of
@@ -102,7 +103,8 @@ class SharedRun:
         record = self.tasks().get(name) or {}
         try:
             config = TaskConfig.model_validate({**(record.get("options") or {}), "name": record["task"]})
-            return configured_task(config, int(self.metrics.get("seed") or 0))
+            with where_made(self.folder):
+                return configured_task(config, int(self.metrics.get("seed") or 0))
         except (KeyError, ValueError, TypeError, OSError):
             return None
 

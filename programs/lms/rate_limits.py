@@ -13,6 +13,8 @@ from typing import Any
 
 from dspy.utils.exceptions import LMRateLimitError
 
+from programs.lms.interrupts import main_was_interrupted
+
 TOTAL_SECONDS = 300.0
 """For how long one call waits in total."""
 
@@ -20,6 +22,8 @@ FIRST_SECONDS = 5.0
 """The first wait; each further one is twice as long, up to `LONGEST_SECONDS`."""
 
 LONGEST_SECONDS = 60.0
+
+_TICK = 0.25
 
 _log = logging.getLogger("divide_or_conquer")
 _told: set[str] = set()
@@ -66,16 +70,16 @@ def leaving() -> threading.Event:
 
 
 def leave_turns() -> None:
-    """End all waits of this process for a turn by `NotSent`; who asks later waits as usual."""
+    """End all waits of this process: for a turn by `NotSent`, for a rate limit by that; who asks later waits as usual."""
     global _leaving
     ended, _leaving = _leaving, threading.Event()
     ended.set()
 
 
 def stopping() -> bool:
-    """Whether the event of the enclosing `stoppable` is set."""
+    """Whether the event of the enclosing `stoppable` is set, or Ctrl-C has ended the program that waits for this thread."""
     event = _stop.get()
-    return event is not None and event.is_set()
+    return (event is not None and event.is_set()) or main_was_interrupted()
 
 
 @contextlib.contextmanager
@@ -100,10 +104,9 @@ def wait_out(call: Callable[[], Any]) -> Any:
             return call()
         except LMRateLimitError as error:
             seconds = waits.next(error)
-            stopped = (_stop.get() or threading.Event()).wait(seconds) if seconds is not None else True
-            if stopped:
+            if seconds is None or not _waited_for(seconds):
                 raise
-            note_wait(seconds or 0.0)
+            note_wait(seconds)
 
 
 async def await_out(call: Callable[[], Awaitable[Any]]) -> Any:
@@ -119,13 +122,22 @@ async def await_out(call: Callable[[], Awaitable[Any]]) -> Any:
             note_wait(seconds)
 
 
-async def _slept(seconds: float) -> bool:
+def _waited_for(seconds: float) -> bool:
     """Whether the wait went to its end."""
-    event, end = _stop.get(), time.monotonic() + seconds
+    left_by, end = leaving(), time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        if event is not None and event.is_set():
+        if stopping() or left_by.wait(min(left, _TICK)):
             return False
-        await asyncio.sleep(min(left, 0.5))
+    return True
+
+
+async def _slept(seconds: float) -> bool:
+    """`_waited_for` without blocking the event loop."""
+    left_by, end = leaving(), time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if stopping() or left_by.is_set():
+            return False
+        await asyncio.sleep(min(left, _TICK))
     return True
 
 

@@ -6,6 +6,7 @@ The students are the paper's (section 3 and appendix A) and those that it lacks;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -146,6 +147,11 @@ def is_cascade(name: str) -> bool:
 def parts_in(name: str) -> list[str]:
     """The conditions that a condition's name is made of: of a cascade its two parts, of any other itself."""
     return name.split(THEN)
+
+
+def solvers_in(name: str) -> set[str]:
+    """The roles that answer in a condition, as its name has them; none of a single stage that names nobody."""
+    return {role for part in parts_in(name) for role in re.split("[+@]", part)[1:]}
 
 
 def with_parts(names: Iterable[str]) -> list[str]:

@@ -162,6 +162,33 @@ def test_other_cells_of_an_experiment_train_and_ask_nothing_again(here, server, 
     assert server.asked == 0 and "trained again" not in caplog.text and not list(Path("experiment").glob("earlier/*"))
 
 
+@pytest.mark.parametrize("kind", ["run", "experiment"])
+def test_another_solver_s_settings_ask_its_questions_again_alone(here, server, kind, caplog):
+    address = server.at[-1]
+    solvers = [f"--experiment.solvers.{name}{key}={value}" for name in ("big", "small") for key, value in
+               ((".model", "openai/scripted"), (".api_base", address), (".adapter", "line"), (".temperature", "0.1"))]  # fmt: skip
+    section = "evaluation" if kind == "run" else "experiment"
+    compared = ["single-stage", "teacher+big", "single-stage@small", "teacher+small"]
+    words = [kind, *JOBS["run"][1:-2], *solvers, f"--{section}.conditions", ",".join(compared)]
+    go(kind, words=words, out="new")
+    before = {path: path.read_bytes() for path in Path("new/predictions").rglob("*.jsonl") if path.name != "calls.jsonl"}
+    asked = server.asked
+    go(kind, "--experiment.solvers.big.timeout", "7", "--experiment.solvers.small.requests_per_minute", "6000", words=words, out="new")
+    assert server.asked == asked and not Path("new/earlier").exists()
+    caplog.clear()
+    found = go(kind, "--experiment.solvers.big.max_tokens", "77", words=words, out="new")
+    told = "experiment.solvers.big.max_tokens not set → 77: the test questions are asked again where that solver answers"
+    assert told in caplog.text and "trained" not in caplog.text
+    moved = {path.stem for path in Path("new/earlier").glob("*/predictions/**/*.jsonl")}
+    assert moved == {"teacher+big"} and Path(next(iter(before)).parent, "teacher+big.jsonl").exists()
+    bodies = server.bodies[asked:]
+    assert len(bodies) == 4 and {body["max_completion_tokens"] for body in bodies} == {77}
+    kept = {path: content for path, content in before.items() if path.stem not in moved}
+    assert kept and all(path.read_bytes() == content for path, content in kept.items())
+    cells = found["conditions"] if kind == "run" else {cell["condition"] for cell in found["cells"]}
+    assert {*compared} <= {*cells}
+
+
 def test_more_test_questions_ask_for_those_alone(here, server, monkeypatch):
     monkeypatch.setattr("optimizers.finetune.train._run", lambda *_: pytest.fail("trained again"))
     before = {line["question"] for line in read_lines(Path("run/predictions/single-stage.jsonl"))}

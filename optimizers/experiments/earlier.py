@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from optimizers.finetune.train import keep_aside
@@ -18,19 +18,20 @@ _MODELS = "models.json"
 _log = logging.getLogger("divide_or_conquer")
 
 
-def set_results_aside(folder: Path, students: bool) -> None:
+def set_results_aside(folder: Path, students: bool, gone: Callable[[str], bool] = lambda condition: True) -> None:
     """Move the answers and the report to `earlier/`, so that no figure of other settings is left; the calls stay.
 
     Args:
         folder: Of a run or an experiment.
         students: Whether to move its students too, each beside itself under its content name.
+        gone: Whether the answers of a condition are to be moved, by its name; all by default.
     """
     if students:
         # The last folder above a manifest is the student's; those that were moved before stay where they are.
         found = [path.parent for root in ("student", "students") for path in sorted((folder / root).rglob("manifest.json"))]
         for student in [path for path in found if path.parent.name != "earlier"]:
             keep_aside(student)
-    answers = [path for path in (folder / "predictions").rglob("*.jsonl") if path.name not in JOURNALS]
+    answers = [path for path in (folder / "predictions").rglob("*.jsonl") if path.name not in JOURNALS and gone(path.stem)]
     moved = [path for path in (*answers, *(folder / name for name in _RESULTS)) if path.exists()]
     if not moved:
         return

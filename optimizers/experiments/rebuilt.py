@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dspy
 
 from optimizers.conditions import TRAINED, Condition
-from optimizers.experiments.run_folder import where_made
+from optimizers.experiments.run_folder import is_experiment, where_made
 from optimizers.experiments.run_job import MainJob
 from optimizers.jobs.folder import JobFolder
 from optimizers.settings.load import load_config
@@ -33,7 +33,7 @@ def _program_of(folder: Path, condition: str | None, places: dict[str, str | Non
     kept = folder / "teacher_program.json"
     if config.teacher.program and kept.exists():
         config.teacher.program = str(kept)
-    if "experiment" in (JobFolder(folder, "run").settings() or {}):
+    if is_experiment(JobFolder(folder, "run").settings() or {}):
         return _of_experiment(config, condition, places)
     given = [name for name, value in places.items() if value is not None]
     if given:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from optimizers.conditions import solvers_in
 from optimizers.experiments.earlier import calls_on_file, journals_of, set_results_aside, take_over_calls
 from optimizers.jobs.folder import Apart, JobFolder, flat, free
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.settings.run import RunConfig
 from optimizers.settings.section import texts
-from optimizers.settings.views import MAY_DIFFER, REACH, as_now, experiment_settings, filled_in, run_settings
+from optimizers.settings.views import MAY_DIFFER, REACH, as_now, experiment_settings, filled_in, folder_settings, reach_of
 from programs.compiled.state import CompiledPrompts
 
 _WHICH_CELLS = ("train", "test", "conditions", "variant_conditions", "student_conditions", "rows_conditions", "transfer_conditions")
@@ -32,6 +34,7 @@ _REDONE = {
     "labelling.": "further samples are asked for, and the students trained again",
     "data.test": "the test questions are asked again",
     "solver.": "the test questions are asked again",
+    "experiment.solvers.": "the test questions are asked again where that solver answers",
     "screening.": "the rows are screened and the students trained again",
     "": "the students are trained again",
 }
@@ -42,7 +45,12 @@ _DIRECTORY = "directory.json"
 
 _PATHS = (".path", ".program", ".traces")
 
-_WITHOUT_STUDENTS = ("data.test", "solver.", "experiment.solvers.")
+_SOLVERS = "experiment.solvers."
+
+_ENTRIES = ("solvers", "students", "tasks")
+"""Tables of `experiment` whose entries stand each for itself."""
+
+_WITHOUT_STUDENTS = ("data.test", "solver.", _SOLVERS)
 
 _log = logging.getLogger("divide_or_conquer")
 
@@ -57,9 +65,9 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
         ValueError: It holds a run that asked something else; shows the difference.
     """
     folder = JobFolder(Path(config.out), "run", reuse="--labelling.calls_from")
-    view = experiment_settings if experiment else run_settings
+    view = experiment_settings if experiment else folder_settings
     there, now = folder.settings(), view(config)
-    if there is not None and ("experiment" in there) != experiment:
+    if there is not None and is_experiment(there) != experiment:
         kinds = ("a run", "an experiment") if experiment else ("an experiment", "a run")
         own = f"'divide-or-conquer {'run' if experiment else 'experiment'} @ {folder.folder / 'config.toml'}'"
         raise ValueError(
@@ -68,8 +76,10 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
         )
     # Of two compiled programs what they hold is compared.
     same = {"teacher.program"} if all("program" in _teacher(side) for side in (there or {}, now)) else set()
-    may_differ = MAY_DIFFER | REACH | _GRID | same
-    apart = _stands_apart if experiment else lambda key, both: False
+    sides = {table: (_names(there, table), _names(now, table)) for table in _ENTRIES}
+    reach = frozenset().union(*(reach_of(table, set.intersection(*sides[table])) for table in ("solvers", "students")))
+    may_differ = MAY_DIFFER | REACH | _GRID | same | reach
+    apart = functools.partial(_stands_apart, sides) if experiment else lambda key, on_both: _is_entry(sides, key)
     fill_in = filled_in(view)
     folder.check(now, may_differ, fill_in, lambda key, both: is_redone(key) or apart(key, both))
     if config.teacher.program:
@@ -77,7 +87,7 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
     source = Path(config.labelling.calls_from) if config.labelling.calls_from else None
     journals = journals_of(source) if source else []
     if there is not None:
-        _redo(folder.folder, _differences(as_now(fill_in(there), now), now, may_differ, apart))
+        _redo(folder.folder, _differences(as_now(fill_in(there), now), now, may_differ, apart), sides["solvers"][1])
     folder.open(now, may_differ, fill_in, lambda key, both: True)
     write_json(folder.folder / _DIRECTORY, {"working_directory": str(Path.cwd())})
     if source:
@@ -85,6 +95,15 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
     if config.teacher.program:
         write_json(folder.folder / "teacher_program.json", CompiledPrompts.read(config.teacher.program).state)
     return folder.folder
+
+
+def is_experiment(settings: Mapping[str, Any]) -> bool:
+    """Whether the settings of a folder are those of an experiment; a run's have at most further solvers in that section."""
+    return "conditions" in settings.get("experiment", {})
+
+
+def _names(settings: Mapping[str, Any] | None, table: str) -> set[str]:
+    return {*(settings or {}).get("experiment", {}).get(table, {})}
 
 
 def made_in(folder: Path) -> Path | None:
@@ -164,8 +183,8 @@ def _differences(there: dict[str, Any], now: dict[str, Any], may_differ: Collect
     return {name: (one.get(name), other.get(name)) for name in names if not apart(name, name in one and name in other)}
 
 
-def _redo(folder: Path, changed: dict[str, tuple[Any, Any]]) -> None:
-    """Move aside what other settings made, and say so in a line a setting."""
+def _redo(folder: Path, changed: dict[str, tuple[Any, Any]], solvers: Collection[str]) -> None:
+    """Move aside what other settings made, and say so in a line a setting; `solvers` are the names of further ones."""
     if not changed:
         return
     kept = calls_on_file(folder)
@@ -173,7 +192,11 @@ def _redo(folder: Path, changed: dict[str, tuple[Any, Any]]) -> None:
         what = next(text for start, text in _REDONE.items() if name.startswith(start))
         # A warning, as the folder's log is not open yet and a user is to see it.
         _log.warning("%s %s → %s: %s; %d calls on file are kept", name, _said(before), _said(after), what, kept)
-    set_results_aside(folder, students=not all(name.startswith(_WITHOUT_STUDENTS) for name in changed))
+    of_solvers = {_entry(solvers, name.removeprefix(_SOLVERS)) if name.startswith(_SOLVERS) else None for name in changed}
+    if None in of_solvers:
+        set_results_aside(folder, students=not all(name.startswith(_WITHOUT_STUDENTS) for name in changed))
+    else:
+        set_results_aside(folder, False, lambda condition: not of_solvers.isdisjoint(solvers_in(condition)))
 
 
 def _said(value: Any) -> str:
@@ -195,7 +218,29 @@ def _told(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if name not in ("compiled", "metadata")}
 
 
-def _stands_apart(key: str, on_both_sides: bool) -> bool:
+_Sides = Mapping[str, tuple[set[str], set[str]]]
+"""By table of `experiment`, the names that a folder has, and those that it is to have."""
+
+
+def _stands_apart(sides: _Sides, key: str, on_both_sides: bool) -> bool:
     """Whether a changed setting leaves all of an experiment's cells true: a part added or left out, more or fewer test questions."""
     parts = key.split(".")
-    return parts[-2:] == ["data", "test"] or (parts[0] == "experiment" and (not on_both_sides or parts[1::2] == ["data", "test"]))
+    if parts[-2:] == ["data", "test"]:
+        return True
+    if parts[0] != "experiment" or parts[1] in (*_ENTRIES, "training"):
+        return _is_entry(sides, key)
+    return not on_both_sides or parts[1::2] == ["data", "test"]
+
+
+def _is_entry(sides: _Sides, key: str) -> bool:
+    """Whether a setting is of an entry that was added, or left out, as a whole; a setting more or less makes another entry."""
+    for table, (there, now) in sides.items():
+        prefix = f"experiment.{table}."
+        if key.startswith(prefix):
+            return _entry(there | now, key.removeprefix(prefix)) not in there & now
+    return False
+
+
+def _entry(names: Collection[str], setting: str) -> str | None:
+    """Whose setting it is, by the longest name, as names may have dots."""
+    return max((name for name in names if setting.startswith(f"{name}.")), key=len, default=None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from optimizers.conditions import solvers_in
 from optimizers.settings.evaluation import EvaluationConfig
 from optimizers.settings.run import RunConfig
 from optimizers.settings.tracking import TrackingConfig
@@ -32,6 +33,18 @@ _REACH = ("timeout", "api_base", "batch", "requests_per_minute")
 
 REACH = frozenset(f"{model}.{key}" for model in ("teacher", "student", "solver", "screening.judge") for key in _REACH)
 """How a model is reached; what it says does not hang on it."""
+
+
+def reach_of(table: str, names: Iterable[str]) -> frozenset[str]:
+    """`REACH` of the models that a table of `experiment` names: `solvers` or `students`."""
+    return frozenset(f"experiment.{table}.{name}.{key}" for name in names for key in _REACH)
+
+
+def folder_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings that a run's folder keeps: `run_settings`, and the solvers of `experiment` that its conditions name."""
+    solvers = {role for name in config.conditions() for role in solvers_in(name)}
+    named = {name: model.model_dump(exclude_none=True) for name, model in config.experiment.solvers.items() if name in solvers}
+    return {**run_settings(config), **({"experiment": {"solvers": named}} if named else {})}
 
 
 def run_settings(config: RunConfig) -> dict[str, Any]:

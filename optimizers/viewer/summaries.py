@@ -76,7 +76,9 @@ def summary(place: Place) -> Summary:
     troubles: list[str] = []
     metrics = _tried(troubles, lambda: _metrics(place), {})
     nested = _tried(troubles, lambda: _settings(place), {})
-    kind = "experiment" if place.kind == "run" and (metrics.get("kind") == "experiment" or "experiment" in nested) else place.kind
+    # A run has further solvers in that section, and no grid.
+    grid = metrics.get("kind") == "experiment" or "conditions" in _mapping(nested.get("experiment"))
+    kind = "experiment" if place.kind == "run" and grid else place.kind
     scores = _tried(troubles, lambda: _SCORES.get(kind, _no_scores)(metrics), ())
     history = _tried(troubles, lambda: history_of(place), History(""))
     state, why = _state(history, metrics, bool(troubles))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -19,18 +20,17 @@ def main_was_interrupted() -> bool:
     if threading.current_thread() is main:
         return False
     frame = sys._current_frames().get(main.ident or 0)
-    if not _runs(frame, threading.Thread.join) and not _runs(frame, threading._shutdown):
-        return False
-    return _is_interrupt(_handled_by(main)) or (_runs(frame, threading._shutdown) and _is_interrupt(_last()))
+    inside = set(_of_threading(frame))
+    ends = "_shutdown" in inside
+    return ("join" in inside or ends) and (_is_interrupt(_handled_by(main)) or (ends and _is_interrupt(_last())))
 
 
-def _runs(frame: FrameType | None, function: object) -> bool:
-    code = getattr(function, "__code__", None)
+def _of_threading(frame: FrameType | None) -> Iterator[str]:
+    """Names of the functions of `threading` that a thread is in."""
     while frame is not None:
-        if frame.f_code is code:
-            return True
+        if frame.f_globals.get("__name__") == "threading":
+            yield frame.f_code.co_name
         frame = frame.f_back
-    return False
 
 
 def _handled_by(thread: threading.Thread) -> BaseException | None:

@@ -209,6 +209,8 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
         self.augment, self.reported = augment or AugmentSpec(), reported or []
         self.replace = replace
         self.progress = progress
+        if trace_columns and traces is None:
+            raise ValueError(f"trace_columns={trace_columns!r} would have no effect without traces=; give these, or leave it out.")
         self.traces = None if traces is None else read_traces(traces, trace_columns)
         self.answers = answers
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from optimizers.settings.section import LimitedSection
 
@@ -26,7 +28,16 @@ class LabellingConfig(LimitedSection):
     the teacher, and those that the task does not have are further training questions. None, if not given."""
     trace_columns: str | None = None
     """Names of columns in `traces` that differ: `question=frage,subquestions=teile`; also `context`, `answer` (what that program answered),
-    `reference` (what is right) and `id`. None, if not given."""
+    `reference` (what is right) and `id`. Refused without `traces`. None, if not given."""
     calls_from: str | None = None
     """Folder of an earlier job of the same kind whose calls are taken over into a new folder: those that are the same are not made again.
     None, if not given."""
+
+    @model_validator(mode="after")
+    def _columns_of_traces(self) -> Self:
+        if self.trace_columns and not self.traces:
+            raise ValueError(
+                f"trace_columns={self.trace_columns!r} would have no effect, as no labelling.traces names a file with such columns: add "
+                "--labelling.traces PATH, or leave it out."
+            )
+        return self

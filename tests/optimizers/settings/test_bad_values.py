@@ -10,6 +10,7 @@ import pytest
 from loopback import chat, serving
 from pydantic import BaseModel
 
+from optimizers.distill import BootstrapDistill
 from optimizers.experiments.experiment import run_experiment
 from optimizers.experiments.run import run
 from optimizers.improvement.improve import improve
@@ -123,6 +124,15 @@ def test_values_in_lists_and_tables_are_looked_at_too(name, value, message):
     further = {"experiment.solvers.x.model": "embedded/teacher", "experiment.students.x.model": "embedded/base"}
     with pytest.raises(ValueError, match=message):
         load_config(None, {**further, name: value})
+
+
+@pytest.mark.parametrize("traces", [{}, {"labelling.traces": ""}])
+def test_columns_of_no_traces_are_refused(traces):
+    with pytest.raises(ValueError, match=r"labelling: trace_columns='question=frage' would have no effect.*--labelling\.traces PATH"):
+        load_config(None, {"labelling.trace_columns": "question=frage", **traces})
+    with pytest.raises(ValueError, match="would have no effect without traces="):
+        BootstrapDistill(trace_columns={"question": "frage"})
+    assert load_config(None, {"labelling.trace_columns": "", **traces}).labelling.trace_columns == ""
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import dspy
 from dspy import lm15
 from dspy._vendor.lm15.serde import request_to_dict, response_to_dict
+from dspy.clients.backend_selection import select_backend
 from dspy.utils.exceptions import LMError
 
 from programs.lms.rate_limits import await_out, wait_out
@@ -97,13 +99,22 @@ class PatientLM(dspy.LM):
 
     def _once(self, *args: Any, **kwargs: Any) -> Any:
         if pace := self._pace():
+            self._load_client(kwargs)
             pace.wait()
         return super().__call__(*args, **kwargs)
 
     async def _aonce(self, *args: Any, **kwargs: Any) -> Any:
         if pace := self._pace():
+            await asyncio.to_thread(self._load_client, kwargs)
             await pace.await_turn()
         return await super().acall(*args, **kwargs)
+
+    def _load_client(self, call: Mapping[str, Any]) -> None:
+        """Import what the first call imports, which takes seconds: turns that were taken before would all be used when it is done."""
+        # What is wrong with the LM or the call is for the call to say.
+        with contextlib.suppress(Exception):
+            if isinstance(self._engine_spec, str) and not select_backend(self, call).native:
+                load_litellm()
 
     def _pace(self) -> RequestPace | None:
         limit = self.requests_per_minute

@@ -212,3 +212,35 @@ def test_a_plan_knows_the_limit():
     before, after = ([step for step in plan_steps(config) if "label" in step.name] for config in (load_config(None, options), limited))
     assert after and [step.minutes for step in after] == [step.calls / 6 for step in before]
     assert "openai/m 6" in str(plan(limited))
+
+
+FIRST = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from programs.lms.api_models import PatientLM
+one = PatientLM(sys.argv[1], api_base=sys.argv[2], api_key="k", num_retries=0, cache=False, requests_per_minute=12)
+with ThreadPoolExecutor(3) as pool:
+    list(pool.map(one, "abc"))
+assert "litellm" in sys.modules
+"""
+
+
+@pytest.mark.slow
+def test_the_first_calls_of_a_process_are_apart_though_a_client_is_loaded():
+    """LiteLLM's import takes seconds, in which all threads would have taken their turns."""
+    times: list[float] = []
+    with serving(timed(times)) as (address, _):
+        subprocess.run([sys.executable, "-c", FIRST, "together_ai/m", address], check=True, timeout=200)
+    # Of two gaps of 5 seconds: what LiteLLM still does in its first call takes one or two.
+    assert len(times) == 3 and times[-1] - times[0] > 6
+
+
+@pytest.mark.parametrize(("model", "loads"), [("openai/m", False), ("together_ai/m", True)])
+def test_a_client_is_loaded_before_a_turn_is_taken(monkeypatch, model, loads):
+    done: list[str] = []
+    monkeypatch.setattr("programs.lms.api_models.load_litellm", lambda: done.append("loaded"))
+    monkeypatch.setattr(RequestPace, "wait", lambda self: done.append("turn"))
+    with serving(lambda body: chat("Rome")) as (address, _):
+        one = PatientLM(model, api_base=address, api_key="k", num_retries=0, cache=False, requests_per_minute=PER_MINUTE)
+        assert one("q") == ["Rome"]
+    assert done == (["loaded", "turn"] if loads else ["turn"])

@@ -123,9 +123,30 @@ def narrowed(figure: Figure) -> Figure:
         if isinstance(axes.xaxis.get_major_locator(), MaxNLocator):
             axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel(textwrap.fill(axes.get_xlabel(), 32))
+        _fit_rows(axes)
     copy.set_size_inches(NARROW, figure.get_figheight() + _one_column(copy))
     _room_for_words(copy)
     return copy
+
+
+def _fit_rows(axes: Axes) -> None:
+    """Names of rows on several lines, where they would leave no room for the plot."""
+    from matplotlib.ticker import FuncFormatter
+
+    names = axes.yaxis.get_major_formatter()
+
+    def fitted(value: float, place: int | None = None) -> str:
+        return _fitted(names(value, place).replace("\n", ""), 20, 3)
+
+    if isinstance(names, FuncFormatter):
+        axes.yaxis.set_major_formatter(FuncFormatter(fitted))
+
+
+def _fitted(name: str, width: int, lines: int) -> str:
+    """A name on at most so many lines of so many letters, as matplotlib draws no plot that its names leave no room for."""
+    most = width * lines
+    shown = name if len(name) <= most else f"{name[: most - 3]}..."
+    return "\n".join(shown[start : start + width] for start in range(0, len(shown), width))
 
 
 def _room_for_words(figure: Figure) -> None:
@@ -215,7 +236,7 @@ def upright_intervals(axes: Axes, places: Sequence[float], bounds: Sequence[Sequ
 
 def rows_axis(axes: Axes, names: Sequence[str]) -> bool:
     """Names on the left, the first on top, those of the distilled decomposer in the accent; whether there is one."""
-    axes.set_yticks(range(len(names)), [f"◆ {name}" if is_own(name) else name for name in names])
+    axes.set_yticks(range(len(names)), [_fitted(f"◆ {name}" if is_own(name) else name, 34, 2) for name in names])
     highlighted = highlight(axes, names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)

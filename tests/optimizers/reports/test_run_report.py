@@ -552,3 +552,22 @@ def test_drawing_leaves_the_backend_and_the_style_alone():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output == "[]\nTrue False\n"
+
+
+LONG = ("S_D-R(feedback)+organisation_some-long-model-name-of-70B-instruct-2507", "single-stage@student0-then-S_D-R(feedback)+teacher")
+
+
+@pytest.mark.filterwarnings("error:constrained_layout not applied")
+@pytest.mark.parametrize("count", [1, 2])
+def test_long_names_leave_room_for_the_plot_on_a_telephone_too(count):
+    names = LONG[:count]
+    for figure in (
+        run_figures.accuracy_figure({name: {"score": 0.5, "ci95": [0.4, 0.6], "n": 10} for name in names}),
+        run_figures.rows_figure({name: {"kept": 5, "wrong": 3} for name in names}),
+    ):
+        for drawn in (figure, figures.narrowed(figure)):
+            drawn.draw_without_rendering()
+            for axes in drawn.axes:
+                assert axes.get_window_extent().width > 0.3 * drawn.bbox.width
+                words = [label.get_text().replace("\n", "") for label in axes.get_yticklabels()]
+                assert [word.lstrip("◆ ")[:12] for word in words] == [name[:12] for name in names]

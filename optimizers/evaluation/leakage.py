@@ -7,18 +7,25 @@ word n-grams is the usual measure.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from array import array
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import dspy
 
 from programs.tasks.base import canonical, identity
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _SENTENCE_END = re.compile(r"[.!?:]\W*$")
 
 _NAMES_SHARE = 0.5
+
+_BUCKETS = 2**20
+"""In which n-grams are counted: those that share one pass for more frequent than they are, which costs time alone."""
 
 
 class Leak(NamedTuple):
@@ -195,30 +202,63 @@ def _context(example: dspy.Example) -> str:
 
 
 class _Overlap:
-    """An inverted index over normalised texts: which of them does another text repeat?"""
+    """An inverted index over normalised texts: which of them does another text repeat?
+
+    A text that is repeated by `share` shares one of any `1 - share` of its n-grams, and a few more (prefix filtering; Chaudhuri et al.
+    2006, A primitive operator for similarity joins). Looked up by its rarest ones, it is not compared with all those that begin alike.
+    """
 
     def __init__(self, texts: Collection[str], n: int, share: float) -> None:
-        self._n, self._share = n, share
-        self._sizes: dict[str, int] = {}
-        self._texts: dict[tuple[str, ...], list[str]] = {}
-        for text in texts:
-            grams = self._grams(text)
-            self._sizes[text] = len(grams)
-            for gram in grams:
-                self._texts.setdefault(gram, []).append(text)
+        import numpy as np
+
+        self._n, self._share, self._texts = n, share, list(texts)
+        self._grams, self._ends = array("q"), array("q", [0])
+        common = np.zeros(_BUCKETS, np.int32)
+        for text in self._texts:
+            self._grams.extend(self._hashes(text))
+            self._ends.append(len(self._grams))
+            np.add.at(common, self._of(len(self._ends) - 2) % _BUCKETS, 1)
+        grams, places = array("q"), array("q")
+        for place in range(len(self._texts)):
+            own = self._of(place)
+            rare = own[np.argsort(common[own % _BUCKETS], kind="stable")[: len(own) - self._needed(len(own)) + 1]]
+            grams.extend(rare.tolist())
+            places.extend([place] * len(rare))
+        order = np.argsort(np.asarray(grams), kind="stable")
+        self._rare, self._places = np.asarray(grams)[order], np.asarray(places)[order]
+
+    def _of(self, place: int) -> NDArray[np.int64]:
+        import numpy as np
+
+        return np.frombuffer(self._grams[self._ends[place] : self._ends[place + 1]].tobytes(), np.int64)
+
+    def _needed(self, size: int) -> int:
+        """How many of so many n-grams are at least the share."""
+        return next((count for count in range(int(self._share * size), size) if count and count / size >= self._share), size)
 
     def repeated_in(self, text: str) -> dict[str, float]:
-        """Indexed texts of whose n-grams at least the share stands in `text`, with that share."""
-        counts = Counter(found for gram in self._grams(text) for found in self._texts.get(gram, ()))
-        shares = {found: count / self._sizes[found] for found, count in counts.items()}
-        return {found: share for found, share in shares.items() if share >= self._share}
+        """Indexed texts of whose n-grams at least the share stands in `text`, with that share; in the order of the index."""
+        import numpy as np
 
-    def _grams(self, text: str) -> set[tuple[str, ...]]:
-        """Distinct n-grams; a shorter text is one by itself, and an empty one has none."""
+        grams = self._hashes(text)
+        if not grams or not len(self._rare):
+            return {}
+        asked = np.fromiter(grams, np.int64, len(grams))
+        ranges = zip(np.searchsorted(self._rare, asked).tolist(), np.searchsorted(self._rare, asked, "right").tolist(), strict=True)
+        places = sorted({place for low, high in ranges if low < high for place in self._places[low:high].tolist()})
+        shares = {place: self._share_in(place, grams) for place in places}
+        return {self._texts[place]: share for place, share in shares.items() if share >= self._share}
+
+    def _share_in(self, place: int, grams: set[int]) -> float:
+        own = self._grams[self._ends[place] : self._ends[place + 1]]
+        return len(grams.intersection(own)) / len(own)
+
+    def _hashes(self, text: str) -> set[int]:
+        """Distinct n-grams, as 64 bits each; a shorter text is one by itself, and an empty one has none."""
         words = text.split()
         if not words:
             return set()
-        return {tuple(words[at : at + self._n]) for at in range(max(1, len(words) - self._n + 1))}
+        return {hash(tuple(words[at : at + self._n])) for at in range(max(1, len(words) - self._n + 1))}
 
 
 def _same_names(test: str, train: str) -> bool:

@@ -23,6 +23,12 @@ RESAMPLES = 9999
 # Resamples are drawn in batches: all of them at once for 10,000 questions would fill 800 MB.
 _BATCH = 1000
 
+_MOST_ALONE = 10_000
+"""Questions up to which resamples are drawn question by question: the jackknife of scipy's BCa takes time and memory by their square."""
+
+_COUNTS = 8_000_000
+"""Counts of a batch of resamples: 64 MB."""
+
 
 class Interval(NamedTuple):
     """An estimate with its confidence interval.
@@ -191,7 +197,8 @@ def retention(
     if len(x) == 0 or y.mean() == 0:
         return Interval(math.nan, math.nan, math.nan, len(x))
     ratio = float(x.mean() / y.mean())
-    low, high = _bootstrap(_ratio, (x, y), level, seed, resamples)
+    few = len(x) <= _MOST_ALONE
+    low, high = _bootstrap(_ratio, (x, y), level, seed, resamples) if few else _counted_bootstrap((x, y), level, seed, resamples)
     if max(x.max(), y.max()) <= 1 and not math.isnan(low):
         found, top = paired_comparison(a, b, level, seed=seed, resamples=resamples), float(y.mean())
         low, high = min(low, max(0.0, 1 + found.low / top)), max(high, min(1 / top, 1 + found.high / top))
@@ -294,6 +301,34 @@ def _bootstrap(
         if not np.isfinite(result.confidence_interval).all():
             result = stats.bootstrap(data, statistic, n_resamples=0, method="percentile", bootstrap_result=result, **options)
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def _counted_bootstrap(data: tuple[NDArray[np.float64], ...], level: float, seed: int, resamples: int) -> tuple[float, float]:
+    """Bounds of `_ratio` by BCa (Efron 1987); NaN for a ratio without a bound.
+
+    A resample is how often it has each of the distinct observations, of which scores have few: its counts are drawn, and no questions.
+    """
+    import numpy as np
+    from scipy import special
+
+    (x, y), counts = np.unique(np.stack(data), axis=1, return_counts=True)
+    n, rng, left = counts.sum(), np.random.default_rng(seed), resamples
+    drawn: list[NDArray[np.float64]] = []
+    while left:
+        times = rng.multinomial(n, counts / n, size=min(left, max(1, _COUNTS // len(counts))))
+        drawn.append(_ratio((times @ x)[:, None], (times @ y)[:, None]))
+        left -= len(times)
+    ratios = np.concatenate(drawn)
+    if not np.isfinite(ratios).all():
+        return math.nan, math.nan
+    ratio, without = counts @ x / (counts @ y), (counts @ x - x) / (counts @ y - y)
+    moved = counts @ without / n - without
+    skewness = counts @ moved**3 / (6 * (counts @ moved**2) ** 1.5) if moved.any() else 0.0
+    bias = special.ndtri(((ratios < ratio).mean() + (ratios <= ratio).mean()) / 2)
+    ends = bias + special.ndtri([(1 - level) / 2, (1 + level) / 2])
+    shares = special.ndtr(bias + ends / (1 - skewness * ends))
+    low, high = np.quantile(ratios, shares if np.isfinite(shares).all() else [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def _quiet() -> Any:

@@ -6,8 +6,9 @@ import contextvars
 import hashlib
 import json
 import time
+from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,9 @@ import dspy
 from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.utils.exceptions import AdapterParseError
 
-from optimizers.evaluation.reply_counts import reply_counts
+from optimizers.evaluation.reply_counts import ReplyCounts
 from optimizers.evaluation.statistics import mean_interval
-from optimizers.jobs.jsonlines import Lines, as_json, read_lines
+from optimizers.jobs.jsonlines import Lines, RecordsOnFile, as_json, read_with_offsets
 from optimizers.jobs.stopping import ASKING, telling_to_wait
 from programs.adapter import adapter_name
 from programs.decomposition import CUT_OFF, STATES
@@ -94,24 +95,33 @@ class Asking:
 
     def open(self) -> None:
         """Read the file, which belongs to this process until `close`, and write today's scores of the answers in it."""
-        last: dict[Any, dict[str, Any]] = {}
-        known: dict[tuple[Key, str | None], dict[str, Any]] = {}
+        last: dict[Any, int] = {}
+        known: dict[tuple[int, str | None], int] = {}
 
         def visit(line: dict[str, Any], offset: int) -> None:
-            last[line["id"]] = line
+            last[line["id"]] = offset
             if not _is_to_retry(line):
-                known[_key(line), line.get("program")] = line
+                known[hash(_key(line)), line.get("program")] = offset
 
         shaped_by = program_hash(self.program)
         self._made_by = {example.id: _made_by(shaped_by, example) for example in self.examples}
-        self._lines = lines = Lines(self.out, visit)
-        found = {e.id: _rescored(self.task, e, _known(known, e, self._made_by[e.id])) for e in self.examples}
-        self.missing = [example for example in self.examples if found[example.id] is None]
-        # After an edit that was taken back, or a change of the task's rule; see `answers`.
-        for line in [line for line in found.values() if line is not None and last[line["id"]] is not line]:
-            lines.append(line)
+        self._lines = Lines(self.out, visit)
+        self.missing = [example for example in self.examples if not self._is_answered(example, known, last)]
         self._done = len(self.examples) - len(self.missing)
         self._report()
+
+    def _is_answered(self, example: dspy.Example, known: Mapping[tuple[int, str | None], int], last: Mapping[Any, int]) -> bool:
+        """Whether there is an answer on file, by offset; today's line of it becomes the last one of its question."""
+        assert self._lines is not None
+        key = hash(_key(_question(example)))
+        # Lines of earlier versions do not say what made them.
+        offset = known.get((key, self._made_by[example.id]), known.get((key, None)))
+        line = None if offset is None else self._lines.read(offset)
+        today = _rescored(self.task, example, line)
+        # After an edit that was taken back, or a change of the task's rule; see `answers`.
+        if today is not None and (today is not line or offset != last[line["id"]]):
+            self._lines.append(today)
+        return today is not None
 
     @property
     def is_done(self) -> bool:
@@ -183,45 +193,93 @@ def _close_done(opened: list[Asking]) -> None:
             unload(model)
 
 
+class AnswersOnFile(RecordsOnFile):
+    """The last answers to some questions in a file of `evaluate`, one in memory as long as one goes over them.
+
+    Args:
+        path: The file.
+        offsets: Where they start.
+        failed: Offset of an answer -> stage -> calls that failed in the tries before it.
+    """
+
+    def __init__(self, path: Path, offsets: array[int], failed: Mapping[int, Mapping[str, int]]) -> None:
+        super().__init__(path, offsets)
+        self._failed = failed
+
+    def _read(self, offsets: Sequence[int]) -> Iterator[dict[str, Any]]:
+        for offset, line in zip(offsets, super()._read(offsets), strict=True):
+            failed = self._failed.get(offset)
+            yield line if failed is None else {**line, "usage": _with_failed(line["usage"], failed)}
+
+
 def answers(path: Path, examples: Sequence[dspy.Example]) -> list[dict[str, Any]]:
     """The answers to some questions in a file of `evaluate`, one a question, in the order of `examples`; missing ones are left out.
 
     Raises:
         ValueError: A line is none of `evaluate`'s; names the file.
     """
-    found = {line["id"]: line for line in latest(read_lines(path), path)}
-    return [found[example.id] for example in examples if example.id in found and _key(found[example.id]) == _key(_question(example))]
+    return list(answers_on_file(path, examples))
 
 
-def latest(lines: Iterable[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+def answers_on_file(path: Path, examples: Sequence[dspy.Example]) -> AnswersOnFile:
+    """As `answers`, each read when it is asked for."""
+    last = _LastLines(path)
+    return last.answers(example.id for example in examples if last.keys.get(example.id) == hash(_key(_question(example))))
+
+
+def last_answers(path: Path, ids: Iterable[Any] | None = None) -> AnswersOnFile:
     """The last line of each id: a question that failed and was asked again counts once.
 
     What came to an answer in a failed try was answered from file in the next one, and stands in its `usage`; the calls
     that failed are added to it.
 
     Args:
-        lines: Of a file of `evaluate`.
-        path: The file, for the message.
+        path: A file of `evaluate`; none has no answers.
+        ids: Those that are wanted, in their order; by default all, in that of the file.
 
     Raises:
         ValueError: A line is none of `evaluate`'s.
     """
-    found: dict[Any, dict[str, Any]] = {}
-    for line in lines:
-        if not {"id", "score", "error"} <= set(line):
-            raise ValueError(
-                f"{path} has a line that is no answer: {json.dumps(line)[:100]}. Move the file away, and run the same command again."
-            )
-        before = found.get(line["id"])
-        again = before is not None and _is_to_retry(before) and _key(before) == _key(line)
-        found[line["id"]] = {**line, "usage": _with_failed(line["usage"], before["usage"])} if before and again else line
-    return list(found.values())
+    last = _LastLines(path)
+    return last.answers(last.keys if ids is None else (one for one in ids if one in last.keys))
 
 
-def _with_failed(usage: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Usage by stage, with the failed calls of the try before."""
-    failed = {stage: Usage(calls=used["failed"], failed=used["failed"]) for stage, used in before.items() if used.get("failed")}
-    return {**usage, **{stage: (Usage.from_dict(usage.get(stage, {})) + more).to_dict() for stage, more in failed.items()}}
+class _LastLines:
+    """The last line of each id in a file: what it answers, where it stands, and what failed before it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.keys: dict[Any, int] = {}
+        self._offsets: dict[Any, int] = {}
+        self._retried: dict[Any, dict[str, int]] = {}
+        self._failed: dict[int, dict[str, int]] = {}
+        for offset, line in read_with_offsets(path):
+            if not {"id", "score", "error"} <= set(line):
+                raise ValueError(
+                    f"{path} has a line that is no answer: {json.dumps(line)[:100]}. Move the file away, and run the same command again."
+                )
+            self._take(offset, line)
+
+    def _take(self, offset: int, line: dict[str, Any]) -> None:
+        name, key = line["id"], hash(_key(line))
+        before = self._retried.pop(name, {}) if self.keys.get(name) == key else {}
+        if before:
+            self._failed[offset] = before
+        self.keys[name], self._offsets[name] = key, offset
+        self._retried.pop(name, None)
+        if _is_to_retry(line):
+            own = {stage: used.get("failed") or 0 for stage, used in line["usage"].items()}
+            self._retried[name] = {stage: count for stage in {**own, **before} if (count := own.get(stage, 0) + before.get(stage, 0))}
+
+    def answers(self, ids: Iterable[Any]) -> AnswersOnFile:
+        """The answers to some questions that there are."""
+        return AnswersOnFile(self._path, array("q", (self._offsets[name] for name in ids)), self._failed)
+
+
+def _with_failed(usage: dict[str, Any], failed: Mapping[str, int]) -> dict[str, Any]:
+    """Usage by stage, with the failed calls of the tries before."""
+    more = {stage: Usage(calls=count, failed=count) for stage, count in failed.items()}
+    return {**usage, **{stage: (Usage.from_dict(usage.get(stage, {})) + used).to_dict() for stage, used in more.items()}}
 
 
 def _is_to_retry(line: dict[str, Any]) -> bool:
@@ -234,12 +292,6 @@ Key = tuple[Any, Any, Any, str]
 def _key(line: Mapping[str, Any]) -> Key:
     """What a line answers: id, question, context and reference."""
     return line["id"], line.get("question"), line.get("context") or "", as_json(line.get("gold"), sort_keys=True, default=str)
-
-
-def _known(known: Mapping[tuple[Key, str | None], dict[str, Any]], example: dspy.Example, made_by: str) -> dict[str, Any] | None:
-    key = _key(_question(example))
-    # Lines of earlier versions do not say what made them.
-    return known.get((key, made_by)) or known.get((key, None))
 
 
 def _rescored(task: Task, example: dspy.Example, line: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -376,49 +428,88 @@ def _failed(example: dspy.Example, error: str, score: float | None, started: flo
     return {**_question(example), **empty, **judged, "error": error, "usage": {}, "seconds": seconds}
 
 
-def summarise(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A condition's entry of `metrics.json`: score with interval, states, failures, and what each stage cost."""
-    scores = [line["score"] for line in lines if line["score"] is not None]
+def summarise(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A condition's entry of `metrics.json`: score with interval, states, failures, and what each stage cost.
+
+    Args:
+        lines: Of a condition; gone over once, so that they need not be in memory.
+    """
+    scores, measures, replies = array("d"), _Measures(), ReplyCounts()
+    states, failures, usage = Counter[str](), Counter[str](), dict[str, Usage]()
+    routes = _Routes()
+    for line in lines:
+        replies.add(line)
+        routes.add(line)
+        if line["score"] is not None:
+            scores.append(line["score"])
+            measures.add(line.get("measures") or {})
+        # A program with one stage has no decomposition to count.
+        if line["state"] and "decompose" in line["usage"]:
+            states[line["state"]] += 1
+        if line["error"]:
+            failures[line["error"].split(":")[0]] += 1
+        for stage, used in line["usage"].items():
+            usage[stage] = usage.get(stage, Usage()) + Usage.from_dict(used)
     interval = mean_interval(scores)
-    # A program with one stage has no decomposition to count.
-    states = Counter(line["state"] for line in lines if line["state"] and "decompose" in line["usage"])
-    failures = Counter(line["error"].split(":")[0] for line in lines if line["error"])
     return {
-        "n": len(lines),
+        "n": replies.n,
         "scored": len(scores),
         "score": interval.estimate,
         "ci95": [interval.low, interval.high],
-        "measures": _measures(lines),
-        "unparsed": sum(bool(line.get("unparsed")) for line in lines),
-        "counts": reply_counts(lines),
+        "measures": measures.to_dict(),
+        "unparsed": replies.unparsed,
+        "counts": replies.to_dict(),
         "states": {state: states.get(state, 0) for state in STATES} if states else {},
-        "failed": sum(failures.values()),
+        "failed": failures.total(),
         "failures": dict(failures),
-        **_routes(lines),
-        **{stage: usage.to_dict() for stage, usage in _usage_by_stage(lines).items()},
+        **routes.to_dict(),
+        **{stage: used.to_dict() for stage, used in usage.items()},
     }
 
 
-def _routes(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def scores_of(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Score by question id, of the scored ones."""
+    return {line["id"]: line["score"] for line in lines if line["score"] is not None}
+
+
+class _Routes:
     """Of a cascade, how many questions went which way, and why to the dear part; nothing of other programs."""
-    told = [line for line in lines if line.get("route")]
-    reasons = Counter(line["escalated"] for line in told if line["escalated"])
-    found = {"first": sum(line["route"] == FIRST for line in told), "second": sum(line["route"] == SECOND for line in told)}
-    failed = sum(bool(line["errors"]) for line in told)
-    return {"routes": {**found, "reasons": dict(reasons), "with_failed_votes": failed}} if told else {}
+
+    def __init__(self) -> None:
+        self._ways: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._failed = 0
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        if not line.get("route"):
+            return
+        self._ways[line["route"]] += 1
+        if line["escalated"]:
+            self._reasons[line["escalated"]] += 1
+        self._failed += bool(line["errors"])
+
+    def to_dict(self) -> dict[str, Any]:
+        if not self._ways:
+            return {}
+        found = {"first": self._ways[FIRST], "second": self._ways[SECOND]}
+        return {"routes": {**found, "reasons": dict(self._reasons), "with_failed_votes": self._failed}}
 
 
-def _measures(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and interval of the further measures of a task, over the scored lines."""
-    found = [line.get("measures") or {} for line in lines if line["score"] is not None]
-    names = dict.fromkeys(name for measures in found for name in measures)
-    intervals = {name: mean_interval([measures.get(name, 0.0) for measures in found]) for name in names}
-    return {name: {"score": one.estimate, "ci95": [one.low, one.high]} for name, one in intervals.items()}
+class _Measures:
+    """Mean and interval of the further measures of a task, over the scored lines; 0 where a line lacks one that others have."""
 
+    def __init__(self) -> None:
+        self._n = 0
+        self._found: dict[str, array[float]] = {}
 
-def _usage_by_stage(lines: Sequence[dict[str, Any]]) -> dict[str, Usage]:
-    totals: dict[str, Usage] = {}
-    for line in lines:
-        for stage, usage in line["usage"].items():
-            totals[stage] = totals.get(stage, Usage()) + Usage.from_dict(usage)
-    return totals
+    def add(self, measures: Mapping[str, float]) -> None:
+        for name in measures:
+            if name not in self._found:
+                self._found[name] = array("d", [0.0]) * self._n
+        for name, values in self._found.items():
+            values.append(measures.get(name, 0.0))
+        self._n += 1
+
+    def to_dict(self) -> dict[str, Any]:
+        intervals = {name: mean_interval(values) for name, values in self._found.items()}
+        return {name: {"score": one.estimate, "ci95": [one.low, one.high]} for name, one in intervals.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 NO_MARKED_ANSWER = "no marked final answer"
@@ -10,7 +10,7 @@ NO_MARKED_ANSWER = "no marked final answer"
 KINDS = ("no_marked_answer", "unparseable", "cut_off")
 
 
-def reply_counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
+def reply_counts(lines: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
     """Count questions with such a reply, in any stage.
 
     Args:
@@ -21,11 +21,39 @@ def reply_counts(lines: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
         the answer could not be read; `cut_off`, which ended at the limit of tokens, None where no line tells; `any`, with
         at least one of these, each question counted once.
     """
-    marks = [_marks(line) for line in lines]
-    counts: dict[str, int | None] = {kind: sum(mark[kind] for mark in marks) for kind in KINDS}
-    if not any("cut_off" in line for line in lines):
-        counts["cut_off"] = None
-    return {"n": len(lines), **counts, "any": sum(any(mark.values()) for mark in marks)}
+    counts = ReplyCounts()
+    for line in lines:
+        counts.add(line)
+    return counts.to_dict()
+
+
+class ReplyCounts:
+    """`reply_counts` of lines that come one at a time.
+
+    Attributes:
+        n: Lines so far.
+        unparsed: Those of them whose answer has not the answer format.
+    """
+
+    def __init__(self) -> None:
+        self.n = self.unparsed = self._any = 0
+        self._kinds = dict.fromkeys(KINDS, 0)
+        self._tell_cuts = False
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Count a line."""
+        marks = _marks(line)
+        for kind in KINDS:
+            self._kinds[kind] += marks[kind]
+        self.n += 1
+        self.unparsed += bool(line.get("unparsed"))
+        self._any += any(marks.values())
+        self._tell_cuts = self._tell_cuts or "cut_off" in line
+
+    def to_dict(self) -> dict[str, int | None]:
+        """As `reply_counts`."""
+        cut_off = self._kinds["cut_off"] if self._tell_cuts else None
+        return {"n": self.n, **self._kinds, "cut_off": cut_off, "any": self._any}
 
 
 def _marks(line: Mapping[str, Any]) -> dict[str, bool]:

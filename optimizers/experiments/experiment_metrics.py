@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from optimizers.conditions import DECOMPOSER_STUDENTS, PLAIN_STUDENT, is_cascade, parts_in, stages_in
-from optimizers.evaluation.evaluate import answers, summarise
+from optimizers.evaluation.evaluate import answers_on_file, scores_of, summarise
+from optimizers.evaluation.stages import stages_of
 from optimizers.evaluation.statistics import holm, paired_comparison
 from optimizers.evaluation.variance import variance_components
 from optimizers.experiments.cascades import choice_on_file
@@ -38,15 +38,11 @@ _BESIDE = (
 
 @dataclass
 class Measured:
-    """A cell with its lines."""
+    """A cell with what its answers come to: their entry of `metrics.json`, and the score by question id, of the scored ones."""
 
     cell: Cell
-    lines: list[dict[str, Any]]
-
-    @cached_property
-    def scores(self) -> dict[str, float]:
-        """Score by question id, of the scored ones."""
-        return {line["id"]: line["score"] for line in self.lines if line["score"] is not None}
+    summary: dict[str, Any]
+    scores: dict[str, float]
 
     @property
     def name(self) -> str:
@@ -72,7 +68,7 @@ class Measured:
 
 def build_grid_metrics(grid: Grid) -> dict[str, Any]:
     """Everything that the report and a reader need, from the files of the experiment folder."""
-    measured = [found for cell in grid.cells() if (found := _measured(grid, cell)).lines]
+    measured = [found for cell in grid.cells() if (found := _measured(grid, cell)) is not None]
     table = {(m.cell.test, m.cell.train, m.cell.variant.name, m.name): m for m in measured}
     costs = list(_costs(grid, measured, table))
     return {
@@ -86,7 +82,7 @@ def build_grid_metrics(grid: Grid) -> dict[str, Any]:
         "screening": list(_screening(grid)),
         "students": list(_students(grid)),
         "skipped": read_json(grid.folder / "skipped.json"),
-        "cells": [{**m.identity(), **summarise(m.lines), "models": _models(grid, m.cell)} for m in measured],
+        "cells": [{**m.identity(), **m.summary, "models": _models(grid, m.cell)} for m in measured],
         **_cascades(grid, measured),
         "comparisons": _comparisons(measured, table),
         "errors": list(_errors(measured, table)),
@@ -116,8 +112,10 @@ def _cascades(grid: Grid, measured: list[Measured]) -> dict[str, Any]:
     return {"cascades": found} if found else {}
 
 
-def _measured(grid: Grid, cell: Cell) -> Measured:
-    return Measured(cell, answers(grid.folder / "predictions" / cell.path, grid.tasks[cell.test].splits["test"]))
+def _measured(grid: Grid, cell: Cell) -> Measured | None:
+    """None where nothing was asked."""
+    lines = answers_on_file(grid.folder / "predictions" / cell.path, grid.tasks[cell.test].splits["test"])
+    return Measured(cell, summarise(lines), scores_of(lines)) if lines else None
 
 
 def _roles(grid: Grid) -> list[str]:
@@ -288,7 +286,7 @@ def _fault(question: str, repairs: Mapping[str, Measured | None]) -> str:
 
 def _calls(grid: Grid, measured: list[Measured]) -> dict[str, int]:
     """Calls that the conditions asked for, and those that were made, as each is made once."""
-    requested = sum(usage["calls"] for one in measured for line in one.lines for usage in line["usage"].values())
+    requested = sum(usage["calls"] for one in measured for usage in stages_of(one.summary).values())
     made = sum(1 for _ in read_lines(grid.folder / "predictions" / "calls.jsonl"))
     return {"requested": requested, "made": min(made, requested), "saved": max(0, requested - made)}
 
@@ -296,7 +294,7 @@ def _calls(grid: Grid, measured: list[Measured]) -> dict[str, int]:
 def _costs(grid: Grid, measured: list[Measured], table: Table) -> Iterator[dict[str, Any]]:
     prices: dict[str, dict[str, Any]] = {}
     for one in measured:
-        cost = condition_cost(summarise(one.lines), _models(grid, one.cell), grid.prices)
+        cost = condition_cost(one.summary, _models(grid, one.cell), grid.prices)
         entry = {**one.identity(), "per_question": cost["total"], "stages": cost["stages"]}
         if one.name == REFERENCE and one.cell.train is None:
             prices[one.cell.test] = cost

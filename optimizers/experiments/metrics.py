@@ -15,7 +15,7 @@ from typing import Any
 
 from optimizers.conditions import DECOMPOSING_ROLES, FEEDBACK, Condition, stages_in
 from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
-from optimizers.evaluation.evaluate import answers, summarise
+from optimizers.evaluation.evaluate import answers_on_file, scores_of, summarise
 from optimizers.evaluation.stages import stages_of
 from optimizers.evaluation.statistics import holm, paired_comparison, retention
 from optimizers.experiments.cascades import choice_on_file
@@ -42,11 +42,11 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
     """Everything that the report and a reader need, from the files of the run folder."""
     config, folder = job.config, job.folder
     tested = job.splits["test"]
-    predictions = {c.name: answers(folder / "predictions" / f"{c.name}.jsonl", tested) for c in job.conditions}
-    predictions = {name: lines for name, lines in predictions.items() if lines}
+    found = {c.name: answers_on_file(folder / "predictions" / f"{c.name}.jsonl", tested) for c in job.conditions}
+    predictions = {name: lines for name, lines in found.items() if lines}
     models = {c.name: _models(job, c) for c in job.conditions if c.name in predictions}
     conditions = {name: {**summarise(lines), "models": models[name]} for name, lines in predictions.items()}
-    scores = {name: {line["id"]: line["score"] for line in lines if line["score"] is not None} for name, lines in predictions.items()}
+    scores = {name: scores_of(lines) for name, lines in predictions.items()}
     labelling, students = labelling_of(folder), trained(job.distillation)
     return {
         "schema": 1,

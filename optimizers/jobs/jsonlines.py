@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, overload
 
 try:
     import fcntl
@@ -54,6 +56,45 @@ def read_with_offsets(path: Path, *, repair: bool = False) -> Iterator[tuple[int
             offset += len(line)
     if repair and offset < path.stat().st_size:
         os.truncate(path, offset)
+
+
+class RecordsOnFile(Sequence[dict[str, Any]]):
+    """Some records of a JSONL file, each read when it is asked for: as long as one goes over them, one is in memory.
+
+    Args:
+        path: The file, which must not change meanwhile.
+        offsets: Where their lines start, in bytes, in the order wanted.
+    """
+
+    def __init__(self, path: Path, offsets: array[int]) -> None:
+        self._path, self._offsets = path, offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> RecordsOnFile: ...
+
+    def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            part = copy.copy(self)
+            part._offsets = self._offsets[place]
+            return part
+        return next(self._read([self._offsets[place]]))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self._read(self._offsets)
+
+    def _read(self, offsets: Sequence[int]) -> Iterator[dict[str, Any]]:
+        if not offsets:
+            return
+        with self._path.open("rb") as file:
+            for offset in offsets:
+                file.seek(offset)
+                yield json.loads(file.readline())
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:

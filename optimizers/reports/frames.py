@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizers.evaluation.evaluate import latest
+from optimizers.evaluation.evaluate import last_answers
 from optimizers.evaluation.stages import stages_of
-from optimizers.jobs.jsonlines import read_lines
 from optimizers.reports.blocks import interval_of, is_number
 
 if TYPE_CHECKING:
@@ -76,8 +75,11 @@ def frame(records: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> D
     """
     import pandas
 
-    rows = list(records)
-    return pandas.DataFrame({name: _series([row.get(name) for row in rows], dtype) for name, dtype in columns.items()})
+    values: dict[str, list[Any]] = {name: [] for name in columns}
+    for record in records:
+        for name, own in values.items():
+            own.append(record.get(name))
+    return pandas.DataFrame({name: _series(values.pop(name), dtype) for name, dtype in columns.items()})
 
 
 def _series(values: Sequence[Any], dtype: str) -> Any:
@@ -133,7 +135,7 @@ def prediction_records(path: Path, ids: Iterable[Any] | None = None, **place: An
         ValueError: A line is none of `evaluate`'s.
     """
     wanted = None if ids is None else set(ids)
-    for line in latest(read_lines(path), path):
+    for line in last_answers(path):
         if wanted is None or line["id"] in wanted:
             # The seconds are those of the question, as its stages may have been answered from file.
             yield {**line, **usage_record(line.get("usage") or {}), "seconds": line.get("seconds"), **place}

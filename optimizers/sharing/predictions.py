@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optimizers.evaluation.evaluate import latest
-from optimizers.jobs.jsonlines import read_lines
+from optimizers.evaluation.evaluate import last_answers
 from optimizers.reports.cells import Cell
 from optimizers.sharing.public import public_value
 from optimizers.sharing.shared_run import SharedRun
@@ -58,8 +57,7 @@ def answered(run: SharedRun) -> Iterator[Answered]:
         parts = [part for part in place if part]
         path = run.folder.joinpath("predictions", *parts[:-1], f"{parts[-1]}.jsonl")
         ids = (run.files.part("tasks").get(place[0]) or {} if run.is_experiment else run.metrics).get("test_ids")
-        found = {line["id"]: line for line in latest(read_lines(path), path)}
-        lines = [found[one] for one in ids if one in found] if ids else list(found.values())
+        lines = last_answers(path, ids or None)
         if not _is_of(cell, lines):
             raise ValueError(f"{path} holds other answers than the figures in {run.folder / 'metrics.json'} are of. {_AGAIN}")
         test = place[0] if run.is_experiment else str(run.metrics.get("task"))

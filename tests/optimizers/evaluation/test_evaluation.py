@@ -7,8 +7,8 @@ import dspy
 import pytest
 from scripted import scripted_lm, two_stage_rule
 
-from optimizers.evaluation.evaluate import Asking, answers, ask_all, evaluate, latest, program_hash, summarise
-from optimizers.jobs.jsonlines import read_lines
+from optimizers.evaluation.evaluate import Asking, answers, ask_all, evaluate, last_answers, program_hash, summarise
+from optimizers.jobs.jsonlines import line_of, read_lines, write_whole
 from optimizers.labelling.collect import collect
 from optimizers.labelling.journal import Journal
 from optimizers.labelling.journaled_lm import journaled
@@ -172,7 +172,7 @@ def test_an_edit_that_is_taken_back_brings_the_first_answers_back(tmp_path):
         made = program()
         evaluate(made, Capitals(), examples, out=out)
     assert asked(made) == set()
-    assert [line["question"] for line in latest(read_lines(out), out)] == ["q0?"]
+    assert [line["question"] for line in last_answers(out)] == ["q0?"]
     assert answers(out, other) == []
 
 
@@ -260,7 +260,9 @@ def test_failed_calls_of_earlier_tries_stay_in_the_bill(tmp_path):
         {**common, "score": None, "error": "x: y", "usage": {"decompose": call, "solve": failed}},
         {**common, "score": 1.0, "error": None, "usage": {"decompose": call, "solve": call}},
     ]
-    (line,) = latest(tries, tmp_path / "a.jsonl")
+    out = tmp_path / "a.jsonl"
+    write_whole(out, map(line_of, tries))
+    (line,) = last_answers(out)
     assert (line["usage"]["decompose"]["calls"], line["usage"]["decompose"]["usd"]) == (1, 0.1)
     assert (line["usage"]["solve"]["calls"], line["usage"]["solve"]["failed"], line["usage"]["solve"]["input_tokens"]) == (3, 2, 5)
 

@@ -6,7 +6,7 @@ Reads `metrics.json` of kind "experiment", `config.toml` and, where texts are sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,13 @@ _LEAKS_SHOWN = 10
 _LEAK_KEYS = (("train_id", "train"), ("test_id", "test"), ("test_question", "question"))
 
 
-class _Predictions(Mapping[str, list[dict[str, Any]]]):
+class _Predictions(Mapping[str, Sequence[dict[str, Any]]]):
     """Lines of prediction files by their path below `predictions` without the suffix, read when asked for."""
 
     def __init__(self, folder: Path, metrics: Mapping[str, Any]) -> None:
         self._folder, self._tasks = folder, metrics.get("tasks") or {}
 
-    def __getitem__(self, name: str) -> list[dict[str, Any]]:
+    def __getitem__(self, name: str) -> Sequence[dict[str, Any]]:
         path = self._folder / f"{name}.jsonl"
         if not path.is_file():
             raise KeyError(name)

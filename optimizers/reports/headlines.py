@@ -76,9 +76,9 @@ def _abstaining(run: RunFiles) -> list[Block]:
     none, whole = _undecomposed(run, name) if name else (0, 0)
     if not whole or none / whole <= _MOST:
         return []
-    rows = [row for row in run.rows if row.get("kept") and row.get("student") == str(name).split("+")[0]]
-    learned = sum(str((row.get("messages") or [{}])[-1].get("content", "")).startswith(_DECLINED) for row in rows)
-    taught = f" {learned} of the {len(rows)} rows that it learned from are such." if learned else ""
+    rows = (row for row in run.rows if row.get("kept") and row.get("student") == str(name).split("+")[0])
+    declined = [str((row.get("messages") or [{}])[-1].get("content", "")).startswith(_DECLINED) for row in rows]
+    taught = f" {sum(declined)} of the {len(declined)} rows that it learned from are such." if any(declined) else ""
     text = (
         f"The student left {none} of {whole} questions undecomposed, so that its score ({name}) is nearly that of the solver alone.{taught}"
     )

@@ -94,8 +94,8 @@ def question_blocks(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> l
     Args:
         predictions: Lines of `predictions/*.jsonl` by condition, in the order to be shown.
     """
-    answered = {name: {str(line.get("id")): line for line in lines} for name, lines in predictions.items()}
-    common = [key for key in next(iter(answered.values()), {}) if all(key in lines for lines in answered.values())]
+    answered = {name: {str(line.get("id")): verdict(line) for line in lines} for name, lines in predictions.items()}
+    common = [key for key in next(iter(answered.values()), {}) if all(key in verdicts for verdicts in answered.values())]
     if not common:
         return [missing_text("No test question has a prediction in every condition that would stand here (predictions/*.jsonl).")]
     chosen, disagreeing = _choose(common, answered)
@@ -104,13 +104,15 @@ def question_blocks(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> l
         text += (
             f" These conditions disagree on {disagreeing} of those shown; such questions are picked on purpose, so read no rates off them."
         )
-    return [Text(text), *(question_block([(name, answered[name][key]) for name in answered]) for key in chosen)]
+    shown = {name: {key: line for line in lines if (key := str(line.get("id"))) in chosen} for name, lines in predictions.items()}
+    return [Text(text), *(question_block([(name, lines[key]) for name, lines in shown.items()]) for key in chosen)]
 
 
-def _choose(common: Sequence[str], answered: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[list[str], int]:
+def _choose(common: Sequence[str], answered: Mapping[str, Mapping[str, str]]) -> tuple[list[str], int]:
     """Question ids in test order, half of them with verdicts that differ as far as there are such; and how many differ."""
-    split = [key for key in common if len({verdict(lines[key]) for lines in answered.values()}) > 1]
-    same = [key for key in common if key not in set(split)]
+    split = [key for key in common if len({verdicts[key] for verdicts in answered.values()}) > 1]
+    differing = set(split)
+    same = [key for key in common if key not in differing]
     from_split = min(len(split), max(QUESTIONS_SHOWN // 2, QUESTIONS_SHOWN - len(same)))
     picked = {*_spread(split, from_split), *_spread(same, QUESTIONS_SHOWN - from_split)}
     return [key for key in common if key in picked], from_split

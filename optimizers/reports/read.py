@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from optimizers.jobs.jsonlines import RecordsOnFile
 
 SCHEMA = 1
 
@@ -29,7 +32,7 @@ def read_run(run_dir: Path) -> RunFiles:
         metrics=metrics,
         config=text_of(run_dir / "config.toml"),
         predictions={path.stem: answers_of(path, asked) for path in sorted(run_dir.glob("predictions/*.jsonl"))},
-        rows=lines_of(run_dir / "rows.jsonl"),
+        rows=_on_file(run_dir / "rows.jsonl"),
         progress={path.parent.name: lines_of(path) for path in sorted(run_dir.glob("student/*/progress.jsonl"))},
     )
 
@@ -61,36 +64,65 @@ def text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8") if path.is_file() else ""
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is no text in UTF-8 ({error}). Restore it, or move the folder away and run the same command again."
-        ) from error
+        raise _no_text(path, error) from error
 
 
-def answers_of(path: Path, asked: Collection[Any] | None = None) -> list[dict[str, Any]]:
+def answers_of(path: Path, asked: Collection[Any] | None = None) -> RecordsOnFile:
     """The last line of each question in a file of predictions, of those that are in `asked` (ids; None takes all)."""
-    found = {line.get("id", number): line for number, line in enumerate(lines_of(path))}
-    return [line for line in found.values() if asked is None or line.get("id") in asked]
+    wanted = None if asked is None else set(asked)
+    found: dict[Any, int] = {}
+    for number, (offset, line) in enumerate(_lines(path)):
+        if wanted is None or line.get("id") in wanted:
+            found[line.get("id", number)] = offset
+    return RecordsOnFile(path, array("q", found.values()))
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """Records of a JSONL file; none if it is not there. A killed run leaves half a last line, which is passed over."""
+    return [record for _, record in _lines(path)]
+
+
+def _on_file(path: Path) -> RecordsOnFile:
+    """As `lines_of`, one at a time in memory."""
+    return RecordsOnFile(path, array("q", (offset for offset, _ in _lines(path))))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `lines_of`, each record with its offset in bytes."""
     if not path.is_file():
-        return []
-    records = []
-    texts = [(number, text) for number, text in enumerate(text_of(path).split("\n"), 1) if text.strip()]
-    for number, text in texts:
-        try:
-            record = json.loads(text)
-        except ValueError as error:
-            if number == texts[-1][0]:
-                break
-            raise ValueError(
-                f"{path}, line {number} is not valid JSON ({error}). Delete that line and run the same command again."
-            ) from error
-        if not isinstance(record, dict):
-            raise ValueError(f"{path}, line {number} is {type(record).__name__}; expected a JSON object.")
-        records.append(record)
-    return records
+        return
+    offset, torn = 0, None
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            if raw.strip():
+                if torn is not None:
+                    raise torn
+                try:
+                    yield offset, _parsed(path, number, raw)
+                except _TornError as error:
+                    torn = error
+            offset += len(raw)
+
+
+class _TornError(ValueError):
+    """A line is no JSON, as the last one of a job that was killed may be."""
+
+
+def _parsed(path: Path, number: int, raw: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _no_text(path, error) from error
+    except ValueError as error:
+        told = f"{path}, line {number} is not valid JSON ({error}). Delete that line and run the same command again."
+        raise _TornError(told) from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path}, line {number} is {type(record).__name__}; expected a JSON object.")
+    return record
+
+
+def _no_text(path: Path, error: UnicodeDecodeError) -> ValueError:
+    return ValueError(f"{path} is no text in UTF-8 ({error}). Restore it, or move the folder away and run the same command again.")
 
 
 REFERENCE = "teacher+teacher"
@@ -105,8 +137,8 @@ class RunFiles:
     Attributes:
         metrics: `metrics.json`.
         config: Text of `config.toml`.
-        predictions: Lines of `predictions/<condition>.jsonl` by condition.
-        rows: Lines of `rows.jsonl`.
+        predictions: Lines of `predictions/<condition>.jsonl` by condition, which may be read each time that one goes over them.
+        rows: Lines of `rows.jsonl`, likewise.
         progress: Lines of `student/<name>/progress.jsonl` by student.
     """
 

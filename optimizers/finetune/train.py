@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +23,7 @@ from optimizers.finetune.spec import TrainingSpec
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.jobs.processes import start_module
 from optimizers.labelling.journal import LimitReached
-from programs.lms.artifacts import MERGE_INTO, Artifact, open_artifact, publish, register
+from programs.lms.artifacts import MERGE_INTO, Artifact, open_artifact, publish, register, sha256
 from programs.lms.model_strings import LOCAL_PREFIXES, is_local, pinned
 from programs.lms.trained_prompts import TrainedPrompt, manifest_entry, prompts_of_model
 
@@ -169,8 +169,14 @@ def _identity(rows: Sequence[dict[str, Any]], dev_rows: Sequence[dict[str, Any]]
     if spec.accelerate_config:
         # What the file says counts, not where it lies.
         settings["accelerate_config"] = Path(spec.accelerate_config).expanduser().read_text()
-    text = json.dumps([list(rows), list(dev_rows), settings, adapter], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # The hash of one list of all that, a row at a time: as one text, many rows would be there several times.
+    found = hashlib.sha256(b"[")
+    for part in (rows, dev_rows):
+        for number, row in enumerate(part):
+            found.update(f"{', ' if number else '['}{json.dumps(row, sort_keys=True)}".encode())
+        found.update(b"], " if part else b"[], ")
+    found.update(f"{json.dumps(settings, sort_keys=True)}, {json.dumps(adapter)}]".encode())
+    return found.hexdigest()
 
 
 def _is_of(
@@ -190,7 +196,7 @@ def _is_of(
     off = {name: TrainingSpec.model_fields[name].default for name in _LATER}
     made_with = {**off, **manifest.get("training", {}), **spec.model_dump(include=_WITHOUT_EFFECT)}
     same_settings = made_with == spec.model_dump(exclude={"base"}, mode="json")
-    return same_settings and manifest.get("rows_sha256") == hashlib.sha256(_row_lines(rows).encode()).hexdigest()
+    return same_settings and manifest.get("rows_sha256") == _hash_of_lines(rows)
 
 
 def _reuse(target: Path, is_same: Callable[[Mapping[str, Any]], bool]) -> Artifact:
@@ -221,15 +227,27 @@ def _prepare(
     if not mark.exists() or mark.read_text(errors="replace") not in known:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
-    (work / "rows.jsonl").write_text(_row_lines(rows))
+    _write_rows(work / "rows.jsonl", rows)
     if dev_rows:
-        (work / "dev_rows.jsonl").write_text(_row_lines(dev_rows))
+        _write_rows(work / "dev_rows.jsonl", dev_rows)
     (work / "job.json").write_text(spec.model_dump_json(indent=1))
     mark.write_text(identity)
 
 
-def _row_lines(rows: Sequence[dict[str, Any]]) -> str:
-    return "".join(json.dumps({key: row[key] for key in _ROW_KEYS if key in row}) + "\n" for row in rows)
+def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with path.open("w") as file:
+        file.writelines(_row_lines(rows))
+
+
+def _row_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    return (json.dumps({key: row[key] for key in _ROW_KEYS if key in row}) + "\n" for row in rows)
+
+
+def _hash_of_lines(rows: Sequence[dict[str, Any]]) -> str:
+    found = hashlib.sha256()
+    for line in _row_lines(rows):
+        found.update(line.encode())
+    return found.hexdigest()
 
 
 def _run(work: Path, spec: TrainingSpec, rows: int, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
@@ -324,7 +342,7 @@ def _publish(
         adapter=adapter,
         training=spec.model_dump(exclude={"base"}),
         training_identity=identity,
-        rows_sha256=hashlib.sha256((model / "rows.jsonl").read_bytes()).hexdigest(),
+        rows_sha256=sha256(model / "rows.jsonl"),
         metrics=metrics,
         **({MERGE_INTO: merge_into} if merge_into else {}),
         # Preference pairs and rewards keep to the prompts of their base.

@@ -23,7 +23,7 @@ RESAMPLES = 9999
 # Resamples are drawn in batches: all of them at once for 10,000 questions would fill 800 MB.
 _BATCH = 1000
 
-_MOST_ALONE = 10_000
+_MOST_ALONE = 2000
 """Questions up to which resamples are drawn question by question: the jackknife of scipy's BCa takes time and memory by their square."""
 
 _COUNTS = 8_000_000

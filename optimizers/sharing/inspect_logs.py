@@ -23,6 +23,9 @@ from programs.lms.ledger import Usage
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalPlan, EvalResults, EvalSample, EvalScore, EvalSpec, EvalStats
 
+_READ_BACK = 500
+"""Samples that are read back at a time: a log of many would be in memory twice."""
+
 _PLACE = ("test", "train", "variant")
 """What two cells of an experiment share that are compared."""
 
@@ -83,14 +86,23 @@ def _write(log: EvalLog, path: Path) -> None:
     from inspect_ai.log import read_eval_log, write_eval_log
 
     write_eval_log(log, str(path))
-    if _compared(read_eval_log(str(path), resolve_attachments="full")) != _compared(log):
+    head, samples = read_eval_log(str(path), header_only=True), log.samples or []
+    parts = (samples[at : at + _READ_BACK] for at in range(0, len(samples), _READ_BACK))
+    if _head(head) != _head(log) or not all(_is_read_back(path, part) for part in parts):
         raise ValueError(f"{path} is read back as another log than was written; please report it, with the version of inspect_ai.")
 
 
-def _compared(log: EvalLog) -> tuple[str, list[str]]:
-    """What has to be the same: inspect_ai sorts the samples, and keeps long texts apart."""
-    samples = [one.model_dump_json(exclude={"attachments"}) for one in sorted(log.samples or [], key=lambda one: str(one.id))]
-    return log.model_dump_json(exclude={"location", "etag", "samples"}), samples
+def _head(log: EvalLog) -> str:
+    return log.model_dump_json(exclude={"location", "etag", "samples"})
+
+
+def _is_read_back(path: Path, samples: Sequence[EvalSample]) -> bool:
+    """Whether some samples stand in a file as they are; inspect_ai keeps long texts apart."""
+    from inspect_ai.log import read_eval_log_samples_by_id
+
+    found = read_eval_log_samples_by_id(str(path), [(one.id, one.epoch) for one in samples], resolve_attachments="full")
+    texts = ([one.model_dump_json(exclude={"attachments"}) for one in part] for part in (samples, found))
+    return next(texts) == next(texts)
 
 
 def log_of(run: SharedRun, found: Answered, calls: CallsOnFile) -> EvalLog:

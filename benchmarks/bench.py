@@ -74,6 +74,7 @@ SCRIPTS = {
     "training": Script(["training.py", "--steps", "3"], 2),
     "labelling": Script(["labelling.py", "--threads", "32,128", "--seconds", "6"], 3),
     "scale": Script(["labelling.py", "--scale", "8000"], 1),
+    "reading": Script(["scale.py", "--sizes", "1000,10000,100000", "--phases", "scores,report,view"], 1),
     "overhead": Script(["overhead.py", *(["--run", "runs/embedded"] if (FINISHED_RUN / "metrics.json").exists() else [])], 1),
     "nodes": Script(["nodes.py"], 2),
 }
@@ -81,6 +82,8 @@ SCRIPTS = {
 THREADS, ALONE = ("ways", "openvino engine, threads"), ("ways", "openvino engine, alone")
 OURS = ("ways", "ours")
 MANY, FEW = ("8000", "collect"), ("800", "collect")
+MOST, MORE, REPORT, VIEW = ("100000", "scores"), ("10000", "scores"), ("100000", "report"), ("100000", "view")
+ONE, THOUSAND, PEAK = "one of 10,000", "that for 3 × 1,000", "peak_mib"
 RATE, CALLS, TOKENS, OPERATIONS = "per_second", "calls_per_second", "tokens_per_second", "operations_per_second"
 QWEN = "decompositions of a Qwen2.5-0.5B student, 16 DSPy threads"
 STUDENT = "decompositions of a 135M student, 16 DSPy threads"
@@ -101,6 +104,12 @@ QUESTIONS = (
     Question("run @ embedded, all stages", "overhead", ("wall",), ("computing",), "its models' computing alone", "s", 1.15, True),
     Question("time a trace, of 8,000", "scale", (*MANY, "us_each"), (*FEW, "us_each"), "one of 800", "µs", 1.2, True),
     Question("memory for 8,000 traces", "scale", (*MANY, "peak_mib"), (*FEW, "peak_mib"), "that for 800", "MiB", 1.2, True),
+    Question("processor time an answer summed up, of 100,000", "reading", (*MOST, "us_each"), (*MORE, "us_each"), ONE, "µs", 1.2, True),
+    Question("memory for summing up 3 × 100,000 answers", "reading", (*MOST, PEAK), ("1000", "scores", PEAK), THOUSAND, "MiB", 1.2, True),
+    Question(
+        "memory for the report of 3 × 100,000 answers", "reading", (*REPORT, PEAK), ("1000", "report", PEAK), THOUSAND, "MiB", 1.2, True
+    ),
+    Question("memory for the viewer of 3 × 100,000 answers", "reading", (*VIEW, PEAK), ("1000", "view", PEAK), THOUSAND, "MiB", 1.2, True),
     Question("two Ray nodes, calls that wait", "nodes", ("2", CALLS), ("1", CALLS), "one node", "calls/s", 1.8),
 )
 

@@ -126,10 +126,11 @@ class Copies:
             if phase in phases:
                 self._write_labels(name)
         run = Path("run")
-        (run / "predictions").mkdir(parents=True)
+        (run / "predictions").mkdir(parents=True, exist_ok=True)
         self._write_figures(run)
         if {"job", "logs"} & {*phases}:
-            write_whole(run / "predictions" / "calls.jsonl", self._prompted_calls())
+            calls = self._prompted_calls() if "logs" in phases else self._calls("run/predictions/calls.jsonl")
+            write_whole(run / "predictions" / "calls.jsonl", calls)
         for condition in CONDITIONS:
             found = self._of(f"run/predictions/{condition}.jsonl", "test")
             write_whole(run / "predictions" / f"{condition}.jsonl", map(line_of, found))

@@ -273,4 +273,6 @@ def _is_in_final_sentence(answer: str, final: str, wanted: Sequence[str]) -> boo
 
 def _fold(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", text.casefold()).translate(_DASHES)
-    return " ".join("".join(sign for sign in decomposed if not unicodedata.combining(sign)).casefold().split())
+    if not decomposed.isascii():
+        decomposed = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
+    return " ".join(decomposed.casefold().split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -53,6 +54,11 @@ class _Row:
     written: list[int] = field(default_factory=list)
     finish: str = ""
     error: str = ""
+
+
+def _cache_name(model: Any) -> str:
+    """What a model calls its cache of keys and values: from 5.24 on transformers warns of the older name."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 class TransformersBackend(Interruptible):
@@ -162,10 +168,9 @@ class TransformersBackend(Interruptible):
         active, cache = list(rows), None
         while True:
             self.check_interrupted()
-            output = self.model(
-                input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-            )
-            cache = output.past_key_values
+            known = {_cache_name(self.model): cache}
+            output = self.model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1, **known)
+            cache = getattr(output, _cache_name(self.model))
             keep = self._write_tokens(active, output.logits[:, -1].float())
             if not keep:
                 return

@@ -36,6 +36,13 @@ Progress = Callable[[int, int, str], None]
 _TRIES = 3
 """How often a question is asked whose reply has nothing in it: a server's hiccup is no wrong answer, a model that stays silent is one."""
 
+_ENOUGH = 20
+_OF_A_SERVER = frozenset(
+    {"LMTransportError", "LMTimeoutError", "LMAuthError", "LMBillingError", "LMRateLimitError", "LMServerError", "LMProviderError",
+     "LMInvalidRequestError", "LMUnsupportedModelError", "LMUnexpectedError"}
+)  # fmt: skip
+"""Errors that the next question will meet as well; one that is too long for its model is its own."""
+
 _SHAPING = ("seed", "max_subquestions", "decomposer_sees_context", "nearest")
 
 
@@ -145,7 +152,42 @@ class Asking:
             self.progress(self._done, len(self.examples), "")
 
 
-def ask_all(askings: Iterable[Asking], threads: int) -> None:
+class UnansweredError(RuntimeError):
+    """Nothing was answered, as the server of a model is not there or refuses."""
+
+
+@dataclass
+class _Outage:
+    """Looks for a server that answers nothing: whoever pays or waits would see it at the end otherwise, as missing scores."""
+
+    stops: bool
+    _failed: int = 0
+    _answered: bool = False
+    _said: str = ""
+
+    def see(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Take note of answers.
+
+        Raises:
+            UnansweredError: So many failed, and none was answered.
+        """
+        for line in lines:
+            failed = line["score"] is None and str(line["error"]).split(":")[0] in _OF_A_SERVER
+            self._answered |= not failed
+            self._failed, self._said = self._failed + failed, str(line["error"])
+        if self._failed >= _ENOUGH:
+            self.check()
+
+    def check(self) -> None:
+        """Raise where all failed."""
+        if self.stops and self._failed and not self._answered:
+            raise UnansweredError(
+                f"None of the {self._failed} questions that were asked was answered: {self._said.rstrip('.')}. Once this is mended, the "
+                "same command asks what is missing; what was answered before is kept."
+            )
+
+
+def ask_all(askings: Iterable[Asking], threads: int, *, stops: bool = False) -> None:
     """Ask the questions of several programs in their order, by threads that they share.
 
     One program's slowest answers are waited for while the next one's questions are asked: a local model that answers a few is hardly
@@ -154,7 +196,12 @@ def ask_all(askings: Iterable[Asking], threads: int) -> None:
     Args:
         askings: Each is taken when those before it have no question left to hand out.
         threads: Questions at a time.
+        stops: Whether to end where a server answers none of the first 20 questions, or of all.
+
+    Raises:
+        UnansweredError: See `stops`.
     """
+    outage = _Outage(stops)
     pool = ThreadPoolExecutor(threads, thread_name_prefix=ASKING)
     under_way: dict[Future[dict[str, Any]], Asking] = {}
     opened: list[Asking] = []
@@ -166,22 +213,25 @@ def ask_all(askings: Iterable[Asking], threads: int) -> None:
                 for example in asking.missing:
                     # Never more than a few times `threads` questions in the air.
                     while len(under_way) >= 2 * threads:
-                        _take(under_way, opened)
+                        _take(under_way, opened, outage)
                     under_way[pool.submit(contextvars.copy_context().run, answer_one, asking.program, asking.task, example)] = asking
                 _close_done(opened)
             while under_way:
-                _take(under_way, opened)
+                _take(under_way, opened, outage)
+            outage.check()
     finally:
         for asking in opened:
             asking.close()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _take(under_way: dict[Future[dict[str, Any]], Asking], opened: list[Asking]) -> None:
+def _take(under_way: dict[Future[dict[str, Any]], Asking], opened: list[Asking], outage: _Outage) -> None:
     """Write the answers that have come, or else wait for the next one."""
     finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
-    for future in finished:
-        under_way.pop(future).take(future.result())
+    lines = [(under_way.pop(future), future.result()) for future in finished]
+    for asking, line in lines:
+        asking.take(line)
+    outage.see(line for _, line in lines)
     _close_done(opened)
 
 

@@ -68,13 +68,13 @@ class ExperimentJob(Grid):
         with answering(self.config, self.folder / "predictions") as (journal, limits):
             wrap = functools.partial(journaled, journal=journal, limits=limits)
             self._choose_thresholds(wrap)
-            ask_all(self._askings(wrap), questions_at_once(self.config))
+            ask_all(self._askings(wrap), questions_at_once(self.config), stops=True)
 
     def _choose_thresholds(self, journal: Journaled) -> None:
         """Choose the threshold of each cascade on the dev questions of the task that its students were trained on, or of the first one."""
         cells = {cell.choice: cell for cell, _ in self._ready() if cell.condition.parts}
         if self.config.evaluation.cascade_threshold is None:
-            ask_all((self._asking_both(cell, journal) for cell in cells.values()), questions_at_once(self.config))
+            ask_all((self._asking_both(cell, journal) for cell in cells.values()), questions_at_once(self.config), stops=True)
         for name, cell in cells.items():
             task, dev = self._dev(cell)
             choose(cell.condition, self.config.evaluation, task, dev, self.folder / "predictions", name)

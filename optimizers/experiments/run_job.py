@@ -117,14 +117,14 @@ class MainJob:
         with answering(self.config, predictions) as (journal, limits):
             wrap = functools.partial(journaled, journal=journal, limits=limits)
             self._choose_thresholds([condition for condition in conditions if condition.parts], predictions, wrap)
-            ask_all((self._asking(condition, predictions, wrap) for condition in conditions), questions_at_once(self.config))
+            ask_all((self._asking(condition, predictions, wrap) for condition in conditions), questions_at_once(self.config), stops=True)
 
     def _choose_thresholds(self, cascades: list[Condition], predictions: Path, wrap: Callable[[dspy.LM], dspy.LM]) -> None:
         """Ask both parts of each cascade the dev questions, and choose its threshold by them, unless one was given."""
         settings, dev = self.config.evaluation, self.splits.get("dev", [])
         if settings.cascade_threshold is None:
             asked = (asking_both(one, self.roles, self.task, dev, predictions, wrap, self.progress) for one in cascades)
-            ask_all(asked, questions_at_once(self.config))
+            ask_all(asked, questions_at_once(self.config), stops=True)
         for one in cascades:
             choose(one, settings, self.task, dev, predictions)
 

@@ -54,7 +54,17 @@ def _warnings(run: RunFiles) -> list[Block]:
     blocks += too_long_warnings(run.part("students").items())
     told = no_benefit(run.conditions.get(REFERENCE), _rivals(run))
     benefit: list[Block] = [Text(told, "warning")] if told else []
+    blocks += [Text(told, "warning") for told in _unanswered(run)]
     return [*blocks, *overlap_blocks(run.metrics), *_teacher_abstaining(run), *benefit, *_abstaining(run), *cut]
+
+
+def _unanswered(run: RunFiles) -> list[str]:
+    """What the calls of conditions said of which none was answered."""
+    failed = [name for name, condition in run.conditions.items() if condition["failed"] and not condition.get("scored", 1)]
+    said = {name: next((line["error"] for line in run.predictions.get(name, ()) if line["error"]), "") for name in failed}
+    return [
+        f"{name}: none of its {run.conditions[name]['n']} questions has an answer; the first call said: {why}" for name, why in said.items()
+    ]
 
 
 def _teacher_abstaining(run: RunFiles) -> list[Block]:

@@ -5,9 +5,10 @@ import threading
 
 import dspy
 import pytest
+from dspy.utils.exceptions import LMTransportError
 from scripted import scripted_lm, two_stage_rule
 
-from optimizers.evaluation.evaluate import Asking, answers, ask_all, evaluate, last_answers, program_hash, summarise
+from optimizers.evaluation.evaluate import Asking, UnansweredError, answers, ask_all, evaluate, last_answers, program_hash, summarise
 from optimizers.jobs.jsonlines import line_of, read_lines, write_whole
 from optimizers.labelling.collect import collect
 from optimizers.labelling.journal import Journal
@@ -47,6 +48,27 @@ def test_a_line_a_question_in_order(tmp_path):
     assert (summary["n"], summary["scored"], summary["score"], summary["failed"]) == (6, 5, 1.0, 0)
     assert summary["states"]["ok"] == 6
     assert summary["decompose"]["calls"] == 6
+
+
+def test_a_server_that_answers_nothing_ends_a_job_and_one_answer_lets_it_go_on(tmp_path):
+    task, asked = Capitals(), []
+
+    def rule(prompt):
+        asked.append(prompt)
+        return two_stage_rule(prompt) if "q7?" in prompt and answered else LMTransportError("connection refused", model="m", provider="p")
+
+    def askings(out):
+        return [Asking(program(rule), task, task.load("test", 60), tmp_path / out)]
+
+    answered = False
+    with pytest.raises(UnansweredError, match=r"None of the 2\d questions .* connection refused.*the same command asks what is missing"):
+        ask_all(askings("a.jsonl"), threads=2, stops=True)
+    assert len(asked) < 30 and len(list(read_lines(tmp_path / "a.jsonl"))) >= 20
+    with pytest.raises(UnansweredError, match="None of the 3 questions"):
+        ask_all([Asking(program(rule), task, task.load("test", 3), tmp_path / "b.jsonl")], threads=2, stops=True)
+    answered = True
+    ask_all(askings("a.jsonl"), threads=2, stops=True)
+    assert len(answers(tmp_path / "a.jsonl", task.load("test", 60))) == 60
 
 
 def test_a_reply_without_an_answer_is_wrong_and_a_failed_call_is_neither(tmp_path):

@@ -571,3 +571,15 @@ def test_long_names_leave_room_for_the_plot_on_a_telephone_too(count):
                 assert axes.get_window_extent().width > 0.3 * drawn.bbox.width
                 words = [label.get_text().replace("\n", "") for label in axes.get_yticklabels()]
                 assert [word.lstrip("◆ ")[:12] for word in words] == [name[:12] for name in names]
+
+
+def test_a_condition_that_nobody_answered_says_why(run_dir):
+    found = metrics()
+    found["conditions"]["single-stage"] |= {"scored": 0, "score": None, "ci95": [None, None], "failed": 40, "failures": {"LMAuthError": 40}}
+    (run_dir / "metrics.json").write_text(json.dumps(found))
+    error = {"answer": None, "score": None, "state": None, "error": "LMAuthError: the key is wrong"}
+    lines = [{**prediction("single-stage", i), **error} for i in range(40)]
+    write_lines(run_dir / "predictions" / "single-stage.jsonl", lines)
+    write_report(run_dir)
+    told = "single-stage: none of its 40 questions has an answer; the first call said: LMAuthError: the key is wrong"
+    assert told in (run_dir / "report.md").read_text().partition("## Conditions")[0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from programs.tasks._numbers import SHORT, asked_scale, final_number, quantity
+from programs.refusals import is_categorical, is_error, refusals
+from programs.tasks._numbers import SHORT, asked_scale, final_number, quantity, tells_plainly
 
 _ENGLISH = re.compile(r"\b(?:the|are|and|how|what|which|does|did)\b", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]{2,}\W+[^\W\d_]{2,}\W|[^\W\d_a-zA-Z]{4}")
@@ -23,6 +24,12 @@ _SERIES = re.compile(
 _MONEY_ASKED = re.compile(
     r"\bhow much (?:money|(?:more |less )?(?:do|does|did|will|would|is|was|are|were|has|have|can|must|should))\b", re.IGNORECASE
 )
+_CLAUSE_END = re.compile(r"[.!?;。！？](?=\s|\Z)|(?<=[。！？])|\n|,\s+(?=(?:so|but|therefore|however|thus|hence|then)\b)", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|(?<=[。！？])")
+_HEDGE = re.compile(
+    r"\A\W*(?:about|around|approximately|roughly|probably|perhaps|maybe|likely)\s+|[\s,;:(–—-]*(?:\b(?:but|though|although|and|yet|so|therefore|thus|hence)\b)?[\s,]*\Z",
+    re.IGNORECASE,
+)
 _PLAIN_AMOUNT = re.compile(r"(?<![\w.,$€£¥])(?<![$€£¥] )\d[\d,]*(?:\.\d+)?(?!\s*(?:dollars?|euros?|cents?|pounds?)\b)\b")
 
 
@@ -34,11 +41,33 @@ def asked_number(answer: str, question: str) -> Fraction | None:
         question: Asked for in dozens, "7 dozen" is 7. Where it is no English, "13,20" is 13.2, and where it writes "2.500" too, "75.000" is
             75,000. Of several numbers in a short sentence the only one that the question does not give is meant: "He fills 16 boxes
             of 12 eggs."
+
+    A number in a refusal is none, nor is that of an error: "It is impossible to tell if there are 7."; see `programs.refusals`.
     """
-    text = _with_points(answer, question)
+    text = _with_points(_beside_refusals(answer, question), question)
     scale = asked_scale(question)
     found = final_number(text, scale)
     return final_number(_new_alone(text, question), scale) if found is None else found
+
+
+def _beside_refusals(text: str, question: str) -> str:
+    """What a text tells beside saying that it cannot: the clauses behind it, or before it, that mark their number, or else nothing.
+
+    Beside a mere remark that something is not given, a number that the question does not have is told too, as it was worked out.
+    """
+    found = list(refusals(text, question))
+    if not found:
+        return "" if is_error(text, question) else text
+    end = _CLAUSE_END.search(text, found[-1].end())
+    behind, before = text[end.end() if end else len(text) :], text[: found[0].start()]
+    before = _HEDGE.sub("", before)
+    # What an LM works out on the way to a second refusal is a step that led nowhere.
+    told = behind if tells_plainly(behind) else before if len(found) == 1 and tells_plainly(before) else ""
+    if told or any(is_categorical(one[0]) for one in found):
+        return told
+    lines = map(_SENTENCE_END.split, text.splitlines())
+    left = "\n".join(" ".join(part for part in line if not any(refusals(part, question))) for line in lines)
+    return left if final_number(left) not in {_value(one) for one in _ANY.findall(question)} else ""
 
 
 def _with_points(text: str, question: str) -> str:

@@ -42,6 +42,12 @@ _MARKER = re.compile(r"####|\\(?:boxed|fbox)\s*\{?|(?<!sub[-_ ])\banswers?\s*[*\
 _CONCLUDES = re.compile(
     r"\b(?:so|therefore|thus|hence|consequently|finally|total|altogether|in all|overall|result|final|conclusion|must be)\b|∴", re.IGNORECASE
 )
+_EQUATION = re.compile(r"=\s*[-$€£]?\s?[0-9]")
+_IT_IS = re.compile(
+    r"\b(?:it|that|this)(?: is| was| would be| should be| must be|['’]s)"
+    r" (?:about |around |approximately |roughly |probably |likely )?[$€£]?\d",
+    re.IGNORECASE,
+)
 _SENTENCE_END = re.compile(r"[!?;}\n]|\.(?![0-9])")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _DENIAL = re.compile(
@@ -187,6 +193,14 @@ def final_number(text: str, scale: str = "") -> Fraction | None:
         elif _WRONG.search(corrected):
             return None
     return _of_statements(_without_explanation(whole))
+
+
+def tells_plainly(text: str) -> bool:
+    """Whether a text marks a number as what it comes to: by a word, an equation, bold type, "it is", or by having nothing else."""
+    if quantity(text) is not None:
+        return True
+    marks = (_MARKER, _CONCLUDES, _EQUATION, _BOLD, _IT_IS)
+    return any(mark.search(text) for mark in marks) and final_number(text) is not None
 
 
 def is_doubted_marker(before: str) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from programs.refusals import opens_with_refusal
 from programs.tasks._entities import compare, tokens
 from programs.tasks._equality import equal_answers
 
@@ -63,13 +64,22 @@ def is_told(answer: str, gold: str, question: str) -> bool:
     """
     wanted = tokens(gold)
     one_day = _WEEKDAYS.sub(r"\1", answer)
-    if not wanted or not compare(one_day, gold, question).accuracy:
+    if not wanted or declines(answer, gold, question) or not compare(one_day, gold, question).accuracy:
         return False
     if one_day != answer and equal_answers(one_day, gold):
         return True
     text = _LEAD_IN.sub("", " ".join(_MARKS.sub("", one_day).split()))
     sentences = _SENTENCE_END.split(text if _YES_OR_NO.match(gold) else _AFFIRMS.sub("", text))
     return _stands_first(sentences, wanted) or (_repeats_all(sentences, question) and _is_in_last(sentences, wanted, question))
+
+
+def declines(answer: str, gold: str, question: str) -> bool:
+    """Whether an answer to a question of yes or no only says that it has none: "No, I cannot tell.", "Yes, I need more information."."""
+    if not _YES_OR_NO.match(gold):
+        return False
+    text = _LEAD_IN.sub("", " ".join(_MARKS.sub("", answer).split()))
+    head = _YES_OR_NO.match(text)
+    return opens_with_refusal(text[head.end() :] if head else text, question)
 
 
 def answers_in_a_sentence(reply: str, question: str) -> bool:

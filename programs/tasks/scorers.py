@@ -18,7 +18,7 @@ from programs.tasks._choices import chosen_label, options_in
 from programs.tasks._entities import is_question, is_taken_back_or_doubted
 from programs.tasks._equality import canonical, equal_answers
 from programs.tasks._numbers import number, quantity
-from programs.tasks._sentences import is_told
+from programs.tasks._sentences import declines, is_told
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, judged, usable_golds
 
 Scorer = Callable[[dspy.Example, Any], Score]
@@ -87,7 +87,8 @@ def contains(example: dspy.Example, prediction: Any) -> Score:
     answer = unwrapped(as_text(getattr(prediction, "answer", None)))
     if is_question(answer):
         return Score(0.0)
-    words = canonical(answer).split()
+    question, words = as_text(example.get("question")), canonical(answer).split()
+    golds = [gold for gold in golds if not declines(answer, gold, question)]
     return Score(float(any(equal_answers(answer, gold) or _is_said(words, canonical(gold).split()) for gold in golds)))
 
 

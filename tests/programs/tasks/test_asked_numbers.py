@@ -36,3 +36,52 @@ NOTEBOOKS = "Marie achète 3 cahiers à 2,40 € et 5 stylos à 1,20 €. Combie
 )
 def test_asked_number(answer, question, wanted):
     assert asked_number(answer, question) == (None if wanted is None else Fraction(wanted))
+
+
+TIPS = "How many tips does the guide have?"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "As an AI, I cannot. But here are 3 tips.", "I need one more piece of information.", "There is no way to know whether it is 7.",
+        "It is impossible to tell if there are 7.", "Question 5 cannot be answered.", "The question lacks information about the 4 friends.",
+        "Error code: 500", "Error 429: rate limit.", "503 Service Unavailable", "Request failed with status code 429",
+        "ValueError: invalid literal for int() with base 10", "Answer: It is impossible to tell whether there are 4.",
+        "There are 4 friends, but I cannot determine how many came.", "Only 4 friends are mentioned, so I cannot answer.",
+        "There are 4 friends. The number of visits cannot be determined.", "I do not have enough information about the 2 of them.",
+        "The passage does not say whether there are 3.",
+        "It is unclear whether the guide has 3.", "We don't have sufficient data on the 3.",
+        "With only 4 friends known, it's not possible to say.", "I'm sorry, but I can't assist with 4.",
+        "I'm sorry, but I cannot answer this question. Please provide one.", "The answer cannot be determined from the 3 sentences.",
+        "There are 2 + 3 = 5 tips in it. The rest is not given in the text. So we cannot provide an answer.",
+        "Die Frage kann nicht beantwortet werden, es gibt nur 3 Tipps.", "Ich kann nicht sagen, ob es 3 sind.",
+        "Je ne peux pas dire s'il y en a 3.", "No puedo determinar si hay 3.", "我无法确定是否有3个。", "情報が足りません。3つだけです。",
+    ],
+)  # fmt: skip
+def test_refusals_and_errors_have_no_number(answer):
+    """LLMs and servers write them; what they name would by chance be right."""
+    assert asked_number(answer, TIPS) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "question", "wanted"),
+    [
+        ("It cannot be 7, so it is 8", TIPS, 8),
+        ("7, but I cannot verify this.", TIPS, 7),
+        ("About 7, but I cannot say exactly.", TIPS, 7),
+        ("I cannot say exactly, but it is about 7.", TIPS, 7),
+        ("The answer is 18. I cannot help further.", TIPS, 18),
+        ("So the answer is 18 tips although the price is unknown", TIPS, 18),
+        ("She makes $18 a day. The text does not mention her costs.", "How much does she make?", 18),
+        ("I don't know the number directly, so we compute 3 + 4 = 7.", TIPS, 7),
+        ("The passage does not state her age, but 2020 - 1990 = 30, so she is 30.", "How old is she?", 30),
+        ("7 could not be identified.", "How many people could not be identified?", 7),
+        ("7 of them cannot be determined.", "How many values cannot be determined?", 7),
+        ("7 words are unknown.", "How many words are unknown to him?", 7),
+        ("I need 7 more apples.", "How many more apples do you need?", 7),
+        ("Error code: 500", "Which error code was sent?", 500),
+    ],
+)
+def test_what_is_told_beside_a_refusal_or_asked_for_by_its_words_is_an_answer(answer, question, wanted):
+    assert asked_number(answer, question) == wanted

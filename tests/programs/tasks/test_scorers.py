@@ -121,3 +121,36 @@ def test_a_huge_answer_takes_no_time(name: str, answer: Any) -> None:
     assert score(name, answer, "18", CITIES) == 0
     # Far above what a slow machine takes, far below what a search takes that grows with the square of the length.
     assert time.process_time() - started < 60
+
+
+COVERED = "Is the customer still covered by the warranty?"
+DECLINED = [
+    ("no", "No, I cannot determine that from the given information."), ("no", "No, there is not enough information to tell."),
+    ("no", "No. The context doesn't mention it."), ("no", "No. I cannot answer this question."), ("yes", "Yes, I need more information."),
+    ("no", "No, the passage does not say."), ("no", "No - unknown."), ("no", "No, unfortunately I can't tell."),
+    ("no", "No, that is not known."), ("no", "No, based on the passage, it cannot be determined."),
+    ("no", "No, as an AI I am unable to say."), ("nein", "Nein, das lässt sich nicht sagen."),
+    ("nein", "Nein. Ich kann diese Frage nicht beantworten."), ("non", "Non, je ne peux pas répondre à cette question."),
+    ("no", "No, no puedo determinarlo."),
+]  # fmt: skip
+DENIED = [
+    (COVERED, "No, she is not covered."), (COVERED, "No, she is not. The text does not mention an extension."), (COVERED, "No."),
+    (COVERED, "No, I don't think so."),
+    ("Does the passage mention her husband?", "No, the passage does not mention her husband."),
+    ("Is the cause known?", "No, it is not known."), ("Can it be determined?", "No. It cannot be determined."),
+    ("Is there enough information?", "No, there is not enough information."),
+    ("Was he convicted?", "No, there was not enough evidence to convict him."), ("Do I get breakfast?", "No, breakfast is not provided."),
+    ("Did he build it?", "No, he did not have enough data to build it."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scorer", ["short", "contains"])
+@pytest.mark.parametrize(("gold", "answer"), DECLINED)
+def test_a_no_that_declines_to_answer_is_none(scorer: str, gold: str, answer: str) -> None:
+    assert score(scorer, answer, gold, COVERED) == 0
+
+
+@pytest.mark.parametrize("scorer", ["short", "contains"])
+@pytest.mark.parametrize(("question", "answer"), DENIED)
+def test_a_no_that_denies_what_is_asked_is_one(scorer: str, question: str, answer: str) -> None:
+    assert score(scorer, answer, "no", question) == 1

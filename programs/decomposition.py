@@ -6,7 +6,18 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from programs.question_lists import is_question, is_task, one_a_line, opts_out, read_questions, tells_loosely, unique, without_answer
+from programs.question_lists import (
+    apart,
+    is_question,
+    is_task,
+    one_a_line,
+    opts_out,
+    read_questions,
+    refuses,
+    tells_loosely,
+    unique,
+    without_answer,
+)
 from programs.tasks.base import canonical
 
 CUT_OFF = "cut_off"
@@ -42,7 +53,8 @@ class Decomposition(NamedTuple):
 def read_decomposition(lines: Sequence[str] | str | None, limit: int | None, question: str = "") -> Decomposition:
     """Read a decomposer's lines: what asks, or tells to find something out, is kept in order, each once; all else is dropped.
 
-    An answer that stands behind a subquestion is cut off: finding it is the solver's part.
+    An answer that stands behind a subquestion is cut off: finding it is the solver's part. A refusal, an error, and what an LM asks its
+    user behind one ask nothing. Several questions on one line are one each.
 
     Args:
         lines: What the decomposer wrote, one item a line, or in one text; None if it could not be read at all.
@@ -59,9 +71,12 @@ def read_decomposition(lines: Sequence[str] | str | None, limit: int | None, que
         asked = {*questions, *filter(is_task, kept)}
         loose = all(line in asked or tells_loosely(line) for line in kept)
         questions = [line for line in kept if line in asked or loose]
+    if len(questions) == 1 and refuses(kept[0]):
+        questions = []
     if not questions:
         return Decomposition([], "none_needed" if opted_out else "unparseable", kept)
     questions = unique(map(without_answer, questions))
     if len(questions) == 1 and canonical(questions[0]) in (canonical(question), canonical(_LAST_SENTENCE.split(question)[-1])):
         return Decomposition([], "none_needed", kept)
+    questions = unique(part for asked in questions for part in apart(asked, alone=len(questions) == 1))
     return Decomposition(questions, "ok" if limit is None or len(questions) <= limit else "over_limit", kept)

@@ -11,8 +11,13 @@ _THOUGHT_ALOUD = re.compile(
 )
 _ROW = re.compile(r"^\s*\|(?P<cells>.*\S.*)\|\s*$")
 _RULE = re.compile(r"^[\s|:+–-]*-[\s|:+–-]*$")
-_OPENING_TAG = re.compile(r"^\s*<(?:li|(?:sub[-_ ]?)?questions?|q|sq|step|item)[-_ ]?\d{0,2}(?:\s[^<>]{0,40})?>", re.IGNORECASE)
+_OPENING_TAG = re.compile(r"^\s*<(?:li|p|(?:sub[-_ ]?)?questions?|q|sq|step|item)[-_ ]?\d{0,2}(?:\s[^<>]{0,40})?>", re.IGNORECASE)
 _CLOSING_TAG = re.compile(r"</[\w -]{1,20}>\s*$")
+_BREAK = re.compile(
+    r"(?<=[?？؟.!:：>])\s*<br\s*/?>|<br\s*/?>\s*(?=\(?\d{1,2}[.)]|[-*•]\s|$)|</?[ou]l(?:\s[^<>]{0,40})?>\s*(?=<li\b|$)|(?<=</li>)\s*</[ou]l>"
+    r"|(?<=</li>)|(?<=</p>)(?=\s*<p>)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _KEYCAP = re.compile("^(\\s*)(\\d)\ufe0f?\u20e3\ufe0f?\\s*")
 _ESCAPED = re.compile(r"^(\s*(?:\d{1,2})?)\\(?=[-+*.)#])")
 _CHECKBOX = re.compile(r"^(\s*)[-*+•]\s+\[[ xX]?\]\s+")
@@ -54,10 +59,16 @@ def with_plain_marks(text: str) -> list[str]:
 
     Of a row of a table the longest cell is the item. Blocks in which a model thinks aloud are left out.
     """
-    lines = [plain for line in _without_headings(_THOUGHT_ALOUD.sub("", text).splitlines()) if (plain := _plain(line)) is not None]
+    lines = [plain for line in _without_headings(_in_lines(text)) if (plain := _plain(line)) is not None]
     for label in (_UNNUMBERED, _ORDER):
         lines = [label.sub(r"- \1", line) for line in lines] if len([*filter(label.match, lines)]) > 1 else lines
     return lines
+
+
+def _in_lines(text: str) -> list[str]:
+    """The lines of a reply, also those that the tags of HTML set apart."""
+    text = _THOUGHT_ALOUD.sub("", text)
+    return (_BREAK.sub("\n", text) if "<" in text else text).splitlines()
 
 
 def _without_headings(lines: list[str]) -> list[str]:

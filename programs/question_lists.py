@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from programs.item_marks import with_plain_marks
+from programs.refusals import is_error, refuses_a_task
 from programs.replies import json_list, unbold
 
 _NUMBER = r"(?:\d{1,2}|[ivx]{1,4})"
@@ -79,10 +80,27 @@ _ASIDE = re.compile(
     r"|provide|clarify|explain|specify|share|rephrase|confirm|give me)\b"
     r"|(?:i['’]m |i am )?sorry\b|feel free\b|ready to\b|how (?:can|may) i (?:help|assist)\b"
     r"|why\s*\?|hmm\b|please (?:clarify|provide|specify)\b"
+    r"|(?:how about|what (?:else )?(?:can|may|could|should) i|what now|(?:and )?what (?:is it|do you want|would you like))\b"
+    r"|(?:what|which|who|where)\b[^?]{0,60}\b(?:do|did) you (?:mean|need|refer|want)\b"
+    r"|¿?(?:könn(?:en|te[nst]*) (?:sie|du)|kann ich (?:ihnen|dir)|wie kann ich|möchten sie|möchtest du"
+    r"|welche\w* [^?]{0,40}(?:meinen sie|meinst du)"
+    r"|pouvez[- ]vous|pourriez[- ]vous|puis-je|comment puis-je|voulez-vous|souhaitez-vous"
+    r"|(?:me )?(?:puede[s]?|podría[s]?) (?:usted )?(?:\w+me|darme|dar|aclarar|proporcionar|especificar)"
+    r"|(?:en qué|cómo) (?:más )?(?:te |le |lo )?pued"
+    r"|hay algo más|te gustaría|le gustaría|quieres que|desea que)"
+    r"|[您你](?:能|可以|可否|想|需要|希望)|(?:请问)?(?:还)?有(?:什么|其他|别的)[^？?]{0,12}[帮幫]|他に(?:何か)?|何かお手伝い"
     r"|(?:let me know|is there anything|does (?:this|that) (?:help|make|look|work)|need (?:any|more)|sounds good"
     r"|any (?:other|more|further)\b))",
     re.IGNORECASE,
 )
+_SENTENCE_END = re.compile(r"(?<=[.!?؟])\s+(?=\W*[^\W_a-z])|(?<=[。！？])(?=[^\s\"”’」』)）])")
+_PAGE = re.compile(r"\s*(?:```\w*\s*)?<(?:!doctype html|html|head)\b", re.IGNORECASE)
+_LONGEST_PAGE = 20_000
+_TAG = re.compile(r"<[^<>]{1,500}>")
+_ASKED_ABOUT = 500
+"""Characters at the beginning of a line that tell whether it refuses."""
+_FEW_WORDS, _FEW_SIGNS = 3, 5
+_CHOICE = re.compile(r"(?:or|and|oder|und|ou|et|o|y)\b", re.IGNORECASE)
 _BRACKETS = re.compile(r"(?:```\w*\s*)?(?:\w+\s*=\s*)?\[\s*(?P<inner>[^\[\]]+?)\s*,?\s*\]")
 _NEXT_ASKED = re.compile(rf"(?<=[{_ENDS}])[\"'”’]?\s*,\s*(?=[\"'“‘]?[^\W\d_a-z]|\d{{1,2}}[.)])")
 _OTHERS = re.compile(
@@ -106,7 +124,8 @@ _NAMED = re.compile(r"^(?:sub[-_ ]?question|question|q)\s*[:：]\s*(?=\S)", re.I
 _WRAPPED = re.compile(r"([*_`])([^*_`\s].*[^*_`\s])\1")
 _TITLE = re.compile(r"^(?:\*\*(?P<a>[^*?？؟]{1,60})\*\*\s*[:：–-]\s*|\*\*[^*?？؟]{1,60}[:：]\s*\*\*\s*)")
 _CONDITION = re.compile(
-    r"\s*\((?:in|where|if|assum\w+|given|rounded?|use|using|as|not|excluding|including|per|with|without|before|after)\b", re.IGNORECASE
+    r"\s*\((?:in|where|if|assum\w+|given|rounded?|use|using|as|of|from|for|not|excluding|including|per|with|without|before|after)\b",
+    re.IGNORECASE,
 )
 _INLINE = re.compile(rf"(?:^|(?<=[{_ENDS}:：]))\s*\(?(\d{{1,2}})[.)、]\s*(?=[^\W\d]|[\"'“*])")
 _QUOTED = re.compile(r"[\"“]([^\"“”]+[?？؟.])[\"”],?")
@@ -123,7 +142,8 @@ _OPT_OUT = re.compile(
     r"|\bnicht (?:weiter )?(?:zerlegt|aufgeteilt|unterteilt)\b"
     r"|\baucune (?:décomposition|sous-question)|\bpas (?:besoin|nécessaire|nécessité)\b.{0,20}\bdécompos"
     r"|\bdécomposition (?:n'est pas|inutile)"
-    r"|\b(?:ninguna|sin|no (?:hay |es |hace |requiere |necesita )?(?:necesari[oa] |falta )?)[^.]{0,12}\b(?:descomp|subpreguntas)"
+    r"|\b(?:ninguna|sin|no (?!puedo|podemos)(?:hay |es |hace |requiere |necesita )?(?:necesari[oa] |falta )?)"
+    r"[^.]{0,12}\b(?:descomp|subpreguntas)"
     r"|\bnessuna (?:scomposizione|sottodomanda)|\bnon (?:è necessari[oa]|serve|occorre|richiede)[^.]{0,12}\bscompo"
     r"|(?:декомпози|разбиени|разбивать|подвопрос)[^.]{0,12}не (?:требу|нуж)"
     r"|не (?:требу|нуж)[^.]{0,20}(?:декомпози|разбиени|разбивать|подвопрос)"
@@ -135,7 +155,27 @@ _OPT_OUT = re.compile(
 
 def is_question(line: str) -> bool:
     """Whether a line asks: by a question mark of any script, or by か at its end."""
-    return bool(_QUESTION_END.search(line)) and not _ASIDE.match(line)
+    return bool(_QUESTION_END.search(line)) and not _ASIDE.match(line) and not _only_talks(line[:_LONGEST_QUESTION])
+
+
+def refuses(line: str) -> bool:
+    """Whether a line says that nothing can be asked, or is an error's, and leads to no list: "I cannot decompose this question."."""
+    return not opts_out(line) and not line.endswith((":", "：")) and not is_question(line) and refuses_a_task(line[:_ASKED_ABOUT])
+
+
+def apart(line: str, alone: bool) -> list[str]:
+    """The questions of a line where all its sentences ask, each by itself; else the line.
+
+    "Who asked 'Why?' in it?" is one question, and so is "Who is older? Ann or Bob?".
+
+    Args:
+        line: A line of a decomposition.
+        alone: Whether no other line asks. Of several, one with two questions, of which the second hangs on the first, is one step.
+    """
+    parts = _SENTENCE_END.split(line)
+    if len(parts) < (2 if alone else 3) or not all(map(_asks_alone, parts)):
+        return [line]
+    return [part for part in parts if is_question(part)] or [line]
 
 
 def is_task(line: str) -> bool:
@@ -163,6 +203,26 @@ def without_answer(line: str) -> str:
     return _ARITHMETIC.sub(lambda found: found["sum"].rstrip(), line)
 
 
+def _only_talks(line: str) -> bool:
+    """Whether a line refuses before it asks, or asks but whether to go on: "Unfortunately I cannot. Which passage do you mean?"."""
+    parts = _SENTENCE_END.split(line)
+    asking = [part for part in parts if _QUESTION_END.search(part)]
+    if refuses_a_task(parts[0][:_ASKED_ABOUT]) and (parts[0] not in asking or not is_error(parts[0])):
+        return True
+    return len(parts) > 1 and bool(asking) and all(map(_ASIDE.match, asking))
+
+
+def _asks_alone(part: str) -> bool:
+    """Whether a sentence is a whole question, of words enough to be understood without the one before it."""
+    text = part.rstrip("*_` ")
+    if not text.endswith(("?", "？", "؟", "か。")) or _in_quotes(text, len(text) - 1):
+        return False
+    if not text.isascii() and " " not in text:
+        return len(text) > _FEW_SIGNS
+    words = len(text.split())
+    return not _CHOICE.match(text) and (words > _FEW_WORDS or (words == _FEW_WORDS and bool(_ASKS.match(text))))
+
+
 def _in_quotes(line: str, place: int) -> bool:
     before = line[: place + 1]
     return before.count('"') % 2 == 1 or any(before.count(a) > before.count(b) for a, b in ("“”", "()", "（）", "«»", "「」"))
@@ -182,6 +242,8 @@ def read_questions(text: str) -> list[str]:
     Of a list that is marked, lines between the items are dropped, unless they go on with one. Of JSON that was cut off,
     the whole texts are given.
     """
+    if _PAGE.match(text) and ("<li" not in text or is_error(_TAG.sub(" ", text[:_LONGEST_PAGE]))):
+        return []
     listed = json_list(text) or _broken_list(text)
     if listed is None and re.match(r"\s*(?:```\w*\s*)?(?:\{[^\[\n]*)?\[\s*[\"{]", text):
         listed = _whole_texts(text)

@@ -29,7 +29,7 @@ _COMMENT = re.compile(r"(?<=[\"',])\s*(?://|#)(?!\d)[^\n\"']*$", re.MULTILINE)
 _LATEX_IN_JSON = re.compile(
     r"(?<!\\)\\(?=(?:boxed|fbox|[dt]?frac|text|times|theta|tan|right|rho|rm|nu|neq|ne|beta|bar|cdot|sqrt|left|pi|div)\b|[()\[\]$%])"
 )
-_LIST_OPENS = re.compile(r"^[ \t]*\[\s*[\"'{]|(?<=[:：=])\s*\[\s*[\"'{]", re.MULTILINE)
+_LIST_OPENS = re.compile(r"^[ \t]*\[\s*[\"'{]|(?<=[:：=(])\s*\[\s*[\"'{]|(?<=\breturn) ?\[\s*[\"'{]", re.MULTILINE)
 
 _SENTENCE = 500
 """Characters before an answer that are looked at for what it is only supposed under."""

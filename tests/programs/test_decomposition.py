@@ -24,6 +24,8 @@ def test_talk_without_a_question_is_unparseable():
 
 def test_what_is_over_the_limit_is_counted_and_used():
     assert read_decomposition(["a?", "b?", "c?"], 2)[:2] == (["a?", "b?", "c?"], "over_limit")
+    on_one_line = "Who is he? What is his job? Where was he born? When was he born? Why did he go?"
+    assert read_decomposition(on_one_line, 3).state == read_decomposition([on_one_line], 3).state == "over_limit"
 
 
 @given(st.lists(st.text()), st.integers(1, 5))
@@ -45,6 +47,7 @@ LONG = "Ann has 3 bags. Each holds 4 pears. How many pears has she?"
         ("How many pears has she?", "none_needed"),
         ("how many pears  has she", "none_needed"),
         ("How many pears are in a bag?", "ok"),
+        ("How many pears are in a bag? How many has she?", "ok"),
         ("many pears has she?", "ok"),
         ("Each holds 4 pears. How many pears has she?", "ok"),
     ],
@@ -56,3 +59,8 @@ def test_the_question_alone_again_says_that_it_needs_none(line, state):
 def test_the_question_again_behind_others_is_their_last_step():
     lines = ["How many pears are in a bag?", "How many pears has she?"]
     assert read_decomposition(lines, 3, LONG) == (lines, "ok", lines)
+
+
+def test_a_question_of_two_alone_again_says_that_it_needs_none():
+    both = "Who is the king? Where was he born?"
+    assert read_decomposition([both], 3, both).state == "none_needed"

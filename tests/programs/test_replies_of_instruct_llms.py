@@ -129,6 +129,19 @@ LISTS = {
     "latex below": "1. {}\n\\[ 48 / 2 = 24 \\]\n2. {}\n\\[ 48 + 24 = 72 \\]",
     "opt-out behind": "1. {}\n2. {}\n\nNo decomposition needed.",
     "opt-out restated": "1. {}\n2. {}\n3. No decomposition",
+    "on one line, no marks": "{} {}",
+    "on one line, with an offer": "{} {} Would you like me to go on?",
+    "on one line in json": '["{} {}"]',
+    "html": "<ol><li>{}</li><li>{}</li></ol>",
+    "html page": "<html><body>\n<ul>\n<li>{}</li>\n<li>{}</li>\n</ul></body></html>",
+    "paragraphs": "<p>{}</p><p>{}</p>",
+    "breaks": "{}<br>{}",
+    "breaks and numbers": "1. {}<br>2. {}",
+    "python function": "```python\ndef subquestions():\n    return ['{}', '{}']\n```",
+    "python return": "```python\nreturn ['{}', '{}']\n```",
+    "python print": "print(['{}', '{}'])",
+    "refusal to solve": "Sorry, I cannot solve it. The subquestions are:\n1. {}\n2. {}",
+    "refusal before bare lines": "I cannot answer it directly.\n{}\n{}",
     "broken off list": '["{0}", "{1}", "{0}", "{1}", "How ma',
     "broken off pretty list": '```json\n[\n  "{0}",\n  "{1}",\n  "{0}",\n  "How ma',
     "broken off key": '{{"subquestions": ["{0}", "{1}", "{0}", "How m',
@@ -169,6 +182,19 @@ OTHERS = {
     "1.5 kg of apples cost how much?\nHow much are 3?": ["1.5 kg of apples cost how much?", "How much are 3?"],
     "Who is he?\nUse the answers to find the total.": ["Who is he?"],
     "Who is he?\nAdd the numbers to get the answer.": ["Who is he?"],
+    'Who asked "Where are you?" in the book?': ['Who asked "Where are you?" in the book?'],
+    "What is x? (of #1)": ["What is x? (of #1)"],
+    "Who is older? Ann or Bob?": ["Who is older? Ann or Bob?"],
+    "1. Who wrote Faust? What else did he write? Where did he die?": [
+        "Who wrote Faust?",
+        "What else did he write?",
+        "Where did he die?",
+    ],
+    "他是在哪一年出生的？他在哪里去世的？": ["他是在哪一年出生的？", "他在哪里去世的？"],
+    "What does HTTP 404 Not Found mean?": ["What does HTTP 404 Not Found mean?"],
+    "What does the <br> tag do?": ["What does the <br> tag do?"],
+    "If I cannot see 3 of the 7 balls, how many can I see?": ["If I cannot see 3 of the 7 balls, how many can I see?"],
+    "The number of apples is unknown. How many are there?": ["The number of apples is unknown. How many are there?"],
     "No decomposition\n1. Who is he?\n2. Where is #1?": ["Who is he?", "Where is #1?"],
 }
 
@@ -194,10 +220,32 @@ def test_opt_outs(reply, adapter):
     assert decomposed(adapter, reply) == ([], "none_needed")
 
 
+PAGE = (
+    "<html>\n<head><title>502 Bad Gateway</title></head>\n<body>\n<h1>502 Bad Gateway</h1>\n<h2>What happened?</h2>\n"
+    "<p>The server reported a bad gateway.</p>\n</body>\n</html>"
+)
+REFUSALS = [
+    "I cannot decompose this question. Could you provide more details?", "1. I cannot decompose this question. What is meant?",
+    "As an AI language model, I cannot perform this action. What else can I help you with?",
+    "I can't assist with that. How about another topic?", "I can't assist with that.\n\nHow about another topic?",
+    'The question is unclear. What do you mean by "pens"?', "The question lacks context. Who is he?",
+    "Unfortunately I don't have access to the passage. Which passage do you mean?",
+    "I cannot decompose this question.\nWhich passage is it about?", "I'm not sure what you mean. Could you rephrase?",
+    "There is not enough information to decompose the question. What is missing?", "Sure! Would you like me to break it down?",
+    '["I cannot decompose this question.", "Could you provide more details?"]',
+    '{"subquestions": ["I cannot decompose this question. Could you provide more details?"]}',
+    "[[ ## subquestions ## ]]\nI cannot decompose this question. What do you mean?\n\n[[ ## completed ## ]]",
+    "Ich kann diese Frage nicht zerlegen. Könnten Sie mehr Details angeben?", "Leider kann ich diese Frage nicht beantworten. Welche Stifte meinen Sie?",
+    "No puedo descomponer esta pregunta. ¿Podría darme más detalles?", "Lo siento, no puedo ayudar con eso. ¿En qué más puedo ayudarte?",
+    "Désolé, je ne peux pas décomposer cette question. Pouvez-vous préciser ?", "抱歉，我无法回答这个问题。还有什么可以帮您的吗？",
+    "申し訳ありませんが、その質問には回答できません。他に何かお手伝いできますか？",
+    "Error: rate limit exceeded. What now?", "Error code: 500\nWhat happened?", '{"error": {"message": "Rate limit exceeded. What now?"}}',
+    PAGE, PAGE.replace("\n", ""),
+]  # fmt: skip
 UNREAD = [
     "The mayor of Rockford is RockCorp.", "Let's break the question into parts.", "Here are the subquestions:", "", "{}", "[]",
     "1. Natalia sold 48 clips.\n2. She sold 24 in May.", "The answer is 72.", "Find the total cost:", "Would you like me to go on?",
-    "I cannot help with that.", "Note that 48 / 2 = 24.", "<think>Who is he? Where", '["72"]',
+    "I cannot help with that.", *REFUSALS, "Note that 48 / 2 = 24.", "<think>Who is he? Where", '["72"]',
 ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ _IN_PERSON = (
     rf"\b(?:I|we)(?: am|['’]m| are|['’]re| was| were)? {_ADVERB}"
     rf"(?:{_CANNOT}|unable to|not able to|will{_NOT} be able to|won['’]?t be able to)"
     rf" {_ADVERB}(?:be of )?{_TELL}",
+    rf"\b(?:I|we) (?:will not|won['’]t|refuse to|must decline|have to decline)(?:(?: to)? {_TELL}|(?=\s*[.!,;]))",
     rf"\b(?:I|we) {_CANNOT}(?=\s*(?:[.!,;]|\Z))",
     rf"\b(?:I|we) {_ADVERB}do{_NOT} {_ADVERB}know\b|\b(?:I|we) have no (?:idea|way|clue|means)\b",
     rf"\b(?:I|we) (?:do{_NOT} have|have no|lack) (?:any )?(?:the |(?:nearly |quite )?(?:enough|sufficient) )?(?:\w+ )?"
@@ -99,6 +100,8 @@ _OTHER_LANGUAGES = (
     r"(?:回答|确定|確定|判断|判斷|得知|知道|提供|计算|計算|分解|协助|协助|帮助|幫助|完成|处理|處理|给出|得出|推断)"
     r"|我?(?:不知道|不清楚|不确定)|(?:没有|沒有|未)[^。！？!?\n]{0,8}?(?:提到|提及|说明|說明|给出|足够|提供)|(?:信息|資訊|资料)不(?:足|够)"
     r"|(?:缺少|缺乏)[^。！？!?\n]{0,8}?信息|需要更多(?:的)?(?:信息|資訊|资料)",
+    r"\bnão (?:posso|consigo|sei)\b|\bnon (?:posso|riesco|so)\b|\b(?:не могу|не знаю|невозможно (?:определить|ответить|сказать))\b"
+    r"|\bнедостаточно (?:информации|данных)\b",
     r"(?:回答|判断|特定|確定|計算|分解|対応|お手伝い|提供|決定)(?:する)?(?:こと)?[はがを]?(?:でき(?:ません|ない)|いたしかね)|お答えできません"
     r"|[わ分]かりません|情報[はが](?:足り|不足|ありません|不十分)",
 )

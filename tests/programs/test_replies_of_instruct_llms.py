@@ -239,6 +239,8 @@ REFUSALS = [
     "No puedo descomponer esta pregunta. ¿Podría darme más detalles?", "Lo siento, no puedo ayudar con eso. ¿En qué más puedo ayudarte?",
     "Désolé, je ne peux pas décomposer cette question. Pouvez-vous préciser ?", "抱歉，我无法回答这个问题。还有什么可以帮您的吗？",
     "申し訳ありませんが、その質問には回答できません。他に何かお手伝いできますか？",
+    "Não posso responder. Pode dar mais detalhes?", "Не могу ответить на этот вопрос. Можете уточнить?",
+    "I won't help with that. What else?", "I must decline. Is there another question?", "I refuse to answer. Who is it?",
     "Error: rate limit exceeded. What now?", "Error code: 500\nWhat happened?", '{"error": {"message": "Rate limit exceeded. What now?"}}',
     PAGE, PAGE.replace("\n", ""),
 ]  # fmt: skip

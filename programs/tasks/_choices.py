@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from programs.refusals import opens_with_refusal
 from programs.tasks._entities import SHORT, is_question, is_taken_back_or_doubted
 from programs.tasks._equality import canonical, equal_answers
 from programs.tasks._numbers import after_correction, is_doubted_marker
@@ -46,6 +47,9 @@ _AFFIRMED = r"(?:is|are|was|(?:would|must|has to) be|(?:seems|appears)(?: to be)
 )
 _GOES_ON = re.compile(rf"\s+(?:{_AFFIRMED}|(?:because|since|as|rather|instead|and|or|not|but)\b|[^\w\s])", re.IGNORECASE)
 _ENDS = re.compile(r"[*_`\"'”’)\]}$]*\s*(?:[^\w\s]|\Z|\n)")
+_ANSWERS = re.compile(r"\b(?:answer|choice|option)\s*(?:is|:|would)|\b(?:so|therefore|thus|hence|but|correct|choose|pick)\b", re.IGNORECASE)
+_ABSTAINS = re.compile(r"\b(?:cannot|can['’]?t|not|unknown|none|neither|insufficient|impossible|unclear)\b|n['’]t\b", re.IGNORECASE)
+"""In an option, such as "Cannot be determined": then a refusal may be the choice."""
 _REASON = re.compile(r"\b(?:because|since|as|which|rather than|instead of|unlike)\b", re.IGNORECASE)
 _BOTH = re.compile(r"\A\W*both\s+", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
@@ -76,12 +80,23 @@ def chosen_label(text: str, options: Mapping[str, str], question: str = "") -> s
     whole = alone if alone in options else _whole_option(text, options)
     if whole:
         return whole
+    if _declines(text, options, question):
+        return ""
     said = _opened_by_label(_labels_alone(text, options), options)
     corrected = after_correction(said)
     if corrected != said:
         return chosen_label(corrected, options, question)
     placed = (_label_at(said[at:], options) for at in _places(said, options, _asked(question)))
     return next(filter(None, placed), "") or _named(said, options, question)
+
+
+def _declines(text: str, options: Mapping[str, str], question: str) -> bool:
+    """Whether a text only says that it has no answer, behind a label or an option: "B. I cannot tell." Not where an option says so."""
+    names = "|".join(re.escape(name) for name in sorted([*options, *options.values()], key=len, reverse=True))
+    behind = re.sub(rf"\A\W*(?:{names})\W+", "", text, count=1, flags=re.IGNORECASE)
+    if behind == text or _ANSWERS.search(behind) or any(map(_ABSTAINS.search, options.values())):
+        return False
+    return opens_with_refusal(behind, question)
 
 
 def _named(said: str, options: Mapping[str, str], question: str) -> str:

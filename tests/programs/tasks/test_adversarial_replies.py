@@ -112,7 +112,7 @@ CHOICE_WRONG = [
     "The answer is {l}. No wait, the answer is {m}.", "{l} is wrong", "The answer is {l}? No.", "{l}?", "The answer is {l}?", "", "I cannot say.", "None", "Neither",
     "A, B, C, D", "The answer is {m}, not {l}.", "{m}, not {l}", "<answer>{m}</answer>", "<answer>{l}</answer> No wait, <answer>{m}</answer>", "\\boxed{{{m}}}",
     '{{"answer": "{m}", "other": "{l}"}}', "Any option but {l}", "The wrong answer is {l}.", "Option {l} is incorrect", "maybe {l}, maybe {m}", "E", "{l}{m}",
-    "I don't think the answer is {l}", "The answer is {l}, but that is wrong", "{l}. Actually, {m}.", "{l} is false",
+    "I don't think the answer is {l}", "{l}. I cannot answer this question.", "{r}. I am not able to tell.", "The answer is {l}, but that is wrong", "{l}. Actually, {m}.", "{l} is false",
 ]  # fmt: skip
 
 SPANS_RIGHT = [

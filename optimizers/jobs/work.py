@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from optimizers.jobs.jsonlines import read_json, write_json
+from optimizers.jobs.progress import say
 from programs.lms.ledger import Ledger, recording
+from programs.lms.rate_limits import ON_SCREEN
 
 _log = logging.getLogger("divide_or_conquer")
 _lm_log = logging.getLogger("dspy.clients.lm")
@@ -70,12 +72,21 @@ def timed(folder: Path, stage: str) -> Iterator[None]:
         _log.info("%s: ended after %.1f s", stage, seconds)
 
 
+class _Screen(logging.Handler):
+    """Says those records that a user waits for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, ON_SCREEN, False):
+            say(record.getMessage())
+
+
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Write the package's log, and DSPy's warnings on LM calls, to a file."""
-    handler = logging.FileHandler(path)
+    """Write the package's log, and DSPy's warnings on LM calls, to a file; what is marked `ON_SCREEN` is also said."""
+    handler, screen = logging.FileHandler(path), _Screen()
     handler.setFormatter(logging.Formatter(FORMAT))
     _log.addHandler(handler)
+    _log.addHandler(screen)
     _log.setLevel(logging.INFO)
     # An untrained student is cut off at its limit again and again; the file is the place for it, not the screen.
     _lm_log.addHandler(handler)
@@ -87,6 +98,7 @@ def logging_to(path: Path) -> Iterator[None]:
         raise
     finally:
         _log.removeHandler(handler)
+        _log.removeHandler(screen)
         _lm_log.removeHandler(handler)
         _lm_log.propagate = True
         handler.close()

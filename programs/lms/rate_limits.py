@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from dspy.utils.exceptions import LMRateLimitError
+from dspy.utils.exceptions import LMBillingError, LMRateLimitError
 
 from programs.lms.interrupts import main_was_interrupted
 
@@ -24,6 +25,18 @@ FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 60.0
 
 _TICK = 0.25
+
+ON_SCREEN = "divide_or_conquer_on_screen"
+"""Attribute of those records of the log that a user is to see while a job goes on."""
+
+_SPENT = re.compile(r"insufficient_quota|exceeded_current_quota_error|billing_hard_limit_reached|billing_not_active", re.IGNORECASE)
+_SEEMS_SPENT = re.compile(
+    r"exceeded your current quota|insufficient (?:\w+ )?(?:balance|credits?|funds|quota)|out of credits|billing (?:details|hard limit)"
+    r"|(?:credit )?balance is too low",
+    re.IGNORECASE,
+)
+_PASSES = re.compile(r"try (?:again )?(?:in|after) \d|retry[-_]?(?:delay|after)\b|per[-_ ]?min|rate[-_ ]limit", re.IGNORECASE)
+_ADVICE = re.compile(r"\s+To fix:\s.*", re.DOTALL)
 
 _log = logging.getLogger("divide_or_conquer")
 _told: set[str] = set()
@@ -97,6 +110,7 @@ def wait_out(call: Callable[[], Any]) -> Any:
 
     Raises:
         LMRateLimitError: The server still says so after `TOTAL_SECONDS`, or would by its own word.
+        LMBillingError: What it says is that a quota or a balance is used up, at once, as no wait helps.
     """
     waits = _Waits()
     while True:
@@ -149,7 +163,13 @@ class _Waits:
         self._seconds = FIRST_SECONDS
 
     def next(self, error: LMRateLimitError) -> float | None:
-        """Seconds to wait; None if the server would not take the call in time."""
+        """Seconds to wait; None if the server would not take the call in time.
+
+        Raises:
+            LMBillingError: Waiting cannot help.
+        """
+        if is_spent(error):
+            raise _billing(error) from error
         hint = getattr(error, "retry_after", None)
         # A hint that was too short is not trusted twice: each wait is at least twice the one before.
         seconds = max(self._seconds, float(hint or 0.0))
@@ -157,12 +177,40 @@ class _Waits:
         left = self._end - time.monotonic()
         if left <= 0 or float(hint or 0.0) > left:
             return None
-        _tell(error)
+        _tell(error, min(seconds, left))
         return min(seconds, left)
 
 
-def _tell(error: LMRateLimitError) -> None:
+def is_spent(error: LMRateLimitError) -> bool:
+    """Whether a quota or a balance is used up: by the provider's code, or by its words where none of them says that the limit passes.
+
+    Gemini has the same words for a limit a minute as others for an account without money, and several name their billing page in any 429.
+    """
+    told = f"{error.provider_code or ''} {_words(error)}"
+    if _SPENT.search(told):
+        return True
+    return bool(_SEEMS_SPENT.search(told)) and not error.retry_after and not _PASSES.search(told)
+
+
+def _words(error: LMRateLimitError) -> str:
+    """What the provider said, without the advice that DSPy adds."""
+    return " ".join(_ADVICE.sub("", error.message).split())
+
+
+def _billing(error: LMRateLimitError) -> LMBillingError:
+    return LMBillingError(
+        _words(error),
+        model=error.model,
+        provider=error.provider,
+        provider_code=error.provider_code,
+        status=error.status,
+        request_id=error.request_id,
+    )
+
+
+def _tell(error: LMRateLimitError, seconds: float) -> None:
     model = str(getattr(error, "model", None) or "The server")
     if model not in _told:
         _told.add(model)
-        _log.warning("%s: too many calls for its server (429); each call waits for up to %.0f s in total. %s", model, TOTAL_SECONDS, error)
+        told = "%s: too many calls for its server (429); the next try is in %.0f s, and each call waits for up to %.0f s in total. %s"
+        _log.warning(told, model, seconds, TOTAL_SECONDS, _words(error), extra={ON_SCREEN: True})

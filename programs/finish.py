@@ -12,6 +12,7 @@ _AT_THE_LIMIT = frozenset(
     "length max_tokens max_length max_new_tokens max_output_tokens max_completion_tokens model_length context_length "
     "model_context_window_exceeded token_limit incomplete".split()
 )
+_DECLINED = frozenset("content_filter refusal safety blocked guardrail_intervened prohibited_content blocklist recitation spii".split())
 _BY_ITSELF = frozenset("stop eos eos_token end_turn stop_sequence stop_token endoftext completed complete finished".split())
 
 
@@ -34,6 +35,21 @@ def finish_of(reply: Any, output_tokens: int | None = None, max_tokens: int | No
     return LENGTH if output_tokens and max_tokens and output_tokens >= max_tokens else NOT_SAID
 
 
+def is_declined(reply: Any) -> bool:
+    """Whether a server, or a filter before it, declined to answer: by its reason, or by words that stand apart from the text.
+
+    Args:
+        reply: As of `finish_of`.
+    """
+    return finish_of(reply) in _DECLINED or any(_refusal_in(choice) for choice in _choices(reply))
+
+
+def _refusal_in(choice: Any) -> bool:
+    message = _read(choice, "message")
+    apart = _read(message, "provider_specific_fields")
+    return bool(_read(message, "refusal") or (isinstance(apart, Mapping) and apart.get("refusal")))
+
+
 def _known(word: Any) -> str:
     text = str(word or "").strip().lower()
     if text in _AT_THE_LIMIT:
@@ -47,12 +63,19 @@ def _words(reply: Any) -> Iterator[Any]:
         for one in reply:
             yield from _words(one)
         return
-    sent = _read(reply, "provider_data")
-    choices = _read(reply, "choices") or (sent.get("choices") if isinstance(sent, Mapping) else None)
+    choices = _choices(reply)
     if choices:
         yield from map(_of_choice, choices)
     else:
         yield _read(reply, "finish_reason") or _read(reply, "status")
+
+
+def _choices(reply: Any) -> list[Any]:
+    """The server's candidates, of one reply or of several; none where it has another form."""
+    if isinstance(reply, list | tuple):
+        return [choice for one in reply for choice in _choices(one)]
+    sent = _read(reply, "provider_data")
+    return list(_read(reply, "choices") or (sent.get("choices") if isinstance(sent, Mapping) else None) or ())
 
 
 def _of_choice(choice: Any) -> Any:

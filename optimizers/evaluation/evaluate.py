@@ -34,7 +34,8 @@ from programs.tasks.base import Task, score_of
 Progress = Callable[[int, int, str], None]
 
 _TRIES = 3
-"""How often a question is asked whose reply has nothing in it: a server's hiccup is no wrong answer, a model that stays silent is one."""
+"""How often a question is asked whose reply has nothing in it: a server's hiccup is no wrong answer, a model that stays silent is one, and
+one that refuses is so at once."""
 
 _ENOUGH = 20
 _OF_A_SERVER = frozenset(

@@ -20,7 +20,7 @@ from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.utils.callback import BaseCallback
 
 from optimizers.labelling.journal import CACHE_FIELDS, Budget, Journal, LimitReached, digest
-from programs.finish import LENGTH, STOP, finish_of
+from programs.finish import LENGTH, STOP, finish_of, is_declined
 from programs.lms.api_models import PatientLM, aask, ask
 from programs.lms.batches.engine import BATCH
 from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
@@ -348,7 +348,9 @@ def _response_fields(response: lm15.Response, usage: dict[str, Any] | None, max_
 
 
 def _is_empty(response: lm15.Response) -> bool:
-    """Whether a server gave nothing, which it may not do again; a model of this process would, and a limit has its own name."""
+    """Whether a server gave nothing, which it may not do again: a refusal or a local model would, and a limit has its own name."""
+    if is_declined(response):
+        return False
     local, texts = response.model.startswith(LOCAL_PREFIXES), (getattr(part, "text", part) for part in response.message.parts)
     return not local and not any(text.strip() if isinstance(text, str) else True for text in texts)
 

@@ -19,7 +19,7 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from programs.finish import LENGTH, finish_of
+from programs.finish import LENGTH, finish_of, is_declined
 from programs.lms.api_models import estimated_tokens
 from programs.lms.prices import LOCAL_PREFIXES as LOCAL_PREFIXES
 from programs.lms.prices import Prices as Prices
@@ -213,7 +213,7 @@ class CallNote:
         batch: Whether it was answered in a batch, at the price of those.
         estimated: Whether the tokens are an estimate.
         finish: Why the reply ended; None leaves it to DSPy's history of the LM.
-        empty: Whether a server's reply had nothing in it; None leaves it to what DSPy makes of the reply.
+        empty: Whether a server's reply had nothing in it, and was no refusal; None leaves it to what DSPy makes of the reply.
     """
 
     call_id: str
@@ -249,7 +249,7 @@ class _Meter(BaseCallback):
     Attributes:
         total: What the calls cost.
         cut_off: Whether one of their replies ended at its limit of tokens.
-        empty: Whether one of their replies had nothing in it.
+        empty: Whether one of their replies had nothing in it, and was no refusal.
     """
 
     def __init__(self, stage: str, outer: Any) -> None:
@@ -298,7 +298,8 @@ class _Meter(BaseCallback):
         if note.finish is not None and exception is None:
             usage = replace(usage, finishes={note.finish: 1})
         if note.empty is None and exception is None:
-            note.empty = note.finish != LENGTH and not note.model.startswith(LOCAL_PREFIXES) and _is_blank(outputs)
+            silent = note.finish != LENGTH and not note.model.startswith(LOCAL_PREFIXES) and _is_blank(outputs)
+            note.empty = silent and not is_declined((entry or {}).get("response"))
         with self._lock:
             self.total += usage
             self.cut_off |= note.finish == LENGTH

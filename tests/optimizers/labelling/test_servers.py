@@ -207,6 +207,34 @@ def test_a_reply_with_nothing_in_it_is_no_wrong_answer_and_one_that_stays_empty_
     assert [line["usage"][silent]["calls"] for line in lines] == [3, 3]
 
 
+DECLINED = [chat(None, refusal="I cannot help with that."), chat(None, finish="content_filter"), chat("", finish="content_filter")]
+
+
+@pytest.mark.parametrize("engine", ["auto", "litellm"])
+@pytest.mark.parametrize("kept", [True, False], ids=("journaled", "not journaled"))
+@pytest.mark.parametrize("declined", ["decompose", "solve"])
+@pytest.mark.parametrize("reply", DECLINED, ids=("refusal", "filter", "filter, empty text"))
+def test_a_refusal_is_an_answer_and_asked_once(tmp_path, reply, declined, kept, engine):
+    def rule(body):
+        return reply if is_decomposition(body) == (declined == "decompose") else plain(body)
+
+    class Rome:
+        name = "rome"
+
+        def score(self, example, prediction):
+            return Score(float(prediction.answer == "Rome"))
+
+    with serving(rule) as (address, bodies), Journal(tmp_path / "calls.jsonl") as journal:
+        program = two_stage(address, engine=engine)
+        for stage in (program.decompose, program.solve):
+            stage.lm = journaled(stage.lm, journal) if kept else stage.lm
+        line = answer_one(program, Rome(), examples(1)[0])
+        assert len(bodies) == 2 and line["error"] is None and line["usage"][declined]["input_tokens"] == 7
+        assert (line["unparsed"], line["score"]) == ((True, 0.0) if declined == "solve" else (False, 1.0))
+        answer_one(program, Rome(), examples(1)[0])
+        assert len(bodies) == (2 if kept else 4)
+
+
 def test_a_refusal_in_a_form_of_its_own_is_told_by_its_status(tmp_path):
     with serving(lambda body: (422, {}, {"detail": [{"loc": ["body"], "msg": "no"}]})) as (address, _):
         found = collect(two_stage(address), examples(1), folder=tmp_path)

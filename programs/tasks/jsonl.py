@@ -1,4 +1,4 @@
-"""A task of your own: a JSONL file of questions and answers, or a folder with one file a split."""
+"""A task of your own: a file of questions and answers (JSONL, JSON, CSV, Parquet), or a folder with one file a split."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any
 import dspy
 
 from programs.tasks._published import Fractions, divide, parse_fractions
-from programs.tasks._rows import parse_columns
+from programs.tasks._rows import READERS, SPLIT_WORDS, parse_columns, read_json
 from programs.tasks.base import SPLITS, Score, Task, asked, canonical, each_once
 from programs.tasks.scorers import AUTO, FORMATS, MEASURES, golds_of, scorer_by_name, suited_scorer
 
 COLUMNS = ("question", "answer", "context", "subquestions", "id")
 _GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_SHARD = re.compile(r"-\d+-of-\d+$")
+"""How the hub numbers the files of a split: train-00000-of-00002.parquet."""
 _LOOKED_AT = 1000
 """Lines of a file by which a scorer is chosen."""
 _REQUIRED = ("question", "answer")
@@ -29,8 +33,10 @@ _OFTEN_CONTEXT = ("text", "passage", "paragraph", "document", "article", "story"
 class JsonlTask(Task):
     """Questions from a file: one JSON object a line with `question`, `answer`, and if you have them `context`, `subquestions`, `id`.
 
-    `answer` is a text, a number, or a list of accepted answers (the best match counts). A single file is split by
-    seed, and the same question never stands in two splits; a folder is read as `train.jsonl`, `dev.jsonl`, `test.jsonl`.
+    A JSON file with a list of such objects, a CSV file with a header and a Parquet file are read by the same names. `answer` is a text, a
+    number, or a list of accepted answers (the best match counts); in a cell of CSV, lists are written as JSON. A single file is split by
+    seed, and the same question never stands in two splits; a folder is read as `train.jsonl`, `dev.jsonl` or `validation.jsonl`, and
+    `test.jsonl`, or files of these names in the other formats.
 
     Args:
         path: The file or the folder.
@@ -47,7 +53,7 @@ class JsonlTask(Task):
             `programs.tasks.scorers`.
 
     Raises:
-        ValueError: Nothing at `path`, unknown columns, fractions that do not add up to 1, or an unknown scorer.
+        ValueError: Nothing at `path`, a format that is not read, unknown columns, fractions that do not add up to 1, or an unknown scorer.
     """
 
     name = "jsonl"
@@ -66,6 +72,7 @@ class JsonlTask(Task):
         self.path = Path(path)
         if not self.path.exists():
             raise ValueError(f"There is no {self.path}; give task 'jsonl' the path of a JSONL file, or of a folder with train.jsonl.")
+        _refuse_other_formats(self.path)
         self.columns = {**{name: name for name in COLUMNS}, **parse_columns(columns, COLUMNS, "question=frage,answer=antwort")}
         self.seed = seed
         self.fractions = parse_fractions(fractions)
@@ -103,25 +110,50 @@ class JsonlTask(Task):
 
     def _suited(self) -> str:
         """The scorer for the first answers of each file; a line that cannot be read is told of when it is loaded."""
-        files = [self.path / f"{split}.jsonl" for split in SPLITS] if self.path.is_dir() else [self.path]
+        files = [file for split in SPLITS for file in self._files(split)] if self.path.is_dir() else [self.path]
         answers: list[list[Any]] = []
-        for file in filter(Path.is_file, files):
+        for file in files:
             with contextlib.suppress(ValueError):
                 for number, row in itertools.islice(_rows(file), _LOOKED_AT):
                     answers.append(golds_of(dspy.Example(answer=_Row(file, number, row, self.columns).answer())))
         return suited_scorer(answers)
 
+    def _files(self, split: str) -> list[Path]:
+        """The files of a split in a folder; none where there is none.
+
+        Raises:
+            ValueError: Several that are no parts of one.
+        """
+        exact = self.path / f"{split}.jsonl"
+        if exact.is_file():
+            return [exact]
+        found = sorted(file for file in self.path.iterdir() if file.suffix.lower() in READERS and _split_of(file) == split)
+        if len({(_SHARD.sub("", file.stem), file.suffix) for file in found}) > 1:
+            names = ", ".join(file.name for file in found)
+            raise ValueError(f"{self.path} has several files for {split!r}: {names}; leave one of them there.")
+        return found
+
     def _load_folder(self, split: str) -> dict[str, list[dspy.Example]]:
-        file = self.path / f"{split}.jsonl"
-        if not file.is_file():
-            raise ValueError(f"There is no {file}; a folder for task 'jsonl' has {', '.join(f'{name}.jsonl' for name in SPLITS)}.")
-        examples = self._read(file, f"{split}-")
+        files = self._files(split)
+        if not files:
+            raise ValueError(self._missing(split))
+        parts = [self._read(file, f"{split}-{f'{number}-' if len(files) > 1 else ''}") for number, file in enumerate(files)]
+        examples = [example for part in parts for example in part]
         taken = {canonical(example.question): name for name, split_examples in self._splits.items() for example in split_examples}
         for example in examples:
             other = taken.get(canonical(example.question))
             if other and other != split:
-                raise ValueError(f"{example.question!r} stands in {other}.jsonl and in {split}.jsonl of {self.path}; remove it from one.")
+                both = f"{self._files(other)[0].name} and in {files[0].name}"
+                raise ValueError(f"{example.question!r} stands in {both} of {self.path}; remove it from one.")
         return {split: examples}
+
+    def _missing(self, split: str) -> str:
+        names = " or ".join(f"{word}.jsonl" for word, meant in SPLIT_WORDS.items() if meant == split)
+        there = [one for one in SPLITS if one != split and self._files(one)]
+        told = f"There is no {self.path / f'{split}.jsonl'}, which holds the questions of the {split} split"
+        told += f"; the folder has {' and '.join(there) or 'no split at all'}"
+        wanted = f"A folder for task 'jsonl' has {names}, or a .json, .csv or .parquet file of that name."
+        return f"{told}. {wanted}{' A job with data.dev 0 needs no dev questions.' if split == 'dev' else ''}"
 
     def _load_file(self) -> dict[str, list[dspy.Example]]:
         return divide(self._read(self.path, ""), self.fractions, f"jsonl/{self.seed}")
@@ -135,7 +167,10 @@ class JsonlTask(Task):
             example = self._example(file, number, row, f"{prefix}{number}")
             if example.id in lines:
                 column = self.columns["id"]
-                raise ValueError(f"{file}, line {number}, column {column!r}: {example.id!r} is the id of line {lines[example.id]} too.")
+                place = _place_word(file)
+                raise ValueError(
+                    f"{file}, {place} {number}, column {column!r}: {example.id!r} is the id of {place} {lines[example.id]} too."
+                )
             lines[example.id] = number
             examples.append(example)
         if not examples:
@@ -181,8 +216,8 @@ def _without_repeats(file: Path, examples: list[dspy.Example], lines: Mapping[st
         first = kept[asked(example)]
         if {*map(canonical, golds_of(first))} != {*map(canonical, golds_of(example))}:
             raise ValueError(
-                f"{file}, lines {lines[first.id]} and {lines[example.id]} ask the same and have different answers: {example.question!r}. "
-                "Remove one, or give the answers that count as right as a list in one."
+                f"{file}, {_place_word(file)}s {lines[first.id]} and {lines[example.id]} ask the same and have different answers: "
+                f"{example.question!r}. Remove one, or give the answers that count as right as a list in one."
             )
     once = each_once(examples)
     if len(once) < len(examples):
@@ -204,7 +239,7 @@ class _Row:
         return self._row.get(column)
 
     def _error(self, name: str, message: str) -> ValueError:
-        return ValueError(f"{self._file}, line {self._number}, column {self._columns[name]!r}: {message}")
+        return ValueError(f"{self._file}, {_place_word(self._file)} {self._number}, column {self._columns[name]!r}: {message}")
 
     def id(self) -> str:
         value = self._value("id")
@@ -252,14 +287,74 @@ def _is_answer(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value)[:80] if _has_surrogate(value) else json.dumps(value, ensure_ascii=False)[:80]
+    return json.dumps(value, default=str)[:80] if _has_surrogate(value) else json.dumps(value, ensure_ascii=False, default=str)[:80]
 
 
 def _has_surrogate(value: Any) -> bool:
-    return any("\ud800" <= sign <= "\udfff" for sign in json.dumps(value, ensure_ascii=False))
+    return any("\ud800" <= sign <= "\udfff" for sign in json.dumps(value, ensure_ascii=False, default=str))
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and columns of each row, in any of the formats."""
+    kind = _kind(file)
+    if kind == ".jsonl":
+        yield from _lines(file)
+        return
+    rows = enumerate(_listed(file), 1) if kind == ".json" else READERS[kind](file)
+    for number, row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f"{file}, row {number}: expected a JSON object with {list(_REQUIRED)}, got {_shown(row)}.")
+        yield int(number), {name: _cell(value) for name, value in row.items()} if kind == ".csv" else row
+
+
+def _kind(file: Path) -> str:
+    """The format, one of `READERS`: by the first bytes of the file where these tell, as JSONL often ends in .json."""
+    with file.open("rb") as content:
+        start = content.read(4)
+        if start == _PARQUET:
+            return ".parquet"
+        if file.suffix.lower() == ".csv":
+            return ".csv"
+        content.seek(0)
+        first = next((line for line in content if line.removeprefix(b"\xef\xbb\xbf").strip()), b"")
+    return ".json" if first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[") else ".jsonl"
+
+
+def _listed(file: Path) -> list[Any]:
+    found = read_json(file)
+    return found if isinstance(found, list) else []
+
+
+def _cell(value: Any) -> Any:
+    """A cell of CSV, of which nothing but a list of texts is told from its text."""
+    if not isinstance(value, str) or not value.strip().startswith("["):
+        return value or None
+    try:
+        listed = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return listed if isinstance(listed, list) else value
+
+
+def _split_of(file: Path) -> str | None:
+    return SPLIT_WORDS.get(_SHARD.sub("", file.stem).lower())
+
+
+def _place_word(file: Path) -> str:
+    return "line" if _kind(file) == ".jsonl" else "row"
+
+
+def _refuse_other_formats(path: Path) -> None:
+    """Refuse what is no text and no Parquet by its extension, with a line that converts it."""
+    readers = {".xlsx": "read_excel(FILE)", ".xls": "read_excel(FILE)", ".tsv": "read_table(FILE)", ".feather": "read_feather(FILE)"}
+    if path.is_file() and (reader := readers.get(path.suffix.lower())):
+        raise ValueError(
+            f"{path} is no format that task 'jsonl' reads ({', '.join(sorted(READERS))}). pandas converts it: "
+            f"pandas.{reader.replace('FILE', repr(str(path)))}.to_json('questions.jsonl', orient='records', lines=True)"
+        )
+
+
+def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line

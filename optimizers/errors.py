@@ -27,6 +27,7 @@ _STEPS = {
     errno.EROFS: "choose a path on a disk that can be written",
     errno.ENOSPC: "make room; the same command then continues",
     errno.EDQUOT: "make room; the same command then continues",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or choose a path on another disk; the same command then continues",
 }
 
 _LM_STEPS = {

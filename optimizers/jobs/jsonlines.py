@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -18,13 +19,25 @@ except ImportError:  # pragma: no cover - no such module on Windows, where two j
     fcntl = None  # type: ignore[assignment]
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the enclosed writing say which file it was: the system names a file only where it is opened."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def append_line(file: TextIO, record: dict[str, Any]) -> None:
     """Write one record and hand it to the operating system, so that SIGKILL cannot take it back.
 
     For one writer; `Lines` is for many threads, and keeps other processes out.
     """
-    file.write(line_of(record))
-    file.flush()
+    with naming(Path(file.name)):
+        file.write(line_of(record))
+        file.flush()
 
 
 def read_lines(path: Path, *, repair: bool = False) -> Iterator[dict[str, Any]]:
@@ -162,8 +175,9 @@ class Lines:
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            with naming(self.path):
+                while rest:
+                    rest = rest[self._file.write(rest) :]
         except BaseException:
             self._file.truncate(self._end)
             raise
@@ -187,7 +201,7 @@ class Lines:
 def write_whole(path: Path, parts: str | Iterable[str]) -> None:
     """Write a whole file at once, its text or parts of it: whoever reads it sees the old one or the new one."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
+    with naming(path), partial.open("w") as file:
         file.writelines([parts] if isinstance(parts, str) else parts)
     os.replace(partial, path)
 

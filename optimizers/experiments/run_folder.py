@@ -151,9 +151,12 @@ def _places(config: RunConfig, folder: Path, told: str) -> str:
             f"Paths in the settings of {folder} are relative to {made}, where it was made, and were looked for in {here}: do it there, or "
             "give whole paths."
         )
-    if (folder / "config.toml").exists() and any(where.endswith(_PATHS) for where in missing):
+    if not (folder / "config.toml").exists():
+        return ""
+    if any(where.endswith(_PATHS) for where in missing):
         return f"It was looked for in {here}{'' if made else f', as {folder} does not say where it was made'}."
-    return ""
+    gone = [text for where, text in named.items() if where == "task.path" and text in told and not Path(text).exists()]
+    return f"What is in {folder} was made with its questions, which a report needs too: put it back there, or a link to it." if gone else ""
 
 
 def _teacher(settings: Mapping[str, Any]) -> Mapping[str, Any]:

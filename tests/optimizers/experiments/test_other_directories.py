@@ -82,3 +82,15 @@ def test_a_file_that_is_gone_is_told_with_the_place(project):
     (project / "run").rename(project / "renamed")
     with pytest.raises(ValueError, match=rf"looked for in {project}/elsewhere, as .*/renamed does not say where it was made"):
         Run(project / "renamed").program()
+
+
+def test_a_whole_path_that_is_gone_is_told_with_what_it_is_needed_for(project, monkeypatch):
+    monkeypatch.chdir(project)
+    questions = project / "questions.jsonl"
+    given = {"out": str(project / "whole"), "task.path": str(questions), "evaluation.conditions": "single-stage"}
+    MainJob(load_config(str(project / "run" / "config.toml"), given))
+    questions.rename(project / "moved.jsonl")
+    with pytest.raises(ValueError, match=rf"There is no {questions}; .*which a report needs too: put it back there, or a link to it\.$"):
+        run(load_config(str(project / "whole" / "config.toml"), {"out": str(project / "whole")}), stages=("report",))
+    questions.symlink_to(project / "moved.jsonl")
+    assert Run(project / "whole").program("single-stage")

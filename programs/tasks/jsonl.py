@@ -138,7 +138,7 @@ class JsonlTask(Task):
         if not files:
             raise ValueError(self._missing(split))
         parts = [self._read(file, f"{split}-{f'{number}-' if len(files) > 1 else ''}") for number, file in enumerate(files)]
-        examples = [example for part in parts for example in part]
+        examples = each_once(example for part in parts for example in part)
         taken = {canonical(example.question): name for name, split_examples in self._splits.items() for example in split_examples}
         for example in examples:
             other = taken.get(canonical(example.question))

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 ENDS = {"exit": "sys.exit(3)", "raise": "raise RuntimeError('mine')", "interrupt": "signal.raise_signal(signal.SIGINT)"}
-CODES = {"exit": 3, "raise": 1, "interrupt": -2}
+CODES = {"exit": (3,), "raise": (1,), "interrupt": (-2, 1)}
+"""Python ends with 1 where it was interrupted and a library makes classes after that, as tabulate does, which torch imports at the end."""
 PROGRAM = """
 import signal, sys, time
 from dspy import lm15
@@ -34,7 +35,7 @@ def ended(model: str, backend: str, seconds: float, how: str) -> subprocess.Comp
 @pytest.mark.parametrize("how", ENDS)
 def test_an_end_during_a_generation_is_an_end(base, how):
     done = ended(base.model_string, "transformers", 0, how)
-    assert done.returncode == CODES[how], done.stderr
+    assert done.returncode in CODES[how] and ("KeyboardInterrupt" in done.stderr) == (how == "interrupt"), done.stderr
     assert "could not be loaded" not in done.stderr
 
 
@@ -47,5 +48,5 @@ def test_an_end_at_any_time_is_an_end(base, backend, seconds, how):
         pytest.importorskip("openvino_genai")
     done = ended(base.model_string, backend, seconds, how)
     # Python ends with 1 where it is interrupted amid the imports of a library.
-    assert done.returncode in (CODES[how], 1), done.stderr
+    assert done.returncode in (*CODES[how], 1), done.stderr
     assert "could not be loaded" not in done.stderr

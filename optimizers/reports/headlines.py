@@ -60,7 +60,7 @@ def _warnings(run: RunFiles) -> list[Block]:
 
 def _unanswered(run: RunFiles) -> list[str]:
     """What the calls of conditions said of which none was answered."""
-    failed = [name for name, condition in run.conditions.items() if condition["failed"] and not condition.get("scored", 1)]
+    failed = [name for name, condition in run.conditions.items() if condition.get("failed") and not condition.get("scored", 1)]
     said = {name: next((line["error"] for line in run.predictions.get(name, ()) if line["error"]), "") for name in failed}
     return [
         f"{name}: none of its {run.conditions[name]['n']} questions has an answer; the first call said: {why}" for name, why in said.items()

@@ -65,6 +65,8 @@ class OpenVinoBackend(JoiningBackend):
         name: Of the backend, as answers tell it.
     """
 
+    name = "openvino"
+
     def __init__(self, folder: Path | str, gguf: Path, name: str = "openvino") -> None:
         import openvino_genai
         from transformers import AutoConfig, AutoTokenizer

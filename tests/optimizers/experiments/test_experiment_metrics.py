@@ -9,8 +9,8 @@ from optimizers.experiments.variants import Variant
 
 
 def measured(condition, right, train=None):
-    lines = [{"id": str(number), "score": float(mark == "x")} for number, mark in enumerate(right)]
-    return Measured(Cell("people", parse_condition(condition), train, Variant()), lines)
+    scores = {str(number): float(mark == "x") for number, mark in enumerate(right)}
+    return Measured(Cell("people", parse_condition(condition), train, Variant()), {"n": len(scores)}, scores)
 
 
 def table(*cells):

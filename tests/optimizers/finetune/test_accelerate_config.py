@@ -38,8 +38,7 @@ def trained(tiny, folder, **settings):
     return train(ROWS, spec, folder, name="s", adapter="line", base="tiny", dev_rows=ROWS[:4])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.slow)])
 def test_a_launched_training_is_that_of_one_process(tiny, home, tmp_path, monkeypatch, processes):
     monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
     file = written(

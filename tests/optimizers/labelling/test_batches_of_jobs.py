@@ -89,8 +89,9 @@ def words(tmp_path, address):
     return [*data, "--teacher", "openai/m", "--teacher.api_base", address, "--teacher.batch", "true", "--out", str(tmp_path / "run")]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "ending", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+)
 def test_what_stands_in_a_batch_is_taken_up_by_the_same_command(home, tmp_path, ending):
     with serving_batches(rule) as server:
         server.polls = 10**9

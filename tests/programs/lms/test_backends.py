@@ -154,7 +154,7 @@ def test_weights_in_8_bits_are_a_file_of_their_own_and_near_the_others(tiny, hom
         assert abs(a - b).max() <= 1.01 * abs(b).max() / 127
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_weights_in_8_bits_write_what_16_bits_write(base):
     pytest.importorskip("openvino_genai")
     texts = []

@@ -267,7 +267,7 @@ def test_without_space_nothing_is_left_behind(small, home, monkeypatch):
     assert not list((home / "dequantized").glob("*-*"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_wheels_file_writes_what_the_embedded_base_writes(base, home, monkeypatch):
     monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
     model = open_gguf(embedded.base_gguf())

@@ -18,7 +18,6 @@ from programs.lms.trained_prompts import plain_prompt, prompts_of_model
 from programs.tasks import load_task
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="not installed: pip install 'lm_eval[api]'"),
 ]
 PAGE = Path(__file__).parents[3] / "docs" / "serving.md"
@@ -61,6 +60,7 @@ def evaluated(folder, address, out="out", *further):
     return results, [sample["resps"][0][0] for sample in sorted(samples, key=lambda sample: sample["doc_id"])]
 
 
+@pytest.mark.slow
 def test_the_line_of_the_page_scores_what_the_student_says(questions, address):
     asked = [json.loads(line) for line in (questions / "questions.jsonl").read_text().splitlines()]
     results, replies = evaluated(questions, address)
@@ -71,6 +71,7 @@ def test_the_line_of_the_page_scores_what_the_student_says(questions, address):
     engine.unload_all()
 
 
+@pytest.mark.long
 def test_what_a_task_says_of_generation_is_kept(questions, address):
     """Stops, a limit under the name that transformers has for it, and samples that are the same whenever they are asked for."""
     yaml = (questions / "decompositions.yaml").read_text()

@@ -313,11 +313,11 @@ class _LastLines:
 
     def _take(self, offset: int, line: dict[str, Any]) -> None:
         name, key = line["id"], hash(_key(line))
-        before = self._retried.pop(name, {}) if self.keys.get(name) == key else {}
+        retried = self._retried.pop(name, {})
+        before = retried if self.keys.get(name) == key else {}
         if before:
             self._failed[offset] = before
         self.keys[name], self._offsets[name] = key, offset
-        self._retried.pop(name, None)
         if _is_to_retry(line):
             own = {stage: used.get("failed") or 0 for stage, used in line["usage"].items()}
             self._retried[name] = {stage: count for stage in {**own, **before} if (count := own.get(stage, 0) + before.get(stage, 0))}

@@ -211,19 +211,17 @@ class JsonlTask(Task):
 
 
 def _without_repeats(file: Path, examples: list[dspy.Example], lines: Mapping[str, int]) -> list[dspy.Example]:
-    kept = {asked(example): example for example in reversed(examples)}
+    kept: dict[tuple[str, str], dspy.Example] = {}
     for example in examples:
-        first = kept[asked(example)]
-        if {*map(canonical, golds_of(first))} != {*map(canonical, golds_of(example))}:
+        first = kept.setdefault(asked(example), example)
+        if first is not example and {*map(canonical, golds_of(first))} != {*map(canonical, golds_of(example))}:
             raise ValueError(
                 f"{file}, {_place_word(file)}s {lines[first.id]} and {lines[example.id]} ask the same and have different answers: "
                 f"{example.question!r}. Remove one, or give the answers that count as right as a list in one."
             )
-    once = each_once(examples)
-    if len(once) < len(examples):
-        left = len(examples) - len(once)
+    if left := len(examples) - len(kept):
         warnings.warn(f"{file}: {left} of {len(examples)} lines repeat an earlier question and context, and are left out.", stacklevel=2)
-    return once
+    return list(kept.values())
 
 
 class _Row:

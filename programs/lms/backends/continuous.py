@@ -10,14 +10,11 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, cut_at_stop
-from programs.lms.backends.joining import JoiningBackend, Running
+from programs.lms.backends.joining import CACHED_TOKENS, MAX_ROWS, JoiningBackend, Running
 from programs.lms.backends.transformers import Sampler, TransformersBackend, cache_bytes, model_folder
 from programs.lms.devices import room_for_cache
 from programs.lms.gguf_models import GGUFModel
 
-MAX_ROWS = 64
-CACHED_TOKENS = 2**16
-"""64 rows of 1,024 tokens, prompts and answers together; what does not fit waits."""
 PAGE_TOKENS = 256
 MAX_BATCHED_TOKENS = 2048
 

@@ -11,6 +11,10 @@ from typing import Any
 from programs.lms.backends.base import UNWANTED, GenerateRequest, GenerateResult, Interruptible, More, OnResult, guarded, too_long
 from programs.lms.backends.transformers import prompt_tokens
 
+MAX_ROWS = 64
+CACHED_TOKENS = 2**16
+"""On a GPU: 64 rows of 1,024 tokens, prompts and answers together; what does not fit waits."""
+
 
 @dataclass
 class Running:

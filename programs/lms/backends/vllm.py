@@ -14,15 +14,12 @@ from typing import Any
 
 from programs.lms.artifacts import Artifact
 from programs.lms.backends.base import GenerateRequest, GenerateResult, cut_at_stop
-from programs.lms.backends.joining import JoiningBackend, Running
+from programs.lms.backends.joining import CACHED_TOKENS, MAX_ROWS, JoiningBackend, Running
 from programs.lms.backends.transformers import cache_bytes, context_length, model_folder
 from programs.lms.chat import configured_ends, end_tokens
 from programs.lms.devices import answering_dtype, room_for_cache
 from programs.lms.gguf_models import GGUFModel
 
-MAX_ROWS = 64
-CACHED_TOKENS = 2**16
-"""64 rows of 1,024 tokens, prompts and answers together; what does not fit waits."""
 _ENVIRONMENT = {
     # Threads and a CUDA context, which this process has, do not survive a fork.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",

@@ -17,9 +17,7 @@ from programs.lms import engine, lm
 from programs.lms.trained_prompts import plain_prompt, prompts_of_model
 from programs.tasks import load_task
 
-pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="not installed: pip install 'lm_eval[api]'"),
-]
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="not installed: pip install 'lm_eval[api]'")
 PAGE = Path(__file__).parents[3] / "docs" / "serving.md"
 MODEL = "embedded/teacher"
 

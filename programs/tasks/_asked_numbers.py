@@ -11,6 +11,11 @@ from programs.tasks._numbers import SHORT, asked_scale, final_number, quantity, 
 _ENGLISH = re.compile(r"\b(?:the|are|and|how|what|which|does|did)\b", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]{2,}\W+[^\W\d_]{2,}\W|[^\W\d_a-zA-Z]{4}")
 _COMMA_DECIMAL = re.compile(r"(?<![\d.,])(\d{1,3}(?:[. ]\d{3})+|\d+),(\d{1,2})(?![\d,]|\.\d)")
+_MONEY_BY_COMMA = re.compile(
+    r"(?<![\d.,])(?P<sign>[$€£]\s?)?(?P<whole>\d{1,3}(?:[. ]\d{3})+|\d+),(?P<cents>\d{2})(?![\d,]|\.\d)"
+    r"(?(sign)|(?=\s?(?:[$€£]|(?:euros?|eur|usd)\b)))",
+    re.IGNORECASE,
+)
 _DOT_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3})+(?![\d.]|,\d{3})")
 _SEVERAL_DOT_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3}){2,}(?![\d.,])")
 _COMMA_GROUPS = re.compile(r"\d,\d{3}(?!\d)")
@@ -73,6 +78,8 @@ def _beside_refusals(text: str, question: str) -> str:
 def _with_points(text: str, question: str) -> str:
     """`text` with decimal points and without points between thousands, where it is written the other way round."""
     text = _SEVERAL_DOT_GROUPS.sub(lambda found: found[0].replace(".", ""), text)
+    # Two digits behind a comma are cents beside a sign of money, whatever the question's language.
+    text = _MONEY_BY_COMMA.sub(lambda found: (found["sign"] or "") + re.sub("[. ]", "", found["whole"]) + "." + found["cents"], text)
     if _ENGLISH.search(question) or not _WORDS.search(question):
         return text
     text = _COMMA_DECIMAL.sub(lambda found: re.sub("[. ]", "", found[1]) + "." + found[2], text)

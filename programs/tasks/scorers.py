@@ -22,6 +22,11 @@ from programs.tasks._sentences import declines, is_told
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, judged, usable_golds
 
 Scorer = Callable[[dspy.Example, Any], Score]
+_BEFORE_YEAR = r"(?:(?:b|d|c|ca|born|died|circa)\b\.?\s*)*"
+_YEARS_BEHIND = re.compile(
+    rf"(?<=[^\W\d])(?P<kept>[.*_\"”’]*)\s*\({_BEFORE_YEAR}\d{{3,4}}(?:\s*[-–—,]\s*(?:{_BEFORE_YEAR}\d{{2,4}}|present)?)?\)(?=\W*\Z)",
+    re.IGNORECASE,
+)
 
 
 def exact(example: dspy.Example, prediction: Any) -> Score:
@@ -40,10 +45,16 @@ def numeric(example: dspy.Example, prediction: Any) -> Score:
 
 
 def in_words(example: dspy.Example, prediction: Any) -> Score:
-    """By `exact`, or told in a sentence that repeats the question, as LLMs do that were not trained on a format; see `is_told`."""
+    """By `exact`, or told in a sentence that repeats the question, as LLMs do that were not trained on a format; see `is_told`.
+
+    Years in brackets behind a name or a title make no difference: "Philip K. Dick (1928-1982)".
+    """
     question, answer = as_text(example.get("question")), answer_text(prediction)
-    told = any(is_told(answer, gold, question) for gold in usable_golds(golds_of(example)))
-    return Score(1.0) if told else exact(example, prediction)
+    golds = usable_golds(golds_of(example))
+    forms = dict.fromkeys((answer, _YEARS_BEHIND.sub(r"\g<kept>", answer)))
+    if any(is_told(form, gold, question) or equal_answers(form, gold) for form in forms for gold in golds):
+        return Score(1.0)
+    return exact(example, prediction)
 
 
 def short(example: dspy.Example, prediction: Any) -> Score:

@@ -22,6 +22,11 @@ NOTEBOOKS = "Marie achète 3 cahiers à 2,40 € et 5 stylos à 1,20 €. Combie
         ("13,20 €", NOTEBOOKS, "13.2"),
         ("1.234,50 €", NOTEBOOKS, "1234.5"),
         ("1.234.567", EGGS, 1234567),
+        ("Antwort: 60,00 $", MUFFINS, 60),
+        ("The answer is $60,50.", MUFFINS, "60.5"),
+        ("1.260,00 Euro", MUFFINS, 1260),
+        ("$60,500", MUFFINS, 60500),
+        ("$3,40, $5,60", MUFFINS, None),
         # Where the question is English, a comma stands between thousands and a point before decimals.
         ("1.125", "How many pounds are the two pieces of 0.500 and 0.625 pounds?", "1.125"),
         ("75.000", EGGS, 75),

@@ -154,3 +154,16 @@ def test_a_no_that_declines_to_answer_is_none(scorer: str, gold: str, answer: st
 @pytest.mark.parametrize(("question", "answer"), DENIED)
 def test_a_no_that_denies_what_is_asked_is_one(scorer: str, question: str, answer: str) -> None:
     assert score(scorer, answer, "no", question) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [
+        ("Philip K. Dick (1928–1982)", "Philip K. Dick", 1), ("**Philip K. Dick** (born 1928).", "Philip K. Dick", 1),
+        ("Solaris (1972)", "Solaris", 1), ("Sappho (c. 630 - c. 570)", "Sappho", 1), ("Solaris (1972)", "Solaris (1972)", 1),
+        ("Solaris (2002)", "Solaris (1972)", 0), ("Solaris", "Solaris (1972)", 0), ("Solaris or Stalker (1972)", "Solaris", 0),
+        ("Solaris (not 1972)", "Solaris", 0),
+    ],
+)  # fmt: skip
+def test_years_behind_a_name_make_no_difference(answer: str, gold: str, right: int) -> None:
+    assert score("short", answer, gold) == right

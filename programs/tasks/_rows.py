@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -16,6 +17,8 @@ SHIPPED = "shipped"
 SHIPPED_FOLDER = Path(__file__).parent / "data"
 
 SPLIT_WORDS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 Reader = Callable[[Path], Iterable[tuple[int | str, Any]]]
 """Place and fields of each row of a file; a ValueError if it cannot be read."""
@@ -183,12 +186,17 @@ def split_of(file: Path) -> str | None:
 
 
 def read_text(file: Path, mend: Callable[[bytes], bytes] | None = None) -> str:
-    """The file's text, without a byte order mark and mended by `mend`; a ValueError if it is no UTF-8 or cannot be read."""
+    """The file's text, without a byte order mark and mended by `mend`; a ValueError if it is no UTF-8 or cannot be read.
+
+    UTF-16 is read where a byte order mark says so, as in the "Unicode text" of spreadsheets.
+    """
     try:
         content = file.read_bytes()
-        return (mend(content) if mend else content).decode("utf-8-sig")
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        return (mend(content) if mend else content).decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8.") from error
+        wanted = "UTF-16, which its first bytes say" if error.encoding == "utf-16" else "UTF-8"
+        raise ValueError(f"{file}: not {wanted} ({error.reason} at byte {error.start}); save the file as UTF-8.") from error
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}.") from error
 
@@ -224,23 +232,39 @@ def csv_rows(file: Path, mend: Callable[[bytes], bytes] | None = None) -> Iterat
     """Rows of a CSV file with a header, numbered as a spreadsheet numbers them.
 
     Args:
-        file: Read as UTF-8.
+        file: See `read_text`. Its columns stand at commas, semicolons, tabs or bars: at those that part the header into most names, as
+            spreadsheets write semicolons where a comma stands before decimals.
         mend: Changes the bytes beforehand, for a published file that is known to be broken.
 
     Raises:
         ValueError: No UTF-8, no CSV, or a row with more columns than the header.
     """
-    rows = csv.DictReader(io.StringIO(read_text(file, mend), newline=""))
+    text = read_text(file, mend)
+    delimiter = _delimiter(text)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for number, row in enumerate(rows, 2):
             surplus = row.pop(None, None)
             if any(surplus or []):
                 raise ValueError(
-                    f"{file}, row {number}: {shown(surplus)} stands beyond the header's columns; quote texts that hold commas."
+                    f"{file}, row {number}: {shown(surplus)} stands beyond the header's columns; "
+                    f"quote texts that hold {_DELIMITERS[delimiter]}."
                 )
             yield number, row
     except csv.Error as error:
         raise ValueError(f"{file}, line {rows.line_num}: not CSV ({error}).") from error
+
+
+def _delimiter(text: str) -> str:
+    """The sign between the columns; the comma where nothing tells."""
+
+    def names(delimiter: str) -> int:
+        try:
+            return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), []))
+        except csv.Error:
+            return 0
+
+    return max(_DELIMITERS, key=names)
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[int, Any]]:
@@ -260,7 +284,15 @@ def shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)[:80]
 
 
-READERS: dict[str, Reader] = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": csv_rows, ".parquet": _parquet_rows}
+READERS: dict[str, Reader] = {
+    ".jsonl": _jsonl_rows,
+    ".json": _json_rows,
+    ".csv": csv_rows,
+    ".tsv": csv_rows,
+    ".parquet": _parquet_rows,
+}
+TABLES = {name for name, reader in READERS.items() if reader is csv_rows}
+"""Extensions of texts with columns."""
 
 
 def parse_columns(columns: str | Mapping[str, str], known: Sequence[str], example: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 import dspy
 
 from programs.tasks._published import Fractions, divide, parse_fractions
-from programs.tasks._rows import READERS, SPLIT_WORDS, parse_columns, read_json
+from programs.tasks._rows import READERS, SPLIT_WORDS, TABLES, parse_columns, read_json
 from programs.tasks.base import SPLITS, Score, Task, asked, canonical, each_once
 from programs.tasks.scorers import AUTO, FORMATS, MEASURES, golds_of, scorer_by_name, suited_scorer
 
@@ -152,7 +152,7 @@ class JsonlTask(Task):
         there = [one for one in SPLITS if one != split and self._files(one)]
         told = f"There is no {self.path / f'{split}.jsonl'}, which holds the questions of the {split} split"
         told += f"; the folder has {' and '.join(there) or 'no split at all'}"
-        wanted = f"A folder for task 'jsonl' has {names}, or a .json, .csv or .parquet file of that name."
+        wanted = f"A folder for task 'jsonl' has {names}, or a .json, .csv, .tsv or .parquet file of that name."
         return f"{told}. {wanted}{' A job with data.dev 0 needs no dev questions.' if split == 'dev' else ''}"
 
     def _load_file(self) -> dict[str, list[dspy.Example]]:
@@ -302,7 +302,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, row in rows:
         if not isinstance(row, dict):
             raise ValueError(f"{file}, row {number}: expected a JSON object with {list(_REQUIRED)}, got {_shown(row)}.")
-        yield int(number), {name: _cell(value) for name, value in row.items()} if kind == ".csv" else row
+        yield int(number), {name: _cell(value) for name, value in row.items()} if kind in TABLES else row
 
 
 def _kind(file: Path) -> str:
@@ -311,8 +311,8 @@ def _kind(file: Path) -> str:
         start = content.read(4)
         if start == _PARQUET:
             return ".parquet"
-        if file.suffix.lower() == ".csv":
-            return ".csv"
+        if file.suffix.lower() in TABLES:
+            return file.suffix.lower()
         content.seek(0)
         first = next((line for line in content if line.removeprefix(b"\xef\xbb\xbf").strip()), b"")
     return ".json" if first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[") else ".jsonl"
@@ -344,7 +344,7 @@ def _place_word(file: Path) -> str:
 
 def _refuse_other_formats(path: Path) -> None:
     """Refuse what is no text and no Parquet by its extension, with a line that converts it."""
-    readers = {".xlsx": "read_excel(FILE)", ".xls": "read_excel(FILE)", ".tsv": "read_table(FILE)", ".feather": "read_feather(FILE)"}
+    readers = {".xlsx": "read_excel(FILE)", ".xls": "read_excel(FILE)", ".feather": "read_feather(FILE)"}
     if path.is_file() and (reader := readers.get(path.suffix.lower())):
         raise ValueError(
             f"{path} is no format that task 'jsonl' reads ({', '.join(sorted(READERS))}). pandas converts it: "

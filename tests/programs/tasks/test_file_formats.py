@@ -20,9 +20,9 @@ ROWS: list[dict[str, Any]] = [
 COLUMNS = "id=nr,question=frage,answer=antwort,context=text,subquestions=teile"
 
 
-def as_csv(path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, list(ROWS[0]))
+def as_csv(path: Path, delimiter: str = ",", encoding: str = "utf-8-sig") -> None:
+    with path.open("w", newline="", encoding=encoding) as file:
+        writer = csv.DictWriter(file, list(ROWS[0]), delimiter=delimiter)
         writer.writeheader()
         for row in ROWS:
             writer.writerow({name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()})
@@ -41,6 +41,10 @@ WRITERS = {
     "q.json": lambda path: path.write_text(json.dumps(ROWS, indent=1), encoding="utf-8-sig"),
     "list.jsonl": lambda path: path.write_text(json.dumps(ROWS)),
     "q.csv": as_csv,
+    "semicolons.csv": lambda path: as_csv(path, ";"),
+    "bars.csv": lambda path: as_csv(path, "|"),
+    "q.tsv": lambda path: as_csv(path, "\t"),
+    "unicode_text.tsv": lambda path: as_csv(path, "\t", "utf-16"),
     "q.parquet": as_parquet,
     "parquet_without_a_name": as_parquet,
 }
@@ -66,6 +70,11 @@ def test_every_format_gives_the_same_questions(tmp_path: Path, name: str) -> Non
     [
         ("d.csv", "question,answer\nWho?,\n", r"d\.csv, row 2, column 'answer': expected a text, a number"),
         ("d.csv", "frage,answer\nWho?,x\n", r"d\.csv, row 2, column 'question': the column is missing; the line has \['answer', 'frage'\]"),
+        (
+            "d.csv",
+            "question;answer\nWho?;x;y\n",
+            r"d\.csv, row 2: \[\"y\"\] stands beyond the header's columns; quote texts that hold semicolons",
+        ),
         ("d.csv", "id,question,answer\n1,a?,x\n1,b?,x\n", r"d\.csv, row 3, column 'id': '1' is the id of row 2 too"),
         ("d.json", '[{"question": "a?"}]', r"d\.json, row 1, column 'answer': the column is missing"),
         ("d.json", "[1]", r"d\.json, row 1: expected a JSON object"),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from programs.item_marks import with_plain_marks
-from programs.refusals import is_error, refuses_a_task
+from programs.refusals import asks_its_user, is_error, refuses_a_task
 from programs.replies import json_list, unbold
 
 _NUMBER = r"(?:\d{1,2}|[ivx]{1,4})"
@@ -241,8 +241,10 @@ def read_questions(text: str) -> list[str]:
     """The lines of a decomposer's reply: the items of its list; all its lines, where none of them is marked as an item.
 
     Of a list that is marked, lines between the items are dropped, unless they go on with one. Of JSON that was cut off,
-    the whole texts are given.
+    the whole texts are given. What an LM asks its user is no part of any decomposition.
     """
+    if asks_its_user(text):
+        return []
     if _PAGE.match(text) and ("<li" not in text or is_error(_TAG.sub(" ", text[:_LONGEST_PAGE]))):
         return []
     listed = json_list(text) or _broken_list(text)

@@ -53,7 +53,7 @@ _SILENCE = (
     rf"{_TEXT} (?:does|do){_NOT} {_ADVERB}(?:contain|provide|give|include|offer|have|supply)\b[^.!?;,\n]{{0,40}}?"
     rf"\b(?:{_FACTS}|(?:answers?|enough|mention|how|what|which|who|when|where|whether)\b)",
     rf"{_TEXT} (?:(?:has|gives|contains|provides|offers|includes) no (?:\w+ )?(?:{_FACTS}|answer|mention)|says nothing|makes no mention"
-    rf"|lacks?\b|is (?:missing|incomplete|too vague|vague|unanswerable))",
+    rf"|lacks?\b|(?:is|are|seems?|appears?|looks?)(?: to be)? {_ADVERB}(?:missing|incomplete|too vague|vague|unanswerable|cut off))",
     rf"\b(?:I|we)(?:['’]d| would| will| do|['’]ll)?(?:{_NOT})? {_ADVERB}(?:need|require|lack|have|am missing)\b[^.!?;\n]{{0,40}}?"
     rf"\b(?:(?:more|additional|further|missing|any|enough|no|other|necessary|required)\b[^.!?;\n]{{0,20}}?\b{_FACTS}"
     rf"|(?:pieces?|bits?) of {_FACTS}|access\b|clarification\b)",
@@ -136,6 +136,17 @@ _SMALL = frozenset(
     "not no never it is s was be been are were there the a an to of this that any does do did even really actually in by".split()
 )
 _MODAL = frozenset("can could possible able way".split())
+_CLARIFY = r"(?:clarify|specify|provide|supply|tell me|let me know|confirm|elaborate|explain|give me)\b"
+_ASKS_ITS_USER = re.compile(
+    rf"(?:\b(?:please|(?:could|can|would|will) you)\b[^.!?:\n]{{0,40}}\b{_CLARIFY}"
+    r"|\bI(?:['’]d| would| will|['’]ll| do)? (?:need|require|have to (?:know|ask)|want to (?:know|ask))\b[^.!?:\n]{0,40}"
+    r"\b(?:more|additional|further|you|clarif\w+|few questions)\b"
+    r"|\bbitte\b|\bk(?:ö|oe)nn(?:t?en Sie|test du)\b|\bpodr[ií]as?\b"
+    r"|\bpor favor\b|\bpouvez-vous\b|\bpourriez-vous\b|请(?:您|你)?(?:提供|告诉|澄清|说明|确认))"
+    r"[^.!?:：。\n]{0,120}[:：?？]\W*\n\W*(?:\d|[-*•–])",
+    re.IGNORECASE,
+)
+_LEAD = 600
 _PLAIN = ((r"n['’]t\b", " not"), (r"\bcannot\b", "can not"), (r"\bimpossible\b", "not possible"), (r"\bun(?=known|clear|able)", "not "))
 
 
@@ -161,6 +172,12 @@ def opens_with_refusal(text: str, question: str = "") -> bool:
 def refuses_a_task(text: str) -> bool:
     """Whether a text begins with a refusal of what was asked for, or with an error; a fact that is not known is none."""
     return bool(_OPENS.match(text)) or is_error(text)
+
+
+def asks_its_user(text: str) -> bool:
+    """Whether a text leads to a list by asking whoever wrote the question to make it plainer: "Could you please clarify:" """
+    found = _ASKS_ITS_USER.search(text[:_LEAD])
+    return found is not None and not re.search(r"sub[- ]?questions|子问题", found[0], re.IGNORECASE)
 
 
 def is_error(text: str, question: str = "") -> bool:

@@ -142,6 +142,8 @@ LISTS = {
     "python print": "print(['{}', '{}'])",
     "refusal to solve": "Sorry, I cannot solve it. The subquestions are:\n1. {}\n2. {}",
     "refusal before bare lines": "I cannot answer it directly.\n{}\n{}",
+    "what is needed": "To answer this, we need the following information:\n1. {}\n2. {}",
+    "asked for politely": "Please provide answers to the following subquestions:\n1. {}\n2. {}",
     "broken off list": '["{0}", "{1}", "{0}", "{1}", "How ma',
     "broken off pretty list": '```json\n[\n  "{0}",\n  "{1}",\n  "{0}",\n  "How ma',
     "broken off key": '{{"subquestions": ["{0}", "{1}", "{0}", "How m',
@@ -242,6 +244,12 @@ REFUSALS = [
     "Não posso responder. Pode dar mais detalhes?", "Не могу ответить на этот вопрос. Можете уточнить?",
     "I won't help with that. What else?", "I must decline. Is there another question?", "I refuse to answer. Who is it?",
     "Error: rate limit exceeded. What now?", "Error code: 500\nWhat happened?", '{"error": {"message": "Rate limit exceeded. What now?"}}',
+    "I cannot decompose this question. I need more details:\n- What do you mean by pens?\n- Which Natalia do you mean?",
+    "To help you better, could you please clarify:\n1. What is the time frame?\n2. Who is Natalia?",
+    "Sure! Before I decompose the question, could you tell me:\n\n1. What is the time frame?\n2. Who is she?",
+    "I'd need to ask you a few questions first:\n* Who is she?\n* Which year is meant?",
+    "Könnten Sie bitte folgendes angeben:\n1. Welches Jahr ist gemeint?\n2. Wer ist sie?", "请您提供更多信息：\n1. 哪一年？\n2. 她是谁？",
+    "Your question seems incomplete. What is the rest?", "The question appears to be cut off. What comes next?",
     PAGE, PAGE.replace("\n", ""),
 ]  # fmt: skip
 UNREAD = [

@@ -84,13 +84,21 @@ def _in_order(paper: PaperTable, lines: Sequence[Line]) -> list[Line]:
 
 
 def _not_run(run: RunFiles, paper: PaperTable, lines: Sequence[Line]) -> list[Block]:
-    """One sentence that names the paper's rows which the experiment lacks; they have no line in the table.
+    """Sentences that name the paper's rows which the table lacks, and those that students of other tasks were tested in.
 
     The paper's GPT-4 stands for a further solver, so its rows are not missing where the experiment has none.
     """
     run_here = {line.key for line in lines}
     missing = [key for key in paper.rows if key not in run_here and ("gpt4" not in key or _further(run))]
-    return [missing_text(f"Not run here, of the paper's rows: {', '.join(missing)}.")] if missing else []
+    tests = {line.cell.get("test") for line in lines}
+    others = [cell for cell in cells_of(run) if cell.get("test") in tests and cell.get("train") not in (None, cell.get("test"))]
+    tried = {cell.get("condition") for cell in others if not cell.get("ablation")}
+    elsewhere, missing = [key for key in missing if key in tried], [key for key in missing if key not in tried]
+    by_others = f"By students of other tasks, see 'Transfer between tasks': {', '.join(elsewhere)}."
+    return [
+        *([missing_text(f"Not run here, of the paper's rows: {', '.join(missing)}.")] if missing else []),
+        *([Text(by_others, "note")] if elsewhere else []),
+    ]
 
 
 def _tables(run: RunFiles, paper: PaperTable, heads: Sequence[str], build: Build, say: Say, extras: Extras = ()) -> list[Block]:

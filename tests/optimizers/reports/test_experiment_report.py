@@ -319,6 +319,15 @@ def test_table_1_puts_the_papers_numbers_beside_ours_and_marks_them(folder):
     assert "not run here" not in [cell for row in page.rows for cell in row]
 
 
+def test_table_1_of_a_task_that_nobody_trained_on_says_where_its_students_stand(folder):
+    own = [cell for cell in cells() if cell["test"] == "books" and cell.get("train") != "books"]
+    page = report_of(folder, cells=own)
+    told = page.text[page.text.index("By students of other tasks, see 'Transfer between tasks':") :].split("\n")[0]
+    assert "S_D-R+teacher" in told
+    missing = page.text[page.text.index("Not run here, of the paper's rows:") :].split("\n")[0].partition("By students")[0]
+    assert "S_D-R+teacher" not in missing
+
+
 @pytest.mark.parametrize("task", ["gsm8k", "drop", "bamboogle"])
 def test_a_task_of_the_paper_stands_beside_its_own_column_alone(folder, task):
     tasks = {"people": {**metrics()["tasks"]["people"], "task": task}}

@@ -12,17 +12,32 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def usable_whole_cores() -> int:
+    """Cores that this process may run on, two threads of one core counted once; `usable_cores` where the system does not tell."""
+    if not hasattr(os, "sched_getaffinity"):
+        return usable_cores()
+    folders = (Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list") for number in os.sched_getaffinity(0))
+    try:
+        return len({folder.read_text() for folder in folders})
+    except OSError:
+        return usable_cores()
+
+
 @functools.cache
+def cpu_flags() -> frozenset[str]:
+    """What the CPU can do, by Linux's names; empty where the system does not tell."""
+    try:
+        return frozenset(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return frozenset()
+
+
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16, AMX or Arm BF16).
 
     Without it bfloat16 is emulated: measured on an AVX2 machine, 1 GFLOPS against 97 in float32.
     """
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return False
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
 
 
 def room_for_cache(device: str) -> int:

@@ -15,7 +15,7 @@ from programs.lms.backends.base import GenerateRequest, GenerateResult, cut_at_s
 from programs.lms.backends.joining import JoiningBackend, Running
 from programs.lms.backends.transformers import cache_bytes, context_length
 from programs.lms.chat import configured_ends, end_tokens
-from programs.lms.devices import answering_dtype, float32_asked_for, room_for_cache
+from programs.lms.devices import answering_dtype, cpu_flags, float32_asked_for, room_for_cache, usable_whole_cores
 from programs.lms.gguf_models import GGUFModel
 from programs.lms.gguf_prepared import readable_gguf, settings_folder
 from programs.lms.gguf_weights import Weights
@@ -77,7 +77,7 @@ class OpenVinoBackend(JoiningBackend):
         self.context = context_length(config)
         self.ends = end_tokens(self.tokenizer, configured_ends(Path(folder)))
         scheduler = openvino_genai.SchedulerConfig()
-        precision = "bf16" if answering_dtype("cpu")[1] == "bfloat16" else "f32"
+        precision = precision_hint()
         scheduler.cache_size = cache_gb(config, 2 if precision == "bf16" else 4)
         scheduler.enable_prefix_caching = True
         scheduler.max_num_batched_tokens = MAX_BATCHED_TOKENS
@@ -145,6 +145,17 @@ class OpenVinoBackend(JoiningBackend):
         result = GenerateResult(text, row.input_tokens, len(output.generated_ids), "length", row.seconds)
         stopped = cut or output.finish_reason == GenerationFinishReason.STOP
         return replace(result, finish_reason="stop") if stopped else result
+
+
+def precision_hint() -> str:
+    """The number format of openvino's products: `bf16` or `f32`.
+
+    On a processor with AMX openvino 2026.4 shares the products of a layer among half its threads, one a whole core: with a single one it
+    divides by zero, which ends the process by SIGFPE. It does not in float32.
+    """
+    if answering_dtype("cpu")[1] != "bfloat16" or ("amx_bf16" in cpu_flags() and usable_whole_cores() < 2):
+        return "f32"
+    return "bf16"
 
 
 def cache_gb(config: Any, bytes_a_number: int) -> int:

@@ -16,6 +16,7 @@ from optimizers.finetune.seconds import training_seconds
 from optimizers.finetune.specs import PreferenceSpec
 from optimizers.finetune.train import train
 from optimizers.settings.load import load_config
+from programs.lms.devices import cpu_has_bf16
 
 ROWS = [
     {
@@ -51,16 +52,22 @@ def built(tiny, folder, **settings):
 
 
 @pytest.fixture
-def plain(tiny, home, tmp_path, monkeypatch):
+def in_float32(monkeypatch):
+    """Else products are rounded by the shape of what is multiplied, on machines with bfloat16: steps are then alike, not equal."""
+    monkeypatch.setattr("programs.lms.devices.cpu_has_bf16", lambda: False)
+
+
+@pytest.fixture
+def plain(tiny, home, tmp_path):
     """The same training without any of these settings."""
-    monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
     return trained(tiny, tmp_path / "plain", microbatch_tokens=0)
 
 
 @pytest.mark.parametrize("settings", [{"microbatch_tokens": 50}, {"gradient_checkpointing": True}], ids=["parts", "checkpointing"])
 def test_less_memory_is_the_same_training(tiny, plain, tmp_path, settings):
     artifact = trained(tiny, tmp_path / "s", **settings)
-    assert losses_of(artifact) == pytest.approx(losses_of(plain), rel=1e-5)
+    # The training is another process, which computes in bfloat16 where the machine has it.
+    assert losses_of(artifact) == pytest.approx(losses_of(plain), rel=2e-3 if cpu_has_bf16() else 1e-5)
     assert len(losses_of(artifact)) > 3
     assert losses_of(artifact)[-2] < losses_of(artifact)[0]
 
@@ -78,7 +85,7 @@ def gradients_of(made, rows=8):
 
 @pytest.mark.parametrize("kl_weight", [0.0, 0.3])
 @pytest.mark.parametrize("tokens", [1, 100])
-def test_the_parts_of_a_batch_have_its_gradients(tiny, tmp_path, tokens, kl_weight):
+def test_the_parts_of_a_batch_have_its_gradients(tiny, tmp_path, in_float32, tokens, kl_weight):
     whole = gradients_of(built(tiny, tmp_path, microbatch_tokens=0, kl_weight=kl_weight))
     parts = gradients_of(built(tiny, tmp_path, microbatch_tokens=tokens, kl_weight=kl_weight))
     assert parts[0] == pytest.approx(float(whole[0]), rel=1e-5)
@@ -157,6 +164,8 @@ def test_4_bits_need_a_package_that_is_named(tiny, home, tmp_path, monkeypatch):
 
 def test_4_bits_train_an_adapter_for_the_bases_own_weights(tiny, home, tmp_path):
     pytest.importorskip("bitsandbytes")
+    if cpu_has_bf16():
+        pytest.skip("bitsandbytes packs 4 bits in blocks of 64 for processors with bfloat16: wider than this model")
     made = built(tiny, tmp_path, load_in_4bit=True)
     assert isinstance(made, CompletionLossTrainer)
     kinds = {type(layer).__name__ for name, layer in made.model.named_modules() if name.endswith("q_proj.base_layer")}

@@ -18,6 +18,14 @@ from programs.lms.chat import render
 from programs.tasks import load_task
 
 
+@pytest.fixture(scope="module", autouse=True)
+def in_float32():
+    """In bfloat16 a batch of another shape rounds otherwise, and a close choice turns out differently."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
+        yield
+
+
 @pytest.fixture(scope="module")
 def plain(tiny):
     return TransformersBackend(tiny.folder, "cpu")

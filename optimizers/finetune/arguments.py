@@ -16,9 +16,9 @@ def common_arguments(folder: Path, spec: TrainingSpec) -> dict[str, Any]:
         spec: The job's settings.
     """
     from optimizers.finetune.tracker_callbacks import reporting_arguments
-    from programs.lms.devices import answering_dtype
+    from programs.lms.devices import device_and_dtype
 
-    device, dtype = answering_dtype(spec.device)
+    device, dtype = device_and_dtype(spec.device)
     return {
         "output_dir": str(folder / "checkpoints"),
         "num_train_epochs": spec.epochs,

@@ -185,9 +185,9 @@ def _lists(values: array[int], ends: array[int]) -> Any:
 
 
 def _dtype_name(spec: TrainingSpec) -> str:
-    from programs.lms.devices import answering_dtype
+    from programs.lms.devices import device_and_dtype
 
-    return answering_dtype(spec.device)[1]
+    return device_and_dtype(spec.device)[1]
 
 
 def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: Any, progress: _Progress) -> Any:

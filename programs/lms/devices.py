@@ -57,13 +57,23 @@ def room_for_cache(device: str) -> int:
 
 
 def device_and_dtype(device: str = "auto") -> tuple[str, str]:
-    """The device to use (`cuda`, `mps` or `cpu`) and its dtype (`bfloat16` or `float32`).
+    """The device to use (`cuda`, `mps` or `cpu`) and the dtype to answer and train in (`bfloat16` or `float32`).
+
+    In bfloat16 sums are rounded by the shape of the batch, so that a close choice may turn out differently beside other
+    requests, at temperature 0 too. `$DIVIDE_OR_CONQUER_DTYPE=float32` keeps the batch out of the answers, at up to twice
+    the time for reading the weights; `--evaluation.threads 1` fixes the batch instead, at one request. It also keeps openvino from
+    rounding activations to 8 bits before weights of 4 and 8 bits, so that its texts are those of transformers, and lets trainings
+    compute in float32.
+
+    Measured with `embedded/base` on 24 test questions of `multihop`, 20 tokens, transformers, one thread of an AMD EPYC
+    without bfloat16, 2026-11-26: batches of 8 and of 16 against one at a time changed 0 of 24 texts in float32, and 4 of
+    24 where each layer's output was rounded to bfloat16, which stands in for the hardware.
 
     Args:
         device: `auto` takes the best there is.
 
     Raises:
-        ValueError: A device that this machine does not have.
+        ValueError: A device that this machine does not have, or the variable is neither `auto` nor `float32`.
     """
     import torch
 
@@ -74,29 +84,7 @@ def device_and_dtype(device: str = "auto") -> tuple[str, str]:
             f"Device {device!r} is not usable here; expected one of {[name for name, there in found.items() if there]} or 'auto'."
         )
     bf16 = torch.cuda.is_bf16_supported() if chosen == "cuda" else chosen == "cpu" and cpu_has_bf16()
-    return chosen, "bfloat16" if bf16 else "float32"
-
-
-def answering_dtype(device: str = "auto") -> tuple[str, str]:
-    """The device to answer on, and the dtype to compute in.
-
-    In bfloat16 sums are rounded by the shape of the batch, so that a close choice may turn out differently beside other
-    requests, at temperature 0 too. `$DIVIDE_OR_CONQUER_DTYPE=float32` keeps the batch out of the answers, at up to twice
-    the time for reading the weights; `--evaluation.threads 1` fixes the batch instead, at one request. It also keeps openvino from
-    rounding activations to 8 bits before weights of 4 and 8 bits, so that its texts are those of transformers.
-
-    Measured with `embedded/base` on 24 test questions of `multihop`, 20 tokens, transformers, one thread of an AMD EPYC
-    without bfloat16, 2026-11-26: batches of 8 and of 16 against one at a time changed 0 of 24 texts in float32, and 4 of
-    24 where each layer's output was rounded to bfloat16, which stands in for the hardware.
-
-    Args:
-        device: As in `device_and_dtype`.
-
-    Raises:
-        ValueError: Such a device is not there, or the variable is neither `auto` nor `float32`.
-    """
-    chosen, dtype = device_and_dtype(device)
-    return chosen, "float32" if float32_asked_for() else dtype
+    return chosen, "bfloat16" if bf16 and not float32_asked_for() else "float32"
 
 
 def float32_asked_for() -> bool:

@@ -22,7 +22,7 @@ class GenerateRequest:
         top_p: Sample among the likeliest tokens that hold this much probability.
         top_k: Sample among this many likeliest tokens; 0 for all.
         seed: Seed of the sampling. In float32 the same seed gives the same text whatever else is in the batch. In
-            bfloat16 it does not quite, at temperature 0 neither; see `programs.lms.devices.answering_dtype`.
+            bfloat16 it does not quite, at temperature 0 neither; see `programs.lms.devices.device_and_dtype`.
         stop: Texts at which the answer ends; they are cut off.
         wanted: Asked between two tokens; once it is False, nobody waits for the answer, and a backend may leave it where it is.
     """

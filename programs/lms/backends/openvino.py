@@ -15,7 +15,7 @@ from programs.lms.backends.base import GenerateRequest, GenerateResult, cut_at_s
 from programs.lms.backends.joining import JoiningBackend, Running
 from programs.lms.backends.transformers import cache_bytes, context_length
 from programs.lms.chat import configured_ends, end_tokens
-from programs.lms.devices import answering_dtype, cpu_flags, float32_asked_for, room_for_cache, usable_whole_cores
+from programs.lms.devices import cpu_flags, device_and_dtype, float32_asked_for, room_for_cache, usable_whole_cores
 from programs.lms.gguf_models import GGUFModel
 from programs.lms.gguf_prepared import readable_gguf, settings_folder
 from programs.lms.gguf_weights import Weights
@@ -153,7 +153,7 @@ def precision_hint() -> str:
     On a processor with AMX openvino 2026.4 shares the products of a layer among half its threads, one a whole core: with a single one it
     divides by zero, which ends the process by SIGFPE. It does not in float32.
     """
-    if answering_dtype("cpu")[1] != "bfloat16" or ("amx_bf16" in cpu_flags() and usable_whole_cores() < 2):
+    if device_and_dtype("cpu")[1] != "bfloat16" or ("amx_bf16" in cpu_flags() and usable_whole_cores() < 2):
         return "f32"
     return "bf16"
 

@@ -22,7 +22,7 @@ from programs.lms.backends.base import (
     too_long,
 )
 from programs.lms.chat import end_tokens
-from programs.lms.devices import answering_dtype
+from programs.lms.devices import device_and_dtype
 from programs.lms.gguf_models import GGUFModel
 from programs.lms.gguf_prepared import weights_folder
 from programs.lms.merged import whole_folder
@@ -76,7 +76,7 @@ class TransformersBackend(Interruptible):
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging
 
-        self.device, self.dtype = answering_dtype(device)
+        self.device, self.dtype = device_and_dtype(device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         transformers_logging.disable_progress_bar()
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, self.dtype), use_safetensors=True)

@@ -17,7 +17,7 @@ from programs.lms.backends.base import GenerateRequest, GenerateResult, cut_at_s
 from programs.lms.backends.joining import CACHED_TOKENS, MAX_ROWS, JoiningBackend, Running
 from programs.lms.backends.transformers import cache_bytes, context_length, model_folder
 from programs.lms.chat import configured_ends, end_tokens
-from programs.lms.devices import answering_dtype, room_for_cache
+from programs.lms.devices import device_and_dtype, room_for_cache
 from programs.lms.gguf_models import GGUFModel
 
 _ENVIRONMENT = {
@@ -57,7 +57,7 @@ class VllmBackend(JoiningBackend):
         from transformers import AutoTokenizer
 
         self.folder = folder
-        self.device, self.dtype = answering_dtype(device)
+        self.device, self.dtype = device_and_dtype(device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.ends = end_tokens(self.tokenizer, configured_ends(Path(folder)))
         self._started = 0

@@ -83,11 +83,10 @@ def test_unknown_names_are_refused(tiny, backend, device):
 
 def test_float32_can_be_asked_for_where_bfloat16_is_usual(tiny, monkeypatch):
     monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
-    assert devices.answering_dtype("cpu") == ("cpu", "bfloat16")
+    assert devices.device_and_dtype("cpu") == ("cpu", "bfloat16")
     monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float32")
     assert TransformersBackend(tiny.folder, "cpu").dtype == "float32"
-    # Training goes on as it did.
-    assert devices.device_and_dtype("cpu") == ("cpu", "bfloat16")
+    assert devices.device_and_dtype("cpu") == ("cpu", "float32")
     monkeypatch.setenv("DIVIDE_OR_CONQUER_DTYPE", "float16")
     with pytest.raises(ValueError, match="expected 'auto' or 'float32'"):
         TransformersBackend(tiny.folder, "cpu")

@@ -5,6 +5,10 @@
 All train a LoRA on embedded/base with decompositions and solutions of the embedded task: ours; TRL with its defaults, but for what a CPU
 refuses; and TRL with the best flags that it has for one. Prints, as JSON, the loss of each on the same rows before training (they must
 agree), its rows' tokens a second, and of ours the share of the machine's matrix multiplications that its rows need. `--json` keeps it.
+
+    python benchmarks/training.py --profile --steps 4
+
+Where the seconds of our steps go instead: each operator's share, by torch's profiler.
 """
 
 from __future__ import annotations
@@ -38,12 +42,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--profile", action="store_true", help="operators of our steps by their share of the time, and nothing else")
+    parser.add_argument("--only", choices=[*WAYS, "profile"], help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.only:
+    if options.profile:
+        print(_alone("profile", options))
+    elif options.only == "profile":
+        print(profiled(options.steps, options.batch_size))
+    elif options.only:
         print(json.dumps(measure(options.only, options.steps, options.batch_size)))
-        return
-    found = {way: _alone(way, options) for way in WAYS}
+    else:
+        _compare(options)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    found = {way: json.loads(_alone(way, options).splitlines()[-1]) for way in WAYS}
     difference = max(abs(found["ours"]["loss_before"] - found[way]["loss_before"]) for way in WAYS)
     report = {"ways": found, "difference_in_loss": difference}
     print(json.dumps(report, indent=1))
@@ -51,16 +64,15 @@ def main() -> None:
         write_json(options.json, report)
 
 
-def _alone(way: str, options: argparse.Namespace) -> dict[str, float]:
-    environment = {**(ENVIRONMENT if way == "ours" else {}), **os.environ}
+def _alone(way: str, options: argparse.Namespace) -> str:
+    environment = {**({} if way.startswith("trl") else ENVIRONMENT), **os.environ}
     words = [sys.executable, __file__, "--only", way, "--steps", str(options.steps), "--batch-size", str(options.batch_size)]
-    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def measure(way: str, steps: int, batch_size: int) -> dict[str, float]:
     """Loss on the rows before training, and tokens a second over all steps."""
-    spec = TrainingSpec(base=str(base_artifact().folder), batch_size=batch_size, max_steps=steps, save_steps=10_000, max_length=512)
+    spec = _spec(steps, batch_size)
     with tempfile.TemporaryDirectory() as folder:
         trainer, marks = build(way, Path(folder), spec, rows(steps * batch_size, 0)[0])
         data = trainer.train_dataset
@@ -73,6 +85,23 @@ def measure(way: str, steps: int, batch_size: int) -> dict[str, float]:
             found["operations_per_second"] = _operations(trainer) / seconds
             found["peak_operations_per_second"] = _peak(spec)
     return found
+
+
+def profiled(steps: int, batch_size: int) -> str:
+    """A table of the operators that take longest in our steps, themselves and with what they call, after a pass that warms up."""
+    from torch.profiler import ProfilerActivity, profile
+
+    spec = _spec(steps, batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer, _ = build("ours", Path(folder), spec, rows(steps * batch_size, 0)[0])
+        trainer.evaluate(trainer.train_dataset)
+        with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
+            trainer.train()
+    return str(recorded.key_averages().table(sort_by="self_cpu_time_total", row_limit=25))
+
+
+def _spec(steps: int, batch_size: int) -> TrainingSpec:
+    return TrainingSpec(base=str(base_artifact().folder), batch_size=batch_size, max_steps=steps, save_steps=10_000, max_length=512)
 
 
 def build(way: str, folder: Path, spec: TrainingSpec, chats: list[dict[str, Any]]) -> tuple[Any, list[float]]:

@@ -69,10 +69,12 @@ def trained_model(trainer: Any, spec: TrainingSpec) -> Any:
 
     An adapter that was trained on a base in 4 bits or in bfloat16 is put on the base's own weights, so that merging rounds once.
     """
+    import torch
+
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     model = trainer.accelerator.unwrap_model(trainer.model)
-    rounded = spec.method == "lora" and (spec.load_in_4bit or spec.dtype != "float32")
+    rounded = spec.method == "lora" and any(weight.dtype != torch.float32 for weight in model.parameters())
     return _put_together(model, state, spec) if (sharded or rounded) and trainer.is_world_process_zero() else model
 
 

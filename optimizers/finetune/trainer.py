@@ -194,9 +194,11 @@ def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: 
     from trl import SFTTrainer
 
     from optimizers.finetune.completion_loss import CompletionLossTrainer
+    from optimizers.finetune.mixed_precision import attend_in_float32_where_short, hold_frozen_in_bfloat16
     from programs.lms.devices import device_and_dtype
 
-    on_cpu = device_and_dtype(spec.device)[0] == "cpu"
+    device, dtype = device_and_dtype(spec.device)
+    on_cpu = device == "cpu"
     model = base_model(spec)
     model.config.use_cache = False
     trainer = (CompletionLossTrainer if on_cpu or spec.kl_weight else SFTTrainer)(
@@ -207,6 +209,10 @@ def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: 
         processing_class=tokenizer,
         peft_config=lora_config(spec) if spec.method == "lora" else None,
     )
+    if on_cpu and dtype == "bfloat16":
+        attend_in_float32_where_short(model)
+        if spec.method == "lora" and not spec.load_in_4bit:
+            hold_frozen_in_bfloat16(trainer.model)
     trainer.kl_weight = spec.kl_weight
     trainer.microbatch_tokens = spec.microbatch_tokens if on_cpu else 0
     return _reporting(trainer, progress)

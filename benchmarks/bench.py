@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -262,7 +263,7 @@ def speed_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
     from optimizers.reports.figures import ACCENT, COLOURS, FAINT, canvas, rows_axis
 
-    figure, axes = canvas(0.42 * len(rows) + 1.0)
+    figure, axes = canvas(0.46 * len(rows) + 1.0)
     axes.axvline(1, color=FAINT, linewidth=2)
     for y, row in enumerate(rows):
         # As a share of the target, so that more is better in each row.
@@ -270,7 +271,9 @@ def speed_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         colour = COLOURS[0] if row["met"] else ACCENT
         axes.plot(ends, [y, y], color=colour, linewidth=3, solid_capstyle="butt")
         axes.plot(value, y, "o" if row["met"] else "D", color=colour, markersize=8)
-    rows_axis(axes, [f"{row['name']}\nagainst {row['peer_name']}" for row in rows])
+    names = [[row["name"], f"against {row['peer_name']}"] for row in rows]
+    rows_axis(axes, [" ".join(name) for name in names])
+    axes.set_yticks(range(len(rows)), ["\n".join(part for line in name for part in textwrap.wrap(line, 44)) for name in names], fontsize=8)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -18,6 +18,7 @@ import dspy
 from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.utils.exceptions import AdapterParseError
 
+from optimizers.evaluation.passages import passage_key
 from optimizers.evaluation.reply_counts import ReplyCounts
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.jobs.jsonlines import Lines, RecordsOnFile, as_json, read_with_offsets
@@ -484,14 +485,18 @@ def summarise(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
     Args:
         lines: Of a condition; gone over once, so that they need not be in memory.
+
+    Returns:
+        `passages` among others, on how many the scored questions stand, where some share one.
     """
-    scores, measures, replies = array("d"), _Measures(), ReplyCounts()
+    scores, measures, replies, passages = array("d"), _Measures(), ReplyCounts(), array("Q")
     states, failures, usage = Counter[str](), Counter[str](), dict[str, Usage]()
     routes = _Routes()
     for line in lines:
         replies.add(line)
         routes.add(line)
         if line["score"] is not None:
+            passages.append(passage_key(line.get("context"), len(scores)))
             scores.append(line["score"])
             measures.add(line.get("measures") or {})
         # A program with one stage has no decomposition to count.
@@ -501,13 +506,14 @@ def summarise(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             failures[line["error"].split(":")[0]] += 1
         for stage, used in line["usage"].items():
             usage[stage] = usage.get(stage, Usage()) + Usage.from_dict(used)
-    interval = mean_interval(scores)
+    interval, different = mean_interval(scores, passages=passages), len(set(passages))
     return {
         "n": replies.n,
         "scored": len(scores),
+        **({"passages": different} if different < len(scores) else {}),
         "score": interval.estimate,
         "ci95": [interval.low, interval.high],
-        "measures": measures.to_dict(),
+        "measures": measures.to_dict(passages),
         "unparsed": replies.unparsed,
         "counts": replies.to_dict(),
         "states": {state: states.get(state, 0) for state in STATES} if states else {},
@@ -561,6 +567,6 @@ class _Measures:
             values.append(measures.get(name, 0.0))
         self._n += 1
 
-    def to_dict(self) -> dict[str, Any]:
-        intervals = {name: mean_interval(values) for name, values in self._found.items()}
+    def to_dict(self, passages: Sequence[int]) -> dict[str, Any]:
+        intervals = {name: mean_interval(values, passages=passages) for name, values in self._found.items()}
         return {name: {"score": one.estimate, "ci95": [one.low, one.high]} for name, one in intervals.items()}

@@ -2,14 +2,16 @@
 
 Every condition answers the same questions, so differences are judged by pairs. Where scores are 0 or 1 the methods are
 Wilson's interval and the exact McNemar test; elsewhere Student's t with a score of 0 and one of 1 put in, and a sign-flip
-permutation test. The interval of a difference agrees with its test (`paired_intervals`). scipy is loaded at the first
-call, so that importing this module costs nothing.
+permutation test. The interval of a difference agrees with its test (`paired_intervals`). Where several questions stand on one
+passage, as in DROP, they are right or wrong together: then passages are taken for the sample too, by Student's t over their sums
+(the linearised mean of clusters; Cochran 1977, Sampling Techniques, chapter 9), and the wider bounds and the larger p count. scipy
+is loaded at the first call, so that importing this module costs nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optimizers.evaluation.paired_intervals import mcnemar_bounds, sign_flip
@@ -28,6 +30,9 @@ _MOST_ALONE = 2000
 
 _COUNTS = 8_000_000
 """Counts of a batch of resamples: 64 MB."""
+
+Passages = Mapping[Any, Hashable] | None
+"""Question id -> passage, the same for questions on the same one."""
 
 
 class Interval(NamedTuple):
@@ -75,7 +80,7 @@ class Comparison(NamedTuple):
         return {"n": self.n, "delta": self.delta, "ci95": [self.low, self.high], "p": self.p, **counts}
 
 
-def mean_interval(scores: Sequence[float | None], level: float = 0.95) -> Interval:
+def mean_interval(scores: Sequence[float | None], level: float = 0.95, passages: Sequence[Hashable] | None = None) -> Interval:
     """Mean of `scores` with its interval: Wilson's where all are 0 or 1, else Student's t with a 0 and a 1 put in.
 
     Scores that are put in stand for those not yet seen, as in the plus-four interval of a rate (Agresti and Coull 1998):
@@ -84,6 +89,7 @@ def mean_interval(scores: Sequence[float | None], level: float = 0.95) -> Interv
     Args:
         scores: One a question. NaN and None (unscored) are left out; `n` tells how many remain.
         level: Confidence level in (0, 1).
+        passages: One a question, the same for those on the same passage; None where each has its own.
 
     Returns:
         NaNs for no score. Bounds lie in [0, 1], or between the least and the largest score where that is wider.
@@ -101,11 +107,21 @@ def mean_interval(scores: Sequence[float | None], level: float = 0.95) -> Interv
         low, high = stats.binomtest(int(values.sum()), len(values)).proportion_ci(level, method="wilson")
     else:
         low, high = _bounded_t(values, level)
-    return Interval(float(values.mean()), float(low), float(high), len(values))
+    mean = float(values.mean())
+    shared = [key for key, score in zip(passages, scores, strict=True) if _is_scored(score)] if passages is not None else None
+    margin = _over_passages(values - mean, shared).margin(level)
+    least, most = min(0.0, float(values.min())), max(1.0, float(values.max()))
+    return Interval(mean, min(float(low), max(least, mean - margin)), max(float(high), min(most, mean + margin)), len(values))
 
 
 def paired_comparison(
-    a: Mapping[str, float | None], b: Mapping[str, float | None], level: float = 0.95, *, seed: int = 0, resamples: int = RESAMPLES
+    a: Mapping[str, float | None],
+    b: Mapping[str, float | None],
+    level: float = 0.95,
+    *,
+    passages: Passages = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Comparison:
     """`a` against `b` on the questions that both have a score for; `delta` is score(a) - score(b).
 
@@ -117,6 +133,7 @@ def paired_comparison(
         a: Score by question id, in [0, 1]; NaN or None where unscored.
         b: The same for the other condition.
         level: Confidence level in (0, 1).
+        passages: Question id -> passage, the same for questions on the same one; a question that is missing has its own.
         seed: Seed of the permutations.
         resamples: Number of permutations. The test is exact where 2**(questions that differ) is at most that.
 
@@ -128,7 +145,7 @@ def paired_comparison(
         ValueError: `level` is outside (0, 1).
     """
     _check_open_unit("level", level)
-    x, y = _paired(a, b)
+    x, y, shared = _paired(a, b, passages)
     n = len(x)
     if n == 0:
         return Comparison(0, math.nan, math.nan, math.nan, math.nan, 0, 0, 0)
@@ -138,7 +155,10 @@ def paired_comparison(
         (low, high), p = mcnemar_bounds(n, wins, losses, level), mcnemar(wins, losses)
     else:
         low, high, p = sign_flip(differences, level, seed, resamples)
-    return Comparison(n, float(differences.mean()), low, high, p, wins, losses, n - wins - losses)
+    delta = float(differences.mean())
+    over = _over_passages(differences - delta, shared)
+    low, high = min(low, max(-1.0, delta - over.margin(level))), max(high, min(1.0, delta + over.margin(level)))
+    return Comparison(n, delta, low, high, max(p, over.p(delta)), wins, losses, n - wins - losses)
 
 
 def mcnemar(wins: int, losses: int) -> float:
@@ -173,7 +193,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def retention(
-    a: Mapping[str, float | None], b: Mapping[str, float | None], level: float = 0.95, *, seed: int = 0, resamples: int = RESAMPLES
+    a: Mapping[str, float | None],
+    b: Mapping[str, float | None],
+    level: float = 0.95,
+    *,
+    passages: Passages = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Interval:
     """The share of the score of `b` that `a` keeps: mean(a) / mean(b) on the questions scored in both.
 
@@ -181,6 +207,7 @@ def retention(
         a: Score by question id, such as the student's in the teacher's place; NaN or None where unscored.
         b: Score by question id of the reference.
         level: Confidence level in (0, 1).
+        passages: As of `paired_comparison`.
         seed: Seed of the bootstrap.
         resamples: Number of resamples of the bootstrap, which draws questions, so that pairs stay together.
 
@@ -193,15 +220,17 @@ def retention(
         ValueError: `level` is outside (0, 1).
     """
     _check_open_unit("level", level)
-    x, y = _paired(a, b)
+    x, y, shared = _paired(a, b, passages)
     if len(x) == 0 or y.mean() == 0:
         return Interval(math.nan, math.nan, math.nan, len(x))
     ratio = float(x.mean() / y.mean())
     few = len(x) <= _MOST_ALONE
     low, high = _bootstrap(_ratio, (x, y), level, seed, resamples) if few else _counted_bootstrap((x, y), level, seed, resamples)
     if max(x.max(), y.max()) <= 1 and not math.isnan(low):
-        found, top = paired_comparison(a, b, level, seed=seed, resamples=resamples), float(y.mean())
-        low, high = min(low, max(0.0, 1 + found.low / top)), max(high, min(1 / top, 1 + found.high / top))
+        found, top = paired_comparison(a, b, level, passages=passages, seed=seed, resamples=resamples), float(y.mean())
+        margin = _over_passages(x - ratio * y, shared).margin(level) / top
+        low = min(low, max(0.0, 1 + found.low / top), max(0.0, ratio - margin))
+        high = max(high, min(1 / top, max(1 + found.high / top, ratio + margin)))
     return Interval(ratio, low, high, len(x))
 
 
@@ -259,10 +288,45 @@ def _is_binary(values: NDArray[np.float64]) -> bool:
     return bool(((values == 0) | (values == 1)).all())
 
 
-def _paired(a: Mapping[str, float | None], b: Mapping[str, float | None]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores of `a` and `b` on the ids scored in both; sorted, so that the order of a file does not move the bootstrap."""
+def _paired(
+    a: Mapping[str, float | None], b: Mapping[str, float | None], passages: Passages
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Hashable] | None]:
+    """Scores of `a` and `b` on the ids scored in both, and their passages; sorted, so that a file's order does not move the bootstrap."""
     ids = sorted((key for key in a.keys() & b.keys() if _is_scored(a[key]) and _is_scored(b[key])), key=str)
-    return _array([a[key] for key in ids]), _array([b[key] for key in ids])
+    shared = None if passages is None else [passages.get(key, key) for key in ids]
+    return _array([a[key] for key in ids]), _array([b[key] for key in ids]), shared
+
+
+class _OverPassages(NamedTuple):
+    """The standard error of a mean over passages, and its degrees of freedom; none where passages are no sample of their own."""
+
+    error: float = 0.0
+    freedom: int = 0
+
+    def margin(self, level: float) -> float:
+        """Half the width of the interval at `level`."""
+        from scipy import stats
+
+        return float(stats.t.isf((1 - level) / 2, self.freedom)) * self.error if self.freedom else 0.0
+
+    def p(self, delta: float) -> float:
+        """Two-sided p value of a difference."""
+        from scipy import stats
+
+        return 2 * float(stats.t.sf(abs(delta) / self.error, self.freedom)) if self.error else 0.0
+
+
+def _over_passages(deviations: NDArray[np.float64], passages: Sequence[Hashable] | None) -> _OverPassages:
+    """Of deviations from a mean, one a question. Of a single passage nothing can be told but what holds on it."""
+    import numpy as np
+
+    places: dict[Hashable, int] = {}
+    of_each = [places.setdefault(key, len(places)) for key in passages or ()]
+    count = len(places)
+    if count in (0, 1, len(of_each)):
+        return _OverPassages()
+    squares = float((np.bincount(of_each, deviations) ** 2).sum())
+    return _OverPassages(math.sqrt(squares * count / (count - 1)) / len(of_each), count - 1)
 
 
 def _bounded_t(values: NDArray[np.float64], level: float) -> tuple[float, float]:

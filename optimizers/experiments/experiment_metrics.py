@@ -10,8 +10,9 @@ from typing import Any
 
 from optimizers.conditions import DECOMPOSER_STUDENTS, PLAIN_STUDENT, is_cascade, parts_in, stages_in
 from optimizers.evaluation.evaluate import answers_on_file, scores_of, summarise
+from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.stages import stages_of
-from optimizers.evaluation.statistics import holm, paired_comparison
+from optimizers.evaluation.statistics import Passages, holm, paired_comparison
 from optimizers.evaluation.variance import variance_components
 from optimizers.experiments.cascades import choice_on_file
 from optimizers.experiments.grid import Cell, Grid, NamedTask
@@ -84,7 +85,7 @@ def build_grid_metrics(grid: Grid) -> dict[str, Any]:
         "skipped": read_json(grid.folder / "skipped.json"),
         "cells": [{**m.identity(), **m.summary, "models": _models(grid, m.cell)} for m in measured],
         **_cascades(grid, measured),
-        "comparisons": _comparisons(measured, table),
+        "comparisons": _comparisons(measured, table, {name: passages_of(grid.tasks[name].splits["test"]) for name in grid.test}),
         "errors": list(_errors(measured, table)),
         "calls": _calls(grid, measured),
         "cost": costs,
@@ -198,7 +199,7 @@ def _models(grid: Grid, cell: Cell) -> dict[str, str]:
 Table = Mapping[tuple[str, str | None, str, str], Measured]
 
 
-def _comparisons(measured: list[Measured], table: Table) -> list[dict[str, Any]]:
+def _comparisons(measured: list[Measured], table: Table, passages: Mapping[str, Passages]) -> list[dict[str, Any]]:
     """Every cell against its references on the same questions, each pair once, Holm-adjusted over the grid."""
     rows: list[dict[str, Any]] = []
     # Two conditions may be each other's reference; counted twice, the pair would make Holm's correction too strict.
@@ -210,7 +211,8 @@ def _comparisons(measured: list[Measured], table: Table) -> list[dict[str, Any]]
                 continue
             seen.add(pair)
             place = {key: value for key, value in one.identity().items() if key != "condition"}
-            rows.append({**place, "a": one.name, "b": other.name, **paired_comparison(one.scores, other.scores).to_dict()})
+            found = paired_comparison(one.scores, other.scores, passages=passages[one.cell.test])
+            rows.append({**place, "a": one.name, "b": other.name, **found.to_dict()})
     for row, adjusted in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):
         row["p_holm"] = adjusted
     return rows

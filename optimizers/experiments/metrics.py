@@ -16,8 +16,9 @@ from typing import Any
 from optimizers.conditions import DECOMPOSING_ROLES, FEEDBACK, Condition, stages_in
 from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
 from optimizers.evaluation.evaluate import answers_on_file, scores_of, summarise
+from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.stages import stages_of
-from optimizers.evaluation.statistics import holm, paired_comparison, retention
+from optimizers.evaluation.statistics import Passages, holm, paired_comparison, retention
 from optimizers.experiments.cascades import choice_on_file
 from optimizers.experiments.distillation import STANDS_IN_TEST, Distillation, noted_labelling
 from optimizers.experiments.overlap import learned_from, overlap, repeated_in
@@ -46,7 +47,7 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
     predictions = {name: lines for name, lines in found.items() if lines}
     models = {c.name: _models(job, c) for c in job.conditions if c.name in predictions}
     conditions = {name: {**summarise(lines), "models": models[name]} for name, lines in predictions.items()}
-    scores = {name: scores_of(lines) for name, lines in predictions.items()}
+    scores, passages = {name: scores_of(lines) for name, lines in predictions.items()}, passages_of(tested)
     labelling, students = labelling_of(folder), trained(job.distillation)
     return {
         "schema": 1,
@@ -67,8 +68,8 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         "skipped": read_json(folder / "skipped.json"),
         "conditions": conditions,
         **_cascades(job, conditions),
-        "comparisons": _comparisons(scores),
-        "retention": _retentions(scores),
+        "comparisons": _comparisons(scores, passages),
+        "retention": _retentions(scores, passages),
         "saving": _saving(conditions),
         "cost": _costs(job, conditions),
     }
@@ -135,24 +136,24 @@ def trained(distillation: Distillation) -> dict[str, Any]:
     return found
 
 
-def _comparisons(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+def _comparisons(scores: Mapping[str, Mapping[str, float]], passages: Passages) -> list[dict[str, Any]]:
     """Every pair of conditions on the questions that both were scored on, Holm-adjusted over all pairs."""
     rows: list[dict[str, Any]] = []
     for a, b in combinations(scores, 2):
-        rows.append({"a": a, "b": b, **paired_comparison(scores[a], scores[b]).to_dict()})
+        rows.append({"a": a, "b": b, **paired_comparison(scores[a], scores[b], passages=passages).to_dict()})
     for row, adjusted in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):
         row["p_holm"] = adjusted
     return rows
 
 
-def _retentions(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+def _retentions(scores: Mapping[str, Mapping[str, float]], passages: Passages) -> list[dict[str, Any]]:
     """What share of the teacher's score each other decomposer keeps before the same solver."""
     rows = []
     for name in scores:
         decomposer, solver = stages_in(name) or ("teacher", "")
         reference = f"teacher+{solver}"
         if decomposer != "teacher" and reference in scores:
-            kept = retention(scores[name], scores[reference])
+            kept = retention(scores[name], scores[reference], passages=passages)
             rows.append({"a": name, "b": reference, "ratio": kept.estimate, "ci95": [kept.low, kept.high]})
     return rows
 

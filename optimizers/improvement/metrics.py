@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from optimizers.evaluation.evaluate import summarise
+from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.statistics import paired_comparison
 from optimizers.experiments.metrics import provenance
 from optimizers.improvement.job import ImproveJob
@@ -70,5 +71,5 @@ def _compared(rounds: Mapping[int, list[dict[str, Any]]], best: int) -> dict[str
     summary = {f"round {number}": summarise(lines) for number, lines in rounds.items()}
     if 0 not in scores or best not in scores:
         return summary
-    found = paired_comparison(scores[best], scores[0])
+    found = paired_comparison(scores[best], scores[0], passages=passages_of(rounds[best]))
     return {**summary, "comparison": {"a": f"round {best}", "b": "round 0", **found.to_dict()}}

@@ -9,6 +9,7 @@ from typing import Any
 
 import dspy
 
+from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.statistics import Interval, mean_interval
 from optimizers.labelling.journal import Journal
 from programs.lms.catalog import lm as make_lm
@@ -43,7 +44,7 @@ class Round:
     @property
     def score(self) -> Interval:
         """Mean score of the dev questions."""
-        return mean_interval([line["score"] for line in self.dev])
+        return mean_interval([line["score"] for line in self.dev], passages=[*passages_of(self.dev).values()])
 
 
 @dataclass

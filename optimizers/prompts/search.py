@@ -10,6 +10,7 @@ from typing import Any
 
 import dspy
 
+from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.statistics import Comparison, paired_comparison
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
 from optimizers.labelling.journaled_lm import journaled
@@ -154,7 +155,7 @@ class CompilationRun:
             self.incomplete = self.incomplete or str(limit)
         finally:
             self._end(self.reserved)
-        return paired_comparison(best.scores.get(DEV, {}), self.base.scores.get(DEV, {}))
+        return paired_comparison(best.scores.get(DEV, {}), self.base.scores.get(DEV, {}), passages=passages_of(self.job.splits[DEV]))
 
     def best(self) -> Candidate:
         """The best by validation; among equals what the optimizer returned, else the first."""

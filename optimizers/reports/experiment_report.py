@@ -53,6 +53,7 @@ from optimizers.reports.cells import (
 )
 from optimizers.reports.costs import costs
 from optimizers.reports.left_out import gathered
+from optimizers.reports.passages import passages_words
 from optimizers.reports.questions import questions, unparsed
 from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles, answers_of, metrics_of, text_of
 from optimizers.reports.replies import Ending, cut_off_warning, endings_blocks, endings_of, replies_table, reply_warnings
@@ -275,7 +276,8 @@ def _task_lines(run: RunFiles, task: str) -> list[str]:
             against = f"; against {REFERENCE} {gap(run, cell, teacher)}" if teacher else ""
             lines.append(f"{name}: {_scored(run, cell)}{against}.")
     missing = [f"{name[0].lower()}{name[1:]}" for name, cell in shown.items() if cell is None]
-    return [*lines, *([f"Not run: {'; '.join(missing)}."] if missing else [])]
+    shared = passages_words(cell for cell in cells_of(run) if cell.get("test") == task).strip()
+    return [*lines, *([shared] if shared else []), *([f"Not run: {'; '.join(missing)}."] if missing else [])]
 
 
 def _scored(run: RunFiles, cell: Cell) -> str:

@@ -18,6 +18,7 @@ from optimizers.reports.blocks import (
     picture_or_text,
     reasons_text,
 )
+from optimizers.reports.passages import passages_words
 from optimizers.reports.read import RunFiles
 from optimizers.reports.replies import endings_blocks, endings_of, replies_table
 from optimizers.reports.run_figures import accuracy_figure
@@ -49,6 +50,7 @@ def _scores(run: RunFiles) -> list[Block]:
         "Score is the mean over scored questions; a question that could not be scored counts neither as right nor as wrong. "
         f"The columns {', '.join(state.replace('_', ' ') for state in states)} count what came of the decomposition; failed questions "
         "gave no answer at all."
+        f"{passages_words(run.conditions.values())}"
     )
     picture = picture_or_text(
         "accuracy.png", accuracy_figure(run.conditions), _score_alt(run.conditions), "No condition has a score to draw."

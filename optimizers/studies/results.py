@@ -218,8 +218,8 @@ def against_recipe(folder: Path, trials: list[FrozenTrial], best: FrozenTrial) -
     recipe = next((t for t in trials if t.user_attrs.get(RECIPE) and t.state.name == "COMPLETE"), None)
     if recipe is None:
         return None
-    best_scores, recipe_scores = (read_json(folder / t.user_attrs[FOLDER] / RESULT)["scores"] for t in (best, recipe))
-    return {"recipe": recipe.number, **paired_comparison(best_scores, recipe_scores).to_dict()}
+    mine, other = (read_json(folder / t.user_attrs[FOLDER] / RESULT) for t in (best, recipe))
+    return {"recipe": recipe.number, **paired_comparison(mine["scores"], other["scores"], passages=mine.get("passages")).to_dict()}
 
 
 def _write_best(folder: Path, best: FrozenTrial, space: Space) -> None:

@@ -15,6 +15,7 @@ import dspy
 from filelock import FileLock
 
 from optimizers.evaluation.evaluate import evaluate
+from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.roles import Roles, questions_at_once, slug
@@ -288,10 +289,10 @@ class TrialRun:
 
     def _result(self, artifact: Artifact, rows: int, lines: Sequence[dict[str, Any]], told: _Told) -> dict[str, Any]:
         scores = {line["id"]: line["score"] for line in lines}
-        judged = [score for score in scores.values() if score is not None]
+        judged, passages = [one for one, score in scores.items() if score is not None], passages_of(lines)
         if not judged:
             raise TrialError(f"none of {len(lines)} dev questions could be judged; the first: {lines[0]['detail']}")
-        interval = mean_interval(judged)
+        interval = mean_interval([scores[one] for one in judged], passages=[passages[one] for one in judged])
         metrics = artifact.manifest["metrics"]
         stages = [(stage, Usage.from_dict(used)) for line in lines for stage, used in line["usage"].items()]
         asking = sum(used.seconds for stage, used in stages if stage == "decompose")
@@ -309,6 +310,7 @@ class TrialRun:
             "rows": rows,
             "model": artifact.model_string,
             "scores": scores,
+            "passages": passages,
             "metric_errors": self.metric_errors,
             "reported": told.values,
         }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optimizers.evaluation.passages import passage_key
 from optimizers.reports.blocks import is_number
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ FAILED = "failed"
 
 @dataclass(frozen=True)
 class Table:
-    """The answers of a file, one a place, in columns; some 34 bytes an answer.
+    """The answers of a file, one a place, in columns; some 42 bytes an answer.
 
     Attributes:
         offsets: Where the line starts, in bytes.
         ids: Hash of the question's id.
         keys: Hash of id, question, context and reference: what two files must share to be compared.
+        passages: Hash of the context; of the question's id where there is none.
         scores: 0 to 1; NaN where unscored.
         states: Index into `state_names`.
         state_names: States of decompositions, `failed` for questions without an answer.
@@ -38,6 +40,7 @@ class Table:
     offsets: NDArray[Any]
     ids: NDArray[Any]
     keys: NDArray[Any]
+    passages: NDArray[Any]
     scores: NDArray[Any]
     states: NDArray[Any]
     state_names: tuple[str, ...] = ()
@@ -80,8 +83,8 @@ class AnswerFile:
     def _forget(self) -> None:
         import numpy as np
 
-        offsets, ids, keys, scores, states = (np.empty(0, kind) for kind in ("i8", "u8", "u8", "f8", "u2"))
-        self.table = Table(offsets, ids, keys, scores, states)
+        offsets, ids, keys, passages, scores, states = (np.empty(0, kind) for kind in ("i8", "u8", "u8", "u8", "f8", "u2"))
+        self.table = Table(offsets, ids, keys, passages, scores, states)
         self.damaged, self.unreadable = (0, 0), ""
         self._end = self._lines = 0
 
@@ -108,7 +111,7 @@ class AnswerFile:
 
     def _scan(self) -> None:
         names = {name: at for at, name in enumerate(self.table.state_names)}
-        columns: tuple[list[Any], ...] = ([], [], [], [], [])
+        columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
         with self.path.open("rb") as file:
             file.seek(self._end)
             for raw in file:
@@ -185,18 +188,19 @@ def _row(line: Line, offset: int, names: dict[str, int]) -> tuple[Any, ...]:
     score = line.get("score")
     state = FAILED if line.get("error") else str(line.get("state") or "no decomposition")
     state = state if state in names or len(names) < _MOST_STATES else "other"
-    return offset, hashed(line["id"]), key_of(line), score if is_number(score) else float("nan"), names.setdefault(state, len(names))
+    known, question = score if is_number(score) else float("nan"), hashed(line["id"])
+    return offset, question, key_of(line), passage_key(line.get("context"), question), known, names.setdefault(state, len(names))
 
 
 def _last_of_each(table: Table, columns: tuple[list[Any], ...], names: tuple[str, ...]) -> Table:
     """The table with new rows behind it; of an id that is there more than once, the last."""
     import numpy as np
 
-    before = (table.offsets, table.ids, table.keys, table.scores, table.states)
+    before = (table.offsets, table.ids, table.keys, table.passages, table.scores, table.states)
     joined = [np.concatenate([old, np.asarray(new, old.dtype)]) for old, new in zip(before, columns, strict=True)]
     last = dict(zip(joined[1].tolist(), range(len(joined[1])), strict=True))
     if len(last) < len(joined[1]):
         kept = np.sort(np.fromiter(last.values(), "i8", len(last)))
         joined = [column[kept] for column in joined]
-    offsets, ids, keys, scores, states = joined
-    return Table(offsets, ids, keys, scores, states, names)
+    offsets, ids, keys, passages, scores, states = joined
+    return Table(offsets, ids, keys, passages, scores, states, names)

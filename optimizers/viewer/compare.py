@@ -76,7 +76,7 @@ def scored(answers: AnswerSet) -> Scored:
     """Read a set and sum it up."""
     table = answers.file.refresh()
     places = answers.places(table)
-    return Scored(mean_interval(table.scores[places].tolist()), len(places))
+    return Scored(mean_interval(table.scores[places].tolist(), passages=table.passages[places].tolist()), len(places))
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,10 @@ def _partner(answers: AnswerSet, others: Sequence[AnswerSet]) -> AnswerSet | Non
 
 def pair(first: AnswerSet, second: AnswerSet) -> Pair:
     """Two sets on the questions that both answered: of the same id, words, context and reference."""
-    return Pair(first, second, paired_comparison(_scores(first), _scores(second)).to_dict())
+    table = first.file.refresh()
+    places = first.places(table)
+    passages = dict(zip(map(str, table.keys[places].tolist()), table.passages[places].tolist(), strict=True))
+    return Pair(first, second, paired_comparison(_scores(first), _scores(second), passages=passages).to_dict())
 
 
 def _scores(answers: AnswerSet) -> dict[str, float | None]:

@@ -50,6 +50,16 @@ def test_a_line_a_question_in_order(tmp_path):
     assert summary["decompose"]["calls"] == 6
 
 
+def test_questions_of_one_passage_are_summed_up_as_such(tmp_path):
+    task = Capitals()
+    lines = evaluate(program(), task, task.load("test", 6), out=tmp_path / "a.jsonl")
+    for at, line in enumerate(lines):
+        line |= {"context": "" if at > 3 else f"passage {at // 2}", "score": float(at > 1)}
+    summary, apart = summarise(lines), summarise([{**line, "context": ""} for line in lines])
+    assert summary["passages"] == 4 and "passages" not in apart
+    assert summary["ci95"][0] < apart["ci95"][0] and summary["score"] == apart["score"]
+
+
 def test_a_server_that_answers_nothing_ends_a_job_and_one_answer_lets_it_go_on(tmp_path):
     task, asked = Capitals(), []
 

@@ -301,6 +301,47 @@ def test_questions_needed_names_what_is_out_of_range(delta, rate):
         questions_needed(delta, rate)
 
 
+def on_passages(rng, passages, of_each):
+    """Right and wrong answers of two conditions, each of which finds some passages easy and some hard, and is neither better."""
+    easy = rng.beta(1, 1, size=(2, passages))
+    scores = rng.random((2, passages, of_each)) < easy[:, :, None]
+    return *(by_id(one.ravel().astype(float)) for one in scores), {f"q{at}": at // of_each for at in range(passages * of_each)}
+
+
+def test_questions_of_one_passage_count_for_less_than_as_many_of_their_own():
+    rng = np.random.default_rng(5)
+    drawn = [on_passages(rng, 20, 10) for _ in range(200)]
+    alone = [paired_comparison(a, b).p < 0.05 for a, b, _ in drawn]
+    together = [paired_comparison(a, b, passages=passages).p < 0.05 for a, b, passages in drawn]
+    assert np.mean(alone) > 0.2 and np.mean(together) < 0.09
+    means = [mean_interval([*a.values()], passages=[*passages.values()]) for a, _, passages in drawn]
+    assert np.mean([one.low <= 0.5 <= one.high for one in means]) > 0.91
+    kept = [retention(a, b, passages=passages, resamples=99) for a, b, passages in drawn[:40]]
+    assert np.mean([one.low <= 1 <= one.high for one in kept]) > 0.85
+
+
+def test_the_margin_over_passages_is_students_t_of_their_sums():
+    # Two passages of three and one question: sums of deviations from 0.75 are 0.75 and -0.75.
+    found = mean_interval([1, 1, 1, 0], passages="aaab")
+    assert (found.low, found.high) == (0.0, 1.0)
+    a, b = by_id([1.0] * 30), by_id([0.0] * 20 + [1.0] * 10)
+    found = paired_comparison(a, b, passages={f"q{at}": at // 10 for at in range(30)})
+    error = math.sqrt((10 / 3) ** 2 * 2 + (20 / 3) ** 2) * math.sqrt(3 / 2) / 30
+    assert (found.low, found.high) == pytest.approx((2 / 3 - 4.302653 * error, 1))
+    assert found.p == pytest.approx(0.183503, abs=1e-5)
+
+
+@given(binary, st.integers(1, 5))
+def test_passages_never_narrow_an_interval_and_bounds_and_p_stay_of_one_mind(pairs, size):
+    a, b = (by_id([pair[side] for pair in pairs]) for side in (0, 1))
+    passages = {f"q{at}": at // size for at in range(len(pairs))}
+    plain, found = paired_comparison(a, b), paired_comparison(a, b, passages=passages)
+    assert found.low <= plain.low and found.high >= plain.high and found.p >= plain.p
+    assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+    if size == 1 or len(pairs) <= size:
+        assert found == plain and mean_interval([*a.values()], passages=[*passages.values()]) == mean_interval([*a.values()])
+
+
 def test_importing_loads_neither_scipy_nor_a_model_library():
     code = "import sys, optimizers.evaluation.statistics; print({'dspy', 'torch', 'scipy', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from optimizers.evaluation.stages import stages_of
+from optimizers.evaluation.stages import answered_in, stages_of
 from programs.lms.ledger import LOCAL_PREFIXES, Prices, Usage
 
 MEASURES = ("input_tokens", "output_tokens", "seconds", "usd")
@@ -22,15 +22,16 @@ def cost_per_question(cell: Mapping[str, Any], models: Mapping[str, str], prices
     """What one question costs on average, by stage and in total.
 
     Args:
-        cell: A condition of `metrics.json`: `n` questions, and by stage a `Usage.to_dict()`.
+        cell: A condition of `metrics.json`: `n` questions, `failures` of these by kind, and by stage a `Usage.to_dict()`.
         models: Model string of each stage.
         prices: For dollars that the run did not know, and for `output_only_usd`; LiteLLM's table by default.
 
     Returns:
         {"stages": {stage: cost}, "total": cost}. A cost has input_tokens, output_tokens, seconds (inside the calls, as
         if asked one after the other), usd, and output_only_usd, which is the paper's way of counting: output tokens
-        alone at their price. The cost of a stage also has its `model`. None means "not known": so are dollars without a
-        price (a local model has a price a token only by `Prices.overrides`), and all figures of a stage that a cache
+        alone at their price. The cost of a stage also has its `model`. The average is over the questions that were
+        answered (`answered_in`). None means "not known": so is all of it where none was answered, so are dollars without
+        a price (a local model has a price a token only by `Prices.overrides`), and all figures of a stage that a cache
         answered in part, since its tokens depend on what ran before. A total is not known if one of its parts is not.
 
     Raises:
@@ -42,12 +43,12 @@ def cost_per_question(cell: Mapping[str, Any], models: Mapping[str, str], prices
     missing = [stage for stage in usages if stage not in models]
     if missing:
         raise ValueError(f"No model is given for stage {missing[0]!r}; `models` has {sorted(models)} and needs {list(usages)}.")
-    stages = {stage: _stage_cost(usage, cell["n"], models[stage], prices) for stage, usage in usages.items()}
+    stages = {stage: _stage_cost(usage, answered_in(cell), models[stage], prices) for stage, usage in usages.items()}
     total = {measure: _sum(cost[measure] for cost in stages.values()) for measure in (*MEASURES, "output_only_usd")}
     return {"stages": stages, "total": total}
 
 
-def _stage_cost(usage: Mapping[str, Any], n: int, model: str, prices: Prices) -> dict[str, Any]:
+def _stage_cost(usage: Mapping[str, Any], n: float, model: str, prices: Prices) -> dict[str, Any]:
     costs = dict(_known(usage))
     tokens_in, tokens_out, seconds = costs["input_tokens"], costs["output_tokens"], costs["seconds"]
     if costs["usd"] is None and tokens_in is not None and tokens_out is not None and seconds is not None:
@@ -55,7 +56,7 @@ def _stage_cost(usage: Mapping[str, Any], n: int, model: str, prices: Prices) ->
         costs["usd"] = prices.usd(model, round(tokens_in), round(tokens_out), seconds, parts=parts, calls=usage.get("calls") or 1)
     rate = _output_rate(model, prices)
     costs["output_only_usd"] = None if rate is None or tokens_out is None else tokens_out * rate / 1e6
-    return {"model": model, **{measure: None if value is None else value / n for measure, value in costs.items()}}
+    return {"model": model, **{measure: None if value is None or not n else value / n for measure, value in costs.items()}}
 
 
 def _known(usage: Mapping[str, Any]) -> dict[str, float | None]:

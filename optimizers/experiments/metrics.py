@@ -17,7 +17,7 @@ from optimizers.conditions import DECOMPOSING_ROLES, FEEDBACK, Condition, stages
 from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
 from optimizers.evaluation.evaluate import answers_on_file, scores_of, summarise
 from optimizers.evaluation.passages import passages_of
-from optimizers.evaluation.stages import stages_of
+from optimizers.evaluation.stages import answered_in, stages_of
 from optimizers.evaluation.statistics import Passages, holm, paired_comparison, retention
 from optimizers.experiments.cascades import choice_on_file
 from optimizers.experiments.distillation import STANDS_IN_TEST, Distillation, noted_labelling
@@ -241,9 +241,9 @@ def _cascades(job: MainJob, conditions: Mapping[str, Any]) -> dict[str, Any]:
 def _saving(conditions: Mapping[str, Any]) -> dict[str, Any]:
     """What the teacher's decomposition stage costs per 1,000 questions: what a local decomposer saves of the bill."""
     teacher = next((c for name, c in conditions.items() if (stages_in(name) or ("",))[0] == "teacher"), None)
-    if not teacher or "decompose" not in teacher:
+    if not teacher or "decompose" not in teacher or not answered_in(teacher):
         return {}
-    scale, usage = 1000 / teacher["n"], teacher["decompose"]
+    scale, usage = 1000 / answered_in(teacher), teacher["decompose"]
     usd = None if usage["usd"] is None else usage["usd"] * scale
     tokens = {key: round(usage[key] * scale) for key in ("calls", "input_tokens", "output_tokens")}
     return {"per_1000_questions": {**tokens, "usd": usd}}

@@ -7,7 +7,7 @@ from typing import Any
 
 from optimizers.conditions import is_cascade
 from optimizers.evaluation.costs import pareto_front
-from optimizers.evaluation.stages import stages_of
+from optimizers.evaluation.stages import answered_in, stages_of
 from optimizers.reports import experiment_figures as drawn
 from optimizers.reports.blocks import Block, Table, Text, count_text, is_number, missing_text, picture_or_text, usd_text
 from optimizers.reports.cells import Cell, in_domain, is_control, label, score_of, tests_of
@@ -27,11 +27,11 @@ def costs(run: RunFiles) -> list[Block]:
 def _by_stage(run: RunFiles) -> list[Block]:
     rows = []
     for cell in (cell for test in tests_of(run) for cell in in_domain(run, test)):
-        if is_number(cell.get("n")) and cell["n"]:
+        if is_number(cell.get("n")) and answered_in(cell):
             where = [label(run, cell), str(cell.get("train") or "-"), str(cell.get("test"))]
             models = part(cell, "models")
             rows += [
-                [*where, stage.replace("_", " "), kind_of(models.get(stage)), *_stage_row(usage, cell["n"])]
+                [*where, stage.replace("_", " "), kind_of(models.get(stage)), *_stage_row(usage, answered_in(cell))]
                 for stage, usage in stages_of(cell).items()
             ]
     if not rows:
@@ -114,7 +114,7 @@ def _points(run: RunFiles, test: str) -> tuple[str, dict[str, tuple[float, float
 def _cost(run: RunFiles, cell: Cell, unit: str) -> float | None:
     """Of 1,000 questions; None where it is not known or a cache answered some of the calls."""
     usages = stages_of(cell)
-    if not usages or not is_number(cell.get("n")) or not cell["n"] or any(usage.get("cache_hits") for usage in usages.values()):
+    if not usages or not is_number(cell.get("n")) or not answered_in(cell) or any(usage.get("cache_hits") for usage in usages.values()):
         return None
     if unit == _TOKENS and _is_cascade_of_others(run, cell):
         return None
@@ -123,7 +123,7 @@ def _cost(run: RunFiles, cell: Cell, unit: str) -> float | None:
     else:
         values = [usage.get("usd" if unit == _DOLLARS else "seconds") for usage in usages.values()]
     known = [value for value in values if is_number(value)]
-    return 1000 * sum(known) / cell["n"] if len(known) == len(values) else None
+    return 1000 * sum(known) / answered_in(cell) if len(known) == len(values) else None
 
 
 def _is_cascade_of_others(run: RunFiles, cell: Cell) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optimizers.conditions import TRAINED, stages_in
-from optimizers.evaluation.stages import stages_of
+from optimizers.evaluation.stages import answered_in, stages_of
 from optimizers.reports.benefit import PLAIN, Rival, no_benefit
 from optimizers.reports.blocks import (
     CONTINUE,
@@ -240,13 +240,13 @@ def _saving(conditions: Mapping[str, Mapping[str, Any]], name: str) -> dict[str,
     """
     teacher, student = conditions.get(REFERENCE, {}), conditions[name]
     used = [stages_of(teacher).get("decompose"), stages_of(teacher).get("solve"), stages_of(student).get("solve")]
-    if not (teacher.get("n") and student.get("n")) or any(usage is None or usage.get("cache_hits") for usage in used):
+    if not (answered_in(teacher) and answered_in(student)) or any(usage is None or usage.get("cache_hits") for usage in used):
         return {}
     before, still, after = (usage or {} for usage in used)
     saving = {}
     for key in ("calls", "input_tokens", "output_tokens", "usd"):
         if all(is_number(usage.get(key)) for usage in (before, still, after)):
-            saving[key] = 1000 * ((before[key] + still[key]) / teacher["n"] - after[key] / student["n"])
+            saving[key] = 1000 * ((before[key] + still[key]) / answered_in(teacher) - after[key] / answered_in(student))
     return saving
 
 

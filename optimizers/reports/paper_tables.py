@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from optimizers.evaluation.stages import stages_of
+from optimizers.evaluation.stages import answered_in, stages_of
 from optimizers.reports.blocks import (
     Block,
     Table,
@@ -243,7 +243,7 @@ def table_6(run: RunFiles) -> list[Block]:
     """All subquestions at once, or one after the other (self-ask)."""
     extras = (
         ("Input tokens", lambda cell: _input_text(cell, 1)),
-        ("Input tokens a question", lambda cell: _input_text(cell, cell.get("n"))),
+        ("Input tokens a question", lambda cell: _input_text(cell, answered_in(cell))),
     )
     return _tables(run, TABLES[6], ["Condition"], _lines_6, _say_6, extras)
 
@@ -265,7 +265,7 @@ def _input_text(cell: Cell, questions: Any) -> str:
 def _input_tokens(cell: Cell) -> float | None:
     """Of a question; None where they were not counted."""
     counts = [usage.get("input_tokens") for usage in stages_of(cell).values()]
-    questions = number(cell.get("n"))
+    questions = answered_in(cell)
     return sum(map(number, counts)) / questions if counts and questions else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from optimizers.evaluation.stages import stages_of
+from optimizers.evaluation.stages import answered_in, stages_of
 from optimizers.reports.blocks import Table, Text, count_text, is_number, number, percent, reasons_text
 from programs.finish import LENGTH, STOP
 
@@ -116,8 +116,13 @@ def cut_off_warning(endings: Iterable[Ending]) -> list[Text]:
 
 
 def reply_warnings(conditions: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Text]:
-    """A line on conditions of which more than one reply in twenty was not read or was cut off, and one on those judged too strictly."""
+    """A line each on conditions of which more than one in twenty questions failed, was not read or cut off, or was judged too strictly."""
     entries = list(conditions)
+    failed = "; ".join(told for name, entry in entries if (told := _failed(name, entry)))
+    failed = failed and (
+        f"Questions whose call failed: {failed}. They are left out of these scores and of all comparisons with them, and may be the harder "
+        "ones, as those are that are too long for a model. The same command asks them again."
+    )
     unread = "; ".join(told for name, entry in entries if (told := _unread(name, entry)))
     strict = "; ".join(told for name, entry in entries if (told := _named_more_often(name, entry)))
     unread = unread and f"Replies that are unreadable or cut off: {unread}. These scores are as much those of the format as of the answers."
@@ -125,7 +130,15 @@ def reply_warnings(conditions: Iterable[tuple[str, Mapping[str, Any]]]) -> list[
         f"Answers that are judged wrong and have the reference in them: {strict}. Read them in the viewer: where they are right, the score "
         "is too low, and further accepted answers in the file, as a list, mend that for all conditions."
     )
-    return [Text(text, "warning") for text in (unread, strict) if text]
+    return [Text(text, "warning") for text in (failed, unread, strict) if text]
+
+
+def _failed(name: str, entry: Mapping[str, Any]) -> str:
+    """Of a condition that has a score all the same."""
+    n, left = number(entry.get("n")), answered_in(entry)
+    if not entry.get("scored") or n - left <= MANY * n:
+        return ""
+    return f"{name} {_with_share(n - left, n)} of {count_text(n)} ({reasons_text(entry['failures'])})"
 
 
 def _unread(name: str, entry: Mapping[str, Any]) -> str:

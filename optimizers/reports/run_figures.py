@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optimizers.evaluation.stages import stages_of
+from optimizers.evaluation.stages import answered_in, stages_of
 from optimizers.reports.blocks import interval_of, is_number, number, usd_text
 from optimizers.reports.figures import (
     ACCENT,
@@ -60,13 +60,13 @@ def token_figure(conditions: Mapping[str, Mapping[str, Any]], teacher: Any = Non
         conditions: `conditions` of `metrics.json`; those without counted tokens or without `n` are left out.
         teacher: Model string of the teacher.
     """
-    rows = {name: value for name, value in conditions.items() if value.get("n") and any(_tokens(s) for s in stages_of(value).values())}
+    rows = {name: value for name, value in conditions.items() if answered_in(value) and any(_tokens(s) for s in stages_of(value).values())}
     if not rows:
         return None
     counts = {name: _by_owner(name, condition, teacher) for name, condition in rows.items()}
     owners = [owner for owner in OWNERS if any(owner in count for count in counts.values())]
     segments = {
-        f"{owner}: {side}": [counts[name].get(owner, {}).get(side, 0.0) / rows[name]["n"] for name in rows]
+        f"{owner}: {side}": [counts[name].get(owner, {}).get(side, 0.0) / answered_in(rows[name]) for name in rows]
         for owner in owners
         for side in ("input", "output")
     }
@@ -92,13 +92,13 @@ def _by_owner(name: str, condition: Mapping[str, Any], teacher: Any) -> dict[str
 
 def _total_words(name: str, condition: Mapping[str, Any], teacher: Any) -> str:
     models = models_of(name, condition, teacher)
-    return amounts_text((models[stage], _tokens(usage) / condition["n"]) for stage, usage in stages_of(condition).items())
+    return amounts_text((models[stage], _tokens(usage) / answered_in(condition)) for stage, usage in stages_of(condition).items())
 
 
 def _dollars(condition: Mapping[str, Any]) -> float | None:
     """Of 1,000 questions; None where a stage has no known price."""
     prices: list[Any] = [usage.get("usd") for usage in stages_of(condition).values()]
-    return 1000 * sum(prices) / condition["n"] if all(map(is_number, prices)) else None
+    return 1000 * sum(prices) / answered_in(condition) if all(map(is_number, prices)) else None
 
 
 def _draw_dollars(axes: Axes, names: Sequence[str], dollars: Mapping[str, float]) -> None:

@@ -75,6 +75,19 @@ def test_what_a_cache_answered_has_no_known_cost():
     assert costs["stages"]["decompose"]["input_tokens"] == 0.3
 
 
+@pytest.mark.parametrize(("failures", "answered"), [({"LMTransportError": 20}, 80), ({"unparseable": 20, "score": 5}, 100), ({}, 100)])
+def test_questions_whose_call_failed_make_no_answer_cheaper(failures, answered):
+    costs = cost_per_question({**teacher(), "failures": failures}, TEACHER, PRICES)
+    assert costs["total"]["usd"] == pytest.approx(0.13 / answered)
+
+
+def test_a_condition_of_which_every_call_failed_is_not_free_and_pays_nothing_back():
+    unasked = cell(solve=Usage(100, 0, 100, 0, 0, 1.0, 0.0).to_dict()) | {"failures": {"LMTransportError": 100}}
+    costs = cost_per_question(unasked, TEACHER, PRICES)
+    assert set(costs["total"].values()) == {None}
+    assert break_even(costs, cost_per_question(teacher(), TEACHER, PRICES), dict.fromkeys(MEASURES, 1.0)).usd.questions is None
+
+
 def test_a_condition_without_a_counted_stage_is_not_free():
     assert set(cost_per_question(cell(), TEACHER, PRICES)["total"].values()) == {None}
 

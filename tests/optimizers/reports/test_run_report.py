@@ -583,3 +583,15 @@ def test_a_condition_that_nobody_answered_says_why(run_dir):
     write_report(run_dir)
     told = "single-stage: none of its 40 questions has an answer; the first call said: LMAuthError: the key is wrong"
     assert told in (run_dir / "report.md").read_text().partition("## Conditions")[0]
+
+
+def test_questions_that_failed_are_told_with_the_scores_that_they_are_left_out_of(run_dir):
+    found = metrics()
+    found["conditions"]["single-stage"] |= {"scored": 30, "failed": 10, "failures": {"ContextWindowExceededError": 9, "unparseable": 1}}
+    found["conditions"]["single-stage"] |= {"passages": 12}
+    (run_dir / "metrics.json").write_text(json.dumps(found))
+    write_report(run_dir)
+    report = (run_dir / "report.md").read_text()
+    assert "The questions stand on 12 passages" in report
+    short = report.partition("## Conditions")[0]
+    assert "Questions whose call failed: single-stage 9 (22.5%) of 40 (ContextWindowExceededError 9, unparseable 1)" in short

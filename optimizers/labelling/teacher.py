@@ -8,6 +8,7 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import AdapterParseError, LMError, LMTimeoutError
 
+from optimizers.labelling.call_snapshots import CallSnapshots
 from optimizers.labelling.given import Answers, given, open_to_traces, wanted
 from optimizers.labelling.journal import Budget, Journal, digest
 from optimizers.labelling.journaled_lm import all_options, calls_of, journaled
@@ -98,7 +99,8 @@ class Teacher:
         """The line of one run."""
         outer = current_ledger()
         ledger = Ledger(outer.prices)
-        options: dict[str, Any] = {"trace": [], "disable_history": True}
+        snapshots = CallSnapshots(self.types)
+        options: dict[str, Any] = {"trace": [], "disable_history": True, "callbacks": [*dspy.settings.callbacks, snapshots]}
         if self.lm:
             options["lm"] = self.lm
         traced = self.trace_of(example)
@@ -114,7 +116,7 @@ class Teacher:
         entries = ledger.entries()
         for (stage, model), usage in entries.items():
             outer.add(stage, model, usage)
-        calls, left_out = self._calls(trace)
+        calls, left_out = self._calls(trace, snapshots)
         missing = [*outcome.pop("left_out", []), *left_out]
         return {
             "example": example_id,
@@ -129,12 +131,12 @@ class Teacher:
             **({"traced": mark_of(traced), "place": traced.place, **said} if traced else {}),
         }
 
-    def _calls(self, trace: list[Any]) -> tuple[list[list[Any]], list[str]]:
+    def _calls(self, trace: list[Any], snapshots: CallSnapshots) -> tuple[list[list[Any]], list[str]]:
         """Every predictor's part as JSON, and what of it cannot be written."""
         calls, left_out = [], []
-        for predictor, *parts in trace:
+        for predictor, inputs_now, outputs_now in trace:
             name = getattr(predictor, _NAME, "?")
-            (inputs, no_inputs), (outputs, no_outputs) = (written(dict(part.items()), self.types) for part in parts)
+            (inputs, no_inputs), (outputs, no_outputs) = snapshots.of(inputs_now, outputs_now)
             calls.append([name, inputs, outputs])
             left_out += [f"{name}.{field}" for field in (*no_inputs, *no_outputs)]
         return calls, left_out

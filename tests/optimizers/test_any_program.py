@@ -125,6 +125,39 @@ def test_a_history_and_a_pydantic_object_reach_the_teacher_and_the_row_as_they_a
     assert "Before?" in said[1][1] and "Yes, before." in said[2][1] and '"kind": "city"' in said[3][1]
 
 
+class Filling(dspy.Module):
+    """Hands over a history and a list that it goes on to fill, and changes what it was given back."""
+
+    def __init__(self):
+        super().__init__()
+        self.reply = dspy.Predict("history: dspy.History, notes: list[str], question -> steps: list[str]")
+
+    def forward(self, question):
+        history, notes = dspy.History(messages=[]), []
+        for turn in range(2):
+            said = self.reply(history=history, notes=notes, question=f"{question} {turn}")
+            said.steps.append("changed")
+            history.messages.append({"question": question, **said})
+            notes.append(f"note {turn}")
+        return said
+
+
+class FillingLater(Filling):
+    async def aforward(self, question):
+        return await dspy.asyncify(self.forward)(question)
+
+
+@pytest.mark.parametrize("program", [Filling(), FillingLater(), dspy.BestOfN(Filling(), N=1, reward_fn=lambda *_: 1.0, threshold=1.0)])
+def test_rows_have_what_a_call_was_given_and_gave_and_not_what_the_program_made_of_it(tmp_path, program):
+    target = "module.reply" if isinstance(program, dspy.BestOfN) else "reply"
+    first, second = prepared(tmp_path, program, lambda p: chat(steps='["a"]'), examples=questions(1), targets=[target]).rows[target]
+    assert [message["role"] for message in first["messages"]] == ["system", "user", "assistant"]
+    assert "note 0" not in first["messages"][1]["content"]
+    assert [message["role"] for message in second["messages"]] == ["system", "user", "assistant", "user", "assistant"]
+    assert "note 0" in second["messages"][3]["content"] and "note 1" not in second["messages"][3]["content"]
+    assert first["messages"][-1]["content"] == second["messages"][-1]["content"] == chat(steps='["a"]') + "\n"
+
+
 def test_an_optional_output_is_left_out_of_the_reply_and_never_the_word_none(tmp_path):
     program = dspy.Predict(dspy.Signature("question -> answer, note").with_updated_fields("note", type_=str | None))
     assert replies(prepared(tmp_path, program, targets=["self"]), "self") == [chat(answer="a") + "\n"] * 2

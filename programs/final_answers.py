@@ -16,8 +16,8 @@ OTHER_LABELS = (
 
 _HEADING = re.compile(
     r"^[ \t]*(?:[>#*_-][ \t]*)*(?:(?P<label>sub[- ]?question|q|question|step|part)[ #]*(?P<n>\d{1,2})\b"
-    r"|(?P<main>(?:(?:main|original|final|new|next) )?"
-    r"(?:question|problem|exercise|example(?: \d{1,2})?|passage|context|input|user|human)[*_ ]*(?:[:：]|$))"
+    r"|(?P<main>(?:(?:main|original|final|new|next|your) )?"
+    r"(?:question|problem|exercise|example(?: \d{1,2})?|passage|context|input|user|human|task|instructions?)[*_ ]*(?:[:：]|$))"
     r"|(?P<number>\d{1,2})[.)][ \t]+(?![*_]*(?:(?:the|my|final|short|sub)[ -]+)*answer))",
     re.IGNORECASE | re.MULTILINE,
 )

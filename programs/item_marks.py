@@ -11,11 +11,12 @@ _THOUGHT_ALOUD = re.compile(
 )
 _ROW = re.compile(r"^\s*\|(?P<cells>.*\S.*)\|\s*$")
 _RULE = re.compile(r"^[\s|:+–-]*-[\s|:+–-]*$")
-_OPENING_TAG = re.compile(r"^\s*<(?:li|p|(?:sub[-_ ]?)?questions?|q|sq|step|item)[-_ ]?\d{0,2}(?:\s[^<>]{0,40})?>", re.IGNORECASE)
-_CLOSING_TAG = re.compile(r"</[\w -]{1,20}>\s*$")
+_TAG_OF_ITEM = r"<(?:li|p|(?:sub[-_ ]?)?questions?|q|sq|step|item|text|content)[-_ ]?\d{0,2}(?:\s[^<>]{0,40})?>"
+_OPENING_TAG = re.compile(rf"^\s*(?:{_TAG_OF_ITEM}\s*)+", re.IGNORECASE)
+_CLOSING_TAG = re.compile(r"(?:</[\w -]{1,20}>\s*)+$")
 _BREAK = re.compile(
     r"(?<=[?？؟.!:：>])\s*<br\s*/?>|<br\s*/?>\s*(?=\(?\d{1,2}[.)]|[-*•]\s|$)|</?[ou]l(?:\s[^<>]{0,40})?>\s*(?=<li\b|$)|(?<=</li>)\s*</[ou]l>"
-    r"|(?<=</li>)|(?<=</p>)(?=\s*<p>)",
+    rf"|(?<=</li>)|(?<=>)[ \t]*(?={_TAG_OF_ITEM}\s*[^\s<])",
     re.IGNORECASE | re.MULTILINE,
 )
 _KEYCAP = re.compile("^(\\s*)(\\d)\ufe0f?\u20e3\ufe0f?\\s*")
@@ -45,6 +46,7 @@ _PLAIN_NUMBERS = (
     (re.compile(r"^(\s*)\d{1,2}\.\d{1,2}[.)]?\s+(?=[^\W\d_a-z])"), r"\1- "),
     (re.compile(r"^(\s*)（(\d{1,2})）\s*"), r"\1\2. "),
     (re.compile(r"^(\s*)(\d{1,2})-\s+(?=[^\W\d])"), r"\1\2. "),
+    (re.compile(r"^(\s*)\\item(?:\[[^\]]*\])?\s+"), r"\1- "),
 )
 _BULLETS = "→⇒⟶・‣◦\ufe0f"
 _UNNUMBERED = re.compile(r"^(\s*[*_]*)(?:sub[-_ ]?question|question|s?q)[*_ ]*[:：][*_ ]*(?=\S)", re.IGNORECASE)

@@ -30,7 +30,11 @@ _QUOTE = re.compile(r"^>+\s*")
 _ENDS = "?？؟"
 _LONGEST_QUESTION = 1000
 """Characters after which a next line no longer goes on with a question."""
-_QUESTION_END = re.compile(rf"[{_ENDS}]|(?<=[か])[。．.]?\s*$|(?<=[\u0370-\u03ff])[;;]\s*$")
+_QUESTION_END = re.compile(
+    rf"[{_ENDS}\u055e\u1367]|(?<=[か])[。．.]?\s*$|(?<=[\u0370-\u03ff])[;;]\s*$"
+    # Thai asks by its words alone.
+    "|ใคร|อะไร|เมื่อใด|เมื่อไ[รห]|ไหน|กี่|เท่า(?:ใด|ไ[รห])|อย่างไร|ยังไง|ทำไม|หรือไม่|ไหม|(?:คน|วัน|ปี|สิ่ง|ประเทศ|เมือง|เล่ม|ตัว|ข้อ|เพราะเหตุ)ใด"
+)
 _ASKS = re.compile(
     r"(?:(?:in|at|on|from|for|by|to|of) )?"
     r"(?:What|Which|Who|Whose|Whom|Where|When|Why|How|Is|Are|Was|Were|Do|Does|Did|Can|Could|Will)\b(?!.*\bof$)"
@@ -105,7 +109,8 @@ _CHOICE = re.compile(r"(?:or|and|oder|und|ou|et|o|y)\b", re.IGNORECASE)
 _BRACKETS = re.compile(r"(?:```\w*\s*)?(?:\w+\s*=\s*)?\[\s*(?P<inner>[^\[\]]+?)\s*,?\s*\]")
 _NEXT_ASKED = re.compile(rf"(?<=[{_ENDS}])[\"'”’]?\s*,\s*(?=[\"'“‘]?[^\W\d_a-z]|\d{{1,2}}[.)])")
 _OTHERS = re.compile(
-    r"^[#*\s]*(?:(?:next|new|another) )?(?:question|problem|context|passage|input|example(?: \d{1,2})?|user|human)[*_ ]*(?:[:：]|$)",
+    r"^[#*\s]*(?:(?:next|new|another|your) )?"
+    r"(?:question|problem|context|passage|input|example(?: \d{1,2})?|user|human|task|instructions?)[*_ ]*(?:[:：]|$)",
     re.IGNORECASE,
 )
 _SOLVES = re.compile(
@@ -363,6 +368,7 @@ def _marked(lines: list[str]) -> list[str]:
     items: list[str] = []
     deeper: int | None = None
     open_item = False
+    above: re.Match[str] | None = None
     for line in lines:
         mark = _ITEM.match(line)
         if not line.strip():
@@ -382,9 +388,16 @@ def _marked(lines: list[str]) -> list[str]:
         if _ANSWER.match(item) or (len(mark["indent"]) > deeper and not is_question(item)):
             open_item = False
             continue
+        if above and items and _is_heading(above, mark) and is_question(item) and not is_question(items[-1]):
+            items.pop()
         items.append(item)
-        open_item = not _finished(item)
+        open_item, above = not _finished(item), mark
     return [item for item in items if item]
+
+
+def _is_heading(above: re.Match[str], mark: re.Match[str]) -> bool:
+    """Whether the item above another, by the marks of both, stands over it: what it tells to do is what the other asks."""
+    return len(above["indent"]) < len(mark["indent"]) or ("#" in above[0] and "#" not in mark[0])
 
 
 def _finished(item: str) -> bool:

@@ -37,6 +37,9 @@ _SUPPOSES = re.compile(r"(?:^|[.!?\n]\s*)[^.!?\n]{0,40}\b(?:if|might|suppose|ass
 
 _NUMBERED_KEY = re.compile(r"[A-Za-z _-]{0,20}\d{1,2}")
 
+_ARGUMENTS = ("arguments", "parameters", "args", "input")
+_OF_A_CALL = {"name", "type", "id", "function", "index", *_ARGUMENTS}
+
 _QUESTION_KEYS = ("subquestion", "sub_question", "sub_q", "question", "query", "q", "prompt", "text", "content", "task", "description")
 
 
@@ -95,6 +98,7 @@ def json_fields(names: Iterable[str], text: str) -> dict[str, Any] | None:
     known = {_bare(alias): name for name in names for alias in (name, f"final {name}")}
     known |= {"result": "answer", "finalresult": "answer"} if "answer" in names else {}
     for candidate in _objects(text):
+        candidate = dict(_arguments(candidate) or candidate)
         wrapped = list(candidate.values())
         candidate = wrapped[0] if len(wrapped) == 1 and isinstance(wrapped[0], dict) and _bare(*candidate) not in known else candidate
         values = {known[_bare(key)]: value for key, value in candidate.items() if _bare(key) in known}
@@ -124,13 +128,25 @@ def unbold(line: str) -> str:
 
 
 def item_text(item: Any, keys: Iterable[str] = _QUESTION_KEYS) -> str:
-    """An item of a JSON list as text; of an object, what it asks."""
+    """An item of a JSON list as text; of an object, what it asks, and of the call of a tool, what that is asked."""
     if not isinstance(item, Mapping):
         return str(item).strip()
+    item = _arguments(item) or item
     texts = {_bare(key): value for key, value in item.items() if isinstance(value, str)}
     known = [texts[_bare(key)] for key in keys if _bare(key) in texts]
     asking = [value for value in [*known, *texts.values()] if value.rstrip().endswith(("?", "？", "؟"))]
     return next(iter([*known, *asking, *sorted(texts.values(), key=len, reverse=True)]), "").strip()
+
+
+def _arguments(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a tool is called with, where an object is such a call; the arguments are an object, or its JSON as a text."""
+    if not item.keys() <= _OF_A_CALL:
+        return None
+    function = item.get("function")
+    call = function if isinstance(function, Mapping) else item
+    given = next((call[name] for name in _ARGUMENTS if name in call), None)
+    given = _loaded(given) if isinstance(given, str) and given.lstrip().startswith("{") else given
+    return given if isinstance(given, Mapping) else None
 
 
 def answer_text(item: Any) -> str:

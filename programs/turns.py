@@ -19,6 +19,7 @@ _BREAK = re.compile("\r\n?|[\u2028\u2029\x85\x0b\x0c]")
 _BLANK = re.compile("[\u00a0\u2007\u3000]")
 _OPENS_TURN = re.compile(
     r"\A\s*(?:<s>|\[/INST\]|<\|(?:im_start|start_header_id|assistant)\|>|<start_of_turn>|<\|end_header_id\|>"
+    r"|<\|python_tag\|>|\[TOOL_CALLS\](?:\s*[\w.-]+(?:\[ARGS\])?(?=\s*\{))?"
     r"|(?:assistant|model)(?=\s*(?:\n|<\|end_header_id\|>|<\|message\|>))|###? ?(?:response|assistant)\s*:?\s*\n|assistant\s*:\s)+\s*",
     re.IGNORECASE,
 )

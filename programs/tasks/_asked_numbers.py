@@ -17,9 +17,11 @@ _MONEY_BY_COMMA = re.compile(
     re.IGNORECASE,
 )
 _DOT_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3})+(?![\d.]|,\d{3})")
+_BLANK_GROUPS = re.compile(r"(?<![\w.,])(?<!\d )[1-9]\d{0,2}(?:[ \u00a0]\d{3})+(?!\w|\.\d|,\d{3}| \d)")
 _SEVERAL_DOT_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3}){2,}(?![\d.,])")
 _COMMA_GROUPS = re.compile(r"\d,\d{3}(?!\d)")
 _ANY = re.compile(r"(?<![\w.,/:])[$€£¥]?\s?\d[\d,]*(?:\.\d+)?(?![\w/:]|[.,]\d)")
+_ORDINAL = re.compile(r"(?<![\w.,])\d+(?:st|nd|rd|th)\b")
 _OF_WHICH = re.compile(r"(?<=\d)\s+(?:out )?of (?:the|all|his|her|their|its|these|those)\s+\d[\d,]*\b(?![.,]\d)", re.IGNORECASE)
 _SERIES = re.compile(
     r"\d\s*(?:[-–—/,~]|\b(?:or|and|to|plus|minus|times)\b)\s*[$€£¥]?\s?\d|[=+<>≤≥≈]|[?!:;\n]"
@@ -49,7 +51,7 @@ def asked_number(answer: str, question: str) -> Fraction | None:
 
     A number in a refusal is none, nor is that of an error: "It is impossible to tell if there are 7."; see `programs.refusals`.
     """
-    text = _with_points(_beside_refusals(answer, question), question)
+    text = with_points(_beside_refusals(answer, question), question)
     scale = asked_scale(question)
     found = final_number(text, scale)
     return final_number(_new_alone(text, question), scale) if found is None else found
@@ -75,21 +77,22 @@ def _beside_refusals(text: str, question: str) -> str:
     return left if final_number(left) not in {_value(one) for one in _ANY.findall(question)} else ""
 
 
-def _with_points(text: str, question: str) -> str:
-    """`text` with decimal points and without points between thousands, where it is written the other way round."""
+def with_points(text: str, question: str) -> str:
+    """`text` with decimal points and without points or blanks between thousands, where it is written as the question's language does."""
     text = _SEVERAL_DOT_GROUPS.sub(lambda found: found[0].replace(".", ""), text)
     # Two digits behind a comma are cents beside a sign of money, whatever the question's language.
     text = _MONEY_BY_COMMA.sub(lambda found: (found["sign"] or "") + re.sub("[. ]", "", found["whole"]) + "." + found["cents"], text)
     if _ENGLISH.search(question) or not _WORDS.search(question):
         return text
+    text = _BLANK_GROUPS.sub(lambda found: re.sub(r"\s", "", found[0]), text)
     text = _COMMA_DECIMAL.sub(lambda found: re.sub("[. ]", "", found[1]) + "." + found[2], text)
     grouped = _DOT_GROUPS.search(question) and not _COMMA_GROUPS.search(question)
     return _DOT_GROUPS.sub(lambda found: found[0].replace(".", ""), text) if grouped else text
 
 
 def _new_alone(text: str, question: str) -> str:
-    """A sentence without the numbers that the question gives, and without plain ones beside an amount of money that is asked for."""
-    sentence = text.strip().rpartition("\n")[2].removeprefix("Answer:")
+    """A sentence, or what it equates last, without ordinals, the numbers that the question gives, and plain ones beside money asked for."""
+    sentence = _ORDINAL.sub(" ", text.strip().rpartition("\n")[2].removeprefix("Answer:").rpartition("=")[2])
     if len(sentence.split()) > SHORT or _SERIES.search(sentence):
         return ""
     given = {_value(found) for found in _ANY.findall(question)}

@@ -22,7 +22,7 @@ _SIGNS = str.maketrans(dict.fromkeys("−‐‑‒–﹣－", "-") | {"—": " -
 _POWER_OF_UNIT = re.compile(r"(?<=(?:[a-z]\}|[a-z][a-z]))\s?\^\s?\{?[23]\}?(?![0-9.])")
 _POWER = re.compile("(?<=[0-9])[²³¹⁰⁴-⁹]+")
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
-_THIN_SPACE = re.compile("(?<=[0-9])[\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+_THIN_SPACE = re.compile("(?<=[0-9])[\u2009\u202f'’](?=[0-9]{3}(?![0-9]))")
 _GROUPS_OF_NOUGHTS = re.compile(r"(?<![0-9.,])(?<![0-9.,] )[1-9][0-9]{0,2}(?: [0-9]{3})*(?: 000)+(?![0-9])")
 _POWER_OF_TEN = re.compile(r"(?<=[0-9])\s?(?:\*|\\times)\s?10\s?\^\s?\{?(-?[0-9]{1,2})(?![0-9])\}?")
 _SHORT_FRACTION = re.compile(r"\\[dt]?frac\s?([0-9])\s?([0-9])(?![0-9])")
@@ -129,6 +129,7 @@ _GOES_ON = re.compile(
     r"|,[^\S\n]?or\b(?:[^\S\n](?:maybe|perhaps|possibly|even))?)[^\S\n]?[$€£]?[^\S\n]?[0-9(]",
     re.IGNORECASE,
 )
+_CALCULATES = re.compile(r"(?:[^\S\n]*[^\W\d_]+){1,2}[^\S\n]*[*/+-][^\S\n]*[$€£]?[0-9][^=\n]{0,60}=")
 _SCALE_ASKED = re.compile(
     r"\b(?:how many|number of|in|many more|many fewer)\s+(?:full |whole )?(dozen|hundred|thousand|million|billion|trillion)s?\b",
     re.IGNORECASE,
@@ -251,7 +252,7 @@ def _of_clause(rest: str) -> Fraction | None:
     end = _SENTENCE_END.search(rest, first.end())
     if _REFUTED.search(rest[first.end() :].split("\n")[0]) or (end and end[0] == "?"):
         return None
-    if not re.search(r"\w", rest[: first.start()]) and not _GOES_ON.match(rest, first.end()):
+    if not re.search(r"\w", rest[: first.start()]) and not (_GOES_ON.match(rest, first.end()) or _CALCULATES.match(rest, first.end())):
         return _value(first)
     clause = rest[: end.start()] if end else rest
     return _only(clause.rpartition("=")[2], at_start="=" in clause)

@@ -13,7 +13,7 @@ from typing import Any
 import dspy
 
 from programs.tasks._answers import answer_text, as_text, unwrapped
-from programs.tasks._asked_numbers import asked_number
+from programs.tasks._asked_numbers import asked_number, with_points
 from programs.tasks._choices import chosen_label, options_in
 from programs.tasks._entities import is_question, is_taken_back_or_doubted
 from programs.tasks._equality import canonical, equal_answers
@@ -36,11 +36,11 @@ def exact(example: dspy.Example, prediction: Any) -> Score:
 
 def numeric(example: dspy.Example, prediction: Any) -> Score:
     """Whether the final number of the answer is an accepted one, exactly; see `programs.tasks._asked_numbers.asked_number`."""
-    golds = usable_golds(golds_of(example))
-    wanted = {value for gold in golds if (value := number(gold)) is not None}
+    golds, question = usable_golds(golds_of(example)), as_text(example.get("question"))
+    wanted = {value for gold in golds if (value := number(with_points(gold, question))) is not None}
     if not wanted:
         return Score.unscored(f"the reference answer {golds[0][:80]!r} is no number" if golds else EMPTY_REFERENCE)
-    found = asked_number(answer_text(prediction), as_text(example.get("question")))
+    found = asked_number(answer_text(prediction), question)
     return Score(0.0, NO_FINAL_ANSWER) if found is None else Score(float(found in wanted))
 
 
@@ -64,10 +64,10 @@ def short(example: dspy.Example, prediction: Any) -> Score:
     answer fails: how much more it takes bounds what this rule does not see in freer sentences. What runs on for over `LONGEST_TOLD`
     words has it only where it is right.
     """
-    golds = usable_golds(golds_of(example))
+    golds, question = usable_golds(golds_of(example)), as_text(example.get("question"))
     if not golds:
         return Score.unscored(EMPTY_REFERENCE)
-    found = (numeric if all(map(is_measure, golds)) else in_words)(example, prediction)
+    found = (numeric if all(is_measure(with_points(gold, question)) for gold in golds) else in_words)(example, prediction)
     is_told_in_short = len(answer_text(prediction).split()) <= LONGEST_TOLD
     named = contains(example, prediction).value if is_told_in_short and not found.value else found.value
     return Score(found.value, found.detail, {CONTAINS: named})

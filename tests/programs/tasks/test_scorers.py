@@ -36,6 +36,15 @@ def test_number(answer: str, gold: Any, right: int) -> None:
     assert score("number", answer, gold) == right
 
 
+@pytest.mark.parametrize("scorer", ["number", "short"])
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [("3,5", "3,5", 1), ("3.5", "3,5", 1), ("3,5 Liter", "3,5 l", 1), ("1234.5", "1.234,50 €", 1), ("35", "3,5", 0), ("3", "3,5", 0)],
+)
+def test_a_reference_is_read_in_the_language_of_its_question(scorer: str, answer: str, gold: str, right: int) -> None:
+    assert score(scorer, answer, gold, "Wie viele Liter Wasser passen in den Tank?") == right
+
+
 @pytest.mark.parametrize(
     ("answer", "gold", "value"),
     [

@@ -106,11 +106,13 @@ def told_behind(text: str, sure: bool) -> str | None:
         text: All that follows the label.
         sure: Whether the label is certainly that of the question's own answer: then it is only taken back, or reasoned on to another.
     """
-    own, _, behind = text.lstrip(" *_\n").partition("\n")
-    behind = _BEHIND.sub("", f"\n{behind}").strip()
-    if not behind or (sure and not (_TAKES_BACK.search(behind) or reasons(own))):
+    own, _, below = text.lstrip(" *_\n").partition("\n")
+    behind = _BEHIND.sub("", f"\n{below}").strip()
+    taken_back = bool(_TAKES_BACK.search(behind))
+    if not behind or (sure and not (taken_back or reasons(own))):
         return None
-    return _meant(behind)
+    # What is told anew may have a label in the line that takes the first back.
+    return _meant(below if taken_back else behind)
 
 
 def _meant(text: str) -> str | None:

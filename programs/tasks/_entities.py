@@ -60,6 +60,13 @@ _LIST = re.compile(r",(?: [\w.'-]+){1,3}, (?:and|&) ")
 _GOES_ON = frozenset("he she it they we this that these his her its their was is were are has had died lived became then also".split())
 _SENTENCE_END = re.compile(r"(?<=\w{3})(?<!Prof)(?<!Capt)(?<!Gov)(?<!Gen)(?<!Sgt)(?<!Col)(?<!Rev)(?<!Sen)[.!?](?=\s+[A-Z])")
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+# "Augustine, son of Lawrence" names Augustine; "he was the son of Lawrence" may well tell Lawrence.
+_RELATIVES = frozenset(
+    """son daughter child wife husband spouse widow father mother parent brother sister sibling uncle aunt nephew niece cousin grandson
+    granddaughter grandfather grandmother friend student pupil teacher successor predecessor heir suburb north south east west""".split()
+)
+_POSSESSED = re.compile(r"['’]\s+\w")
+_TELLS = frozenset("is was are were be been".split())
 _SCALES = frozenset(("hundred", "thousand", "million", "billion", "trillion"))
 _MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = {name[:length]: number for number, name in enumerate(_MONTHS, 1) for length in range(3, len(name) + 1)}
@@ -188,13 +195,18 @@ def _names(words: Sequence[str], wanted: Sequence[str], asked: Collection[str]) 
 
 
 def _is_meant(before: Sequence[str], after: Sequence[str], wanted: Sequence[str], asked: Collection[str]) -> bool:
-    if is_taken_back_or_doubted(before, after) or _has_another(before, after, wanted):
+    if is_taken_back_or_doubted(before, after) or _has_another(before, after, wanted) or _is_a_relative(before, after):
         return False
     if not (len(wanted) == 1 and wanted[0][-1].isdigit()):
         return True
     if before[-1:] in (["before"], ["after"]):
         return False
     return not any(word[-1].isdigit() for word in (*before, *after) if word not in asked) and not (after and after[0] in _SCALES)
+
+
+def _is_a_relative(before: Sequence[str], after: Sequence[str]) -> bool:
+    """Whether the words in front of a name are of somebody, or somewhere, that is only told by it: "a friend of Paris"."""
+    return before[-1:] == ["of"] and bool(_RELATIVES & set(before[-2:-1])) and not _TELLS & {*before, *after}
 
 
 def is_taken_back_or_doubted(before: Sequence[str], after: Sequence[str]) -> bool:
@@ -240,14 +252,15 @@ def _has_another(before: Sequence[str], after: Sequence[str], wanted: Sequence[s
 
 
 def _is_alone(answer: str, gold: str) -> bool:
-    """Whether no sign or list sets another answer beside the reference, as in "Paris/Rome" and "Paris, Rome, and Bern"."""
+    """Whether no sign or list sets another answer beside the reference, as "Paris/Rome" and "Paris, Rome, and Bern", nor "Paris' king"."""
     folded, wanted = _fold(answer), _fold(gold).strip(" .,")
     place = folded.find(wanted)
     if place < 0 or _SEPARATORS.search(wanted) or "," in wanted:
         return True
     before, after = folded[:place], folded[place + len(wanted) :]
     separated = re.search(rf"(?:{_SEPARATORS.pattern})\Z", before + " " if before.endswith(("vs", "vs.")) else before)
-    return not (separated or _SEPARATORS.match(after) or _LIST.match(after))
+    of_its_own = _POSSESSED.match(after) and not before.endswith(("'", "’", "‘"))
+    return not (separated or of_its_own or _SEPARATORS.match(after) or _LIST.match(after))
 
 
 def _f1(words: Sequence[str], wanted: Sequence[str]) -> float:

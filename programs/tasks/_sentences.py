@@ -33,6 +33,9 @@ _SMALL = _COPULAS | frozenset(
     """been being has have had do does did can of in on at to for from by with and or that this these those which who whom whose what when
     where how there it its so therefore thus hence than one every each located found takes place""".split()
 )
+_OTHERWISE_ENGLISH = frozenset(("son", "war"))
+"""Copulas of other languages that are nouns in English: "James' son won" does not tell James."""
+_ENGLISH = re.compile(r"\b(?:the|is|are|who|what|which|did|does)\b", re.IGNORECASE)
 _ASKED_KIND = re.compile(r"\b(?:[Ww]hich|[Ww]hat|[Ww]hose)\s+(?:[A-Z]\w*\s+)?([^\W\d_]+)")
 _ASKS_THE_OBJECT = re.compile(r"\b(?:do|does|did)\b", re.IGNORECASE)
 _DENIES = re.compile(r"\b(?:not|never|no)\b|n['’]t\b", re.IGNORECASE)
@@ -116,7 +119,7 @@ def _is_in_last(sentences: Sequence[str], wanted: Sequence[str], question: str) 
         words = words[:-1]
     begins, ends = words[:size] == list(wanted), words[-size:] == list(wanted)
     others = words[size:] if begins else words[:-size]
-    known = asked | _stems(tokens(" ".join(before))) | _SMALL
+    known = asked | _stems(tokens(" ".join(before))) | (_SMALL - _OTHERWISE_ENGLISH if _ENGLISH.search(question) else _SMALL)
     if any(word not in known and _stem(word) not in known for word in others) or _is_of_a_longer_name(last, wanted, question):
         return False
     if begins:

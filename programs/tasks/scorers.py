@@ -22,6 +22,12 @@ from programs.tasks._sentences import declines, is_told
 from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, judged, usable_golds
 
 Scorer = Callable[[dspy.Example, Any], Score]
+_FOOTNOTE = re.compile(r"(?P<kept>[.*_\"”’]*)\s*(?:\[\d{1,2}\])+(?P<end>\W*)\Z")
+_IT_IS = re.compile(
+    r"\A\W*(?:(?:so|thus|therefore),?\s+)?(?:(?:it|he|she|that|this)(?:\s+(?:is|was)|['’]s)\s+)?"
+    r"(?:(?:mr|dr|prof)\.?\s+|professor\s+)?",
+    re.IGNORECASE,
+)
 _BEFORE_YEAR = r"(?:(?:b|d|c|ca|born|died|circa)\b\.?\s*)*"
 _YEARS_BEHIND = re.compile(
     rf"(?<=[^\W\d])(?P<kept>[.*_\"”’]*)\s*\({_BEFORE_YEAR}\d{{3,4}}(?:\s*[-–—,]\s*(?:{_BEFORE_YEAR}\d{{2,4}}|present)?)?\)(?=\W*\Z)",
@@ -47,14 +53,20 @@ def numeric(example: dspy.Example, prediction: Any) -> Score:
 def in_words(example: dspy.Example, prediction: Any) -> Score:
     """By `exact`, or told in a sentence that repeats the question, as LLMs do that were not trained on a format; see `is_told`.
 
-    Years in brackets behind a name or a title make no difference: "Philip K. Dick (1928-1982)".
+    Years in brackets behind a name or a title make no difference, nor do "It is", "Mr." and the sign of a footnote around it:
+    "It's Dr. Philip K. Dick (1928-1982) [1]".
     """
-    question, answer = as_text(example.get("question")), answer_text(prediction)
-    golds = usable_golds(golds_of(example))
-    forms = dict.fromkeys((answer, _YEARS_BEHIND.sub(r"\g<kept>", answer)))
+    question = as_text(example.get("question"))
+    golds, forms = usable_golds(golds_of(example)), _forms(answer_text(prediction))
     if any(is_told(form, gold, question) or equal_answers(form, gold) for form in forms for gold in golds):
         return Score(1.0)
     return exact(example, prediction)
+
+
+def _forms(answer: str) -> list[str]:
+    """An answer, and the same without what makes no difference around it."""
+    plain = _YEARS_BEHIND.sub(r"\g<kept>", _FOOTNOTE.sub(r"\g<kept>", answer))
+    return list(dict.fromkeys((answer, plain, _IT_IS.sub("", plain))))
 
 
 def short(example: dspy.Example, prediction: Any) -> Score:

@@ -26,6 +26,7 @@ TOLD = [
 WRONG = [
     ("What is the capital of the country where Kyoto lies?", "Tokyo", "The capital of the country where Kyoto lies is Kyoto."),
     ("Who is the contact of the customer in Norwich?", "Tom", "Based on the text, the contact of the customer in Norwich is Xenia."),
+    ("Who won the race in Rome?", "James", "James' son won the race in Rome."),
     ("What does the office that Anna leads sell?", "pumps", "Based on the context, the office that Anna leads sells is Hamburg."),
 ]  # fmt: skip
 UNREAD = [

@@ -335,6 +335,7 @@ ANSWERS = {
     "1. Answer: 24\n2. Answer: 72\nFinal answer: 18": "18",
     "Answer: 5\nAnswer: 7\nFinal answer: 18": "18",
     "Answer: 17\nWait, let me check: 9 * 2.\nAnswer: 18": "18",
+    "Answer: 17\n\nWait, that leaves out the price. Answer: 18": "18",
     "Answer: 18\n\n## Your task: Tom has 5 apples and eats one. How many are left?\n\nAnswer: 4": "18",
     WORK + "\nAnswer: 72": "72",
     WORK + "\n\n**Final Answer:** \\(72\\)": "72",

@@ -128,6 +128,7 @@ def test_one_answer(answer: str, wanted: str, em: int, accuracy: int) -> None:
         "It can't be Paris",
         "It cannot be Paris", "Anything except Paris", "Unknown, possibly Paris", "It wasn't Paris", "Unclear: Paris", "No, not Paris",
         "No. Paris?",
+        "Hector, brother of Paris", "the son of Paris", "a friend of Paris", "the city north of Paris", "Paris' brother",
         "The answer is Paris. The answer is Rome.", "Paris as well as Rome", "both Rome and Paris", "Parisian", "Rome",
     ],
 )  # fmt: skip

@@ -169,6 +169,8 @@ def test_a_no_that_denies_what_is_asked_is_one(scorer: str, question: str, answe
     ("answer", "gold", "right"),
     [
         ("Philip K. Dick (1928–1982)", "Philip K. Dick", 1), ("**Philip K. Dick** (born 1928).", "Philip K. Dick", 1),
+        ("It's Philip K. Dick.", "Philip K. Dick", 1), ("So it was Mr. Philip K. Dick [2].", "Philip K. Dick", 1),
+        ("Mrs. Philip K. Dick", "Philip K. Dick", 0), ("It is not Philip K. Dick", "Philip K. Dick", 0), ("James' son", "James", 0),
         ("Solaris (1972)", "Solaris", 1), ("Sappho (c. 630 - c. 570)", "Sappho", 1), ("Solaris (1972)", "Solaris (1972)", 1),
         ("Solaris (2002)", "Solaris (1972)", 0), ("Solaris", "Solaris (1972)", 0), ("Solaris or Stalker (1972)", "Solaris", 0),
         ("Solaris (not 1972)", "Solaris", 0),

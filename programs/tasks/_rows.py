@@ -243,6 +243,7 @@ def csv_rows(file: Path, mend: Callable[[bytes], bytes] | None = None) -> Iterat
     delimiter = _delimiter(text)
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
         for number, row in enumerate(rows, 2):
             surplus = row.pop(None, None)
             if any(surplus or []):

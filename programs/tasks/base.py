@@ -191,7 +191,7 @@ def identity(example: dspy.Example) -> tuple[str, ...]:
 
 
 def each_once(examples: Iterable[dspy.Example]) -> list[dspy.Example]:
-    """Examples without those that repeat the context and question of an earlier one, whitespace aside.
+    """Examples without those that ask what an earlier one asks; see `asked`.
 
     A copy is answered as its first is, so that counting both would make intervals too narrow.
     """
@@ -202,8 +202,8 @@ def each_once(examples: Iterable[dspy.Example]) -> list[dspy.Example]:
 
 
 def asked(example: dspy.Example) -> tuple[str, str]:
-    """Context and question of an example, with single spaces."""
-    return " ".join(str(example.get("context") or "").split()), " ".join(str(example.question).split())
+    """Context and question of an example, with single spaces; of the question neither case nor the stop at its end counts."""
+    return " ".join(str(example.get("context") or "").split()), " ".join(str(example.question).casefold().split()).rstrip(" ?.")
 
 
 def score_of(task: Task, example: dspy.Example, prediction: Any) -> Score:

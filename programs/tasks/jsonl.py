@@ -69,6 +69,8 @@ class JsonlTask(Task):
         decomposer_sees_context: bool | None = None,
         scorer: str = AUTO,
     ) -> None:
+        if "://" in str(path):
+            raise ValueError(f"{path} is an address; download the file first, and give task 'jsonl' the path of what you have.")
         self.path = Path(path)
         if not self.path.exists():
             raise ValueError(f"There is no {self.path}; give task 'jsonl' the path of a JSONL file, or of a folder with train.jsonl.")
@@ -187,7 +189,7 @@ class JsonlTask(Task):
                 f"{file}: no line has the column {mapped[missing]!r} that columns= gives for {missing!r}; the lines have {sorted(found)}. "
                 "Name one of these, or leave it out of the columns."
             )
-        if unused := [column for column in found if column not in self.columns.values()]:
+        if unused := [column for column in found if column and column not in self.columns.values()]:
             self._name_unused(file, unused, has_context)
 
     def _name_unused(self, file: Path, unused: list[str], has_context: bool) -> None:
@@ -241,6 +243,8 @@ class _Row:
 
     def id(self) -> str:
         value = self._value("id")
+        if isinstance(value, float) and value.is_integer():
+            return str(int(value))
         if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
             return "" if value is None else str(value)
         raise self._error("id", f"expected a text or a whole number, got {_shown(value)}")
@@ -264,6 +268,9 @@ class _Row:
 
     def answer(self) -> str | list[str]:
         value = self._value("answer")
+        if isinstance(value, dict) and isinstance(value.get("text"), list):
+            # As SQuAD and its like have it, with the places beside the texts.
+            value = value["text"]
         several = isinstance(value, list)
         answers = value if several else [value]
         if not all(_is_answer(one) for one in answers):

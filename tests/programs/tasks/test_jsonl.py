@@ -49,12 +49,16 @@ def test_the_same_question_never_stands_in_two_splits(tmp_path_factory: pytest.T
         count += len(examples)
         for example in examples:
             found.setdefault(normalize_answer(example.question), set()).add(split)
-    assert count == len(set(questions))
+    assert count == len({question.casefold().rstrip("?") for question in questions})
     assert all(len(splits) == 1 for splits in found.values())
 
 
 def test_a_repeated_question_counts_once_and_two_answers_to_it_are_refused(tmp_path: Path) -> None:
-    asked = [*rows(5), *rows(5), {"question": "Question 0?", "context": "Of another passage.", "answer": "x"}]
+    asked = [
+        *rows(5),
+        *({**row, "question": f" {row['question'].upper().rstrip('?')}"} for row in rows(5)),
+        {"question": "Question 0?", "context": "Of another passage.", "answer": "x"},
+    ]
     with pytest.warns(UserWarning, match="5 of 11 lines repeat an earlier question and context, and are left out"):
         found = load_task("jsonl", path=write(tmp_path / "d.jsonl", asked), fractions="0,0,1").load("test")
     assert sorted(example.id for example in found) == ["1", "11", "2", "3", "4", "5"]
@@ -71,6 +75,25 @@ def test_all_columns_under_other_names(tmp_path: Path) -> None:
         (example,) = load_task("jsonl", path=path, columns=given_as, fractions="1,0,0").load("train")
         assert example.toDict() == {"id": "7", "context": "Hier.", "question": "Wo?", "answer": "4", "subquestions": ["Wer?"]}
         assert set(example.inputs().keys()) == {"context", "question"}
+
+
+def test_answers_as_squad_has_them_and_whole_numbers_as_pandas_writes_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [{"question": "Wo?", "answers": {"text": ["Rom", "in Rom"], "answer_start": [3, 0]}, "id": 7.0}])
+    (example,) = load_task("jsonl", path=path, columns="answer=answers", fractions="1,0,0").load("train")
+    assert (example.id, example.answer) == ("7", ["Rom", "in Rom"])
+
+
+def test_blanks_around_the_names_of_columns_and_an_index_without_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(",question, answer \n0,Wo?,Rom\n")
+    with warnings.catch_warnings(action="error"):
+        (example,) = load_task("jsonl", path=path, fractions="1,0,0").load("train")
+    assert (example.question, example.answer) == ("Wo?", "Rom")
+
+
+def test_an_address_is_no_path() -> None:
+    with pytest.raises(ValueError, match=r"https://host/d\.jsonl is an address; download the file first"):
+        load_task("jsonl", path="https://host/d.jsonl")
 
 
 def test_a_folder_with_a_file_a_split(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def _overlap(grid: Grid) -> dict[str, int]:
         learned += learned_from({}, read_lines(grid.distillation(train, variant).notes / "rows.jsonl"))
     program = grid.roles(grid.train[0], grid.variants[0]).teacher_program
     found = [overlap(learned, program, grid.tasks[name].splits["test"]) for name in grid.test]
-    return {key: sum(one[key] for one in found) for key in ("overlap", "near_overlap")}
+    return {key: sum(one[key] for one in found) for key in ("overlap", "near_overlap", "same_passage")}
 
 
 def _cascades(grid: Grid, measured: list[Measured]) -> dict[str, Any]:

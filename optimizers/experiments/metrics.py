@@ -13,6 +13,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import dspy
+
 from optimizers.conditions import DECOMPOSING_ROLES, FEEDBACK, Condition, stages_in
 from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
 from optimizers.evaluation.evaluate import answers_on_file, scores_of, summarise
@@ -33,6 +35,8 @@ from programs.lms.artifacts import installed_versions
 from programs.lms.devices import usable_cores
 from programs.lms.ledger import Prices, Usage
 from programs.parts import FIRST, SECOND, model_of, stage_in
+from programs.tasks.base import canonical, usable_golds
+from programs.tasks.scorers import golds_of
 
 _ROLES = {"teacher": "teacher", "student": "student0", "solver": "solver"}
 
@@ -56,6 +60,7 @@ def build_metrics(job: MainJob) -> dict[str, Any]:
         "test_ids": [example.id for example in tested],
         "measure": job.task.measure,
         "scoring": job.task.scoring,
+        **_commonest(tested),
         **provenance(config, folder),
         "models": {name: job.roles.model(role).model for name, role in _ROLES.items()},
         "formats": {name: job.roles.format_name(name) for name in ("teacher", "solver", *students)},
@@ -81,6 +86,13 @@ def _overlap(job: MainJob) -> dict[str, int]:
     reported, roles = job.splits["test"], job.roles
     found = [repeated_in(roles.folder_of(student), learned, reported) for student in job.distillation.students]
     return overlap(learned, roles.teacher_program, reported, [example.id for examples in found for example in examples])
+
+
+def _commonest(tested: Sequence[dspy.Example]) -> dict[str, Any]:
+    """The answer that is right most often, and how often: what whoever always gives it scores; nothing where none is right twice."""
+    accepted = Counter(text for example in tested for text in {*map(canonical, usable_golds(golds_of(example)))})
+    answer, count = next(iter(accepted.most_common(1)), ("", 0))
+    return {"commonest": {"answer": answer, "share": count / len(tested)}} if count > 1 else {}
 
 
 def provenance(config: RunConfig, folder: Path) -> dict[str, Any]:

@@ -39,12 +39,19 @@ def overlap(
         repeated: Ids of those that stand in the rows of an artifact.
 
     Returns:
-        `overlap` counts the questions themselves, `near_overlap` those that are nearly so (`find_leaks`).
+        `overlap` counts the questions themselves, `near_overlap` those that are nearly so (`find_leaks`), `same_passage` those on the
+        passage of a question that was learned from.
     """
     leaks = find_leaks(learned, reported)
     exact = {leak.test_id for leak in leaks if _is_same(leak)} | set(repeated)
     exact |= {example.id for example in (program.shown(reported) if program else [])}
-    return {"overlap": len(exact), "near_overlap": len({leak.test_id for leak in leaks} - exact)}
+    passages = set(filter(None, map(_passage, learned)))
+    on_them = sum(_passage(example) in passages for example in reported)
+    return {"overlap": len(exact), "near_overlap": len({leak.test_id for leak in leaks} - exact), "same_passage": on_them}
+
+
+def _passage(example: dspy.Example) -> str:
+    return " ".join((example.get("context") or "").split())
 
 
 def _is_same(leak: Leak) -> bool:

@@ -144,12 +144,29 @@ def missing_text(text: str) -> Text:
     return Text(text, "missing")
 
 
+_MANY = 0.05
+"""Share of the test questions from which on a report speaks of them."""
+
+
 def overlap_blocks(metrics: Mapping[str, Any]) -> list[Block]:
-    """A warning where test questions were trained on or shown."""
-    if number(metrics.get("overlap")) <= 0:
-        return []
-    shared = f"{count_text(metrics['overlap'])} questions stand both in training and in test data"
-    return [Text(f"{shared}, so scores of trained students are too high.", "warning")]
+    """Warnings where test questions were trained on or shown, or more than one in twenty nearly so."""
+    told = []
+    if number(metrics.get("overlap")) > 0:
+        shared = f"{count_text(metrics['overlap'])} questions stand both in training and in test data"
+        told.append(f"{shared}, so scores of trained students are too high.")
+    near, passages = (number(metrics.get(name)) for name in ("near_overlap", "same_passage"))
+    few = _MANY * len(metrics.get("test_ids") or ())
+    if near > few and metrics.get("students"):
+        told.append(
+            f"{count_text(near)} test questions are those of training questions but for some words, so scores of trained students may be "
+            "too high."
+        )
+    if passages > few and metrics.get("students"):
+        told.append(
+            f"{count_text(passages)} test questions stand on passages of training questions: on passages that no student has seen, trained "
+            "students may do worse. A folder with a file a split keeps passages apart."
+        )
+    return [Text(text, "warning") for text in told]
 
 
 def machine_text(machine: Mapping[str, Any]) -> str | None:

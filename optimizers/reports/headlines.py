@@ -33,6 +33,8 @@ from optimizers.reports.training import too_long_warnings
 from optimizers.reports.verdicts import difference_words, outcome, outcome_words, p_words
 
 _MOST = 0.5
+_LEAST_SHARE = 0.3
+"""Of the test questions, with one answer: below that a condition as bad as one answer is seen to be bad by itself."""
 
 # As in `programs.signatures`, which would load DSPy.
 _DECLINED = "No decomposition"
@@ -54,7 +56,7 @@ def _warnings(run: RunFiles) -> list[Block]:
     blocks += too_long_warnings(run.part("students").items())
     told = no_benefit(run.conditions.get(REFERENCE), _rivals(run))
     benefit: list[Block] = [Text(told, "warning")] if told else []
-    blocks += [Text(told, "warning") for told in _unanswered(run)]
+    blocks += [Text(told, "warning") for told in (*_unanswered(run), *_no_better_than_one_answer(run))]
     return [*blocks, *overlap_blocks(run.metrics), *_teacher_abstaining(run), *benefit, *_abstaining(run), *cut]
 
 
@@ -65,6 +67,19 @@ def _unanswered(run: RunFiles) -> list[str]:
     return [
         f"{name}: none of its {run.conditions[name]['n']} questions has an answer; the first call said: {why}" for name, why in said.items()
     ]
+
+
+def _no_better_than_one_answer(run: RunFiles) -> list[str]:
+    """That conditions score no more than who always gives the commonest answer, as of questions of yes or no."""
+    found = run.part("commonest")
+    share = number(found.get("share"))
+    if share < _LEAST_SHARE:
+        return []
+    no_more = [
+        f"{name} {percent(one['score'])}" for name, one in run.conditions.items() if is_number(one.get("score")) and one["score"] <= share
+    ]
+    told = f"Whoever always answers {found['answer']!r} scores {percent(share)} on these questions"
+    return [f"{told}, and no less than {', '.join(no_more)}: such scores need no understanding."] if no_more else []
 
 
 def _teacher_abstaining(run: RunFiles) -> list[Block]:

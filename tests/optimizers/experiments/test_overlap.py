@@ -74,8 +74,10 @@ def test_further_rows_never_repeat_a_question_that_is_reported(tmp_path, split):
 
 def test_the_overlap_is_that_of_all_that_was_learned_from_or_shown():
     train, test = [example("1", "Where is Ann?")], [example("a", "where is ann"), example("b", "Where is Bob?"), example("c", "And Eve?")]
-    assert overlap(learned_from({"train": train}, []), None, test) == {"overlap": 1, "near_overlap": 0}
+    assert overlap(learned_from({"train": train}, []), None, test) == {"overlap": 1, "near_overlap": 0, "same_passage": 0}
     assert overlap(learned_from({"dev": train}, []), None, test)["overlap"] == 1
+    read = [one.copy(context="A passage.") for one in train], [one.copy(context="A  passage.\n") for one in test[1:]]
+    assert overlap(*read[:1], None, read[1]) == {"overlap": 0, "near_overlap": 0, "same_passage": 2}
     rows = [{"id": "1~mask1", "question": "Where is Bob?", "origin": "mask_entities"}, {"id": "1", "question": "Where is Ann?"}]
     assert overlap(learned_from({"train": train}, rows), None, test)["overlap"] == 2
     assert overlap(learned_from({"train": train}, rows), None, test, repeated=["c"])["overlap"] == 3

@@ -595,3 +595,14 @@ def test_questions_that_failed_are_told_with_the_scores_that_they_are_left_out_o
     assert "The questions stand on 12 passages" in report
     short = report.partition("## Conditions")[0]
     assert "Questions whose call failed: single-stage 9 (22.5%) of 40 (ContextWindowExceededError 9, unparseable 1)" in short
+
+
+def test_what_may_make_scores_too_high_is_announced(run_dir):
+    text = report_of(run_dir, near_overlap=30, same_passage=40, commonest={"answer": "yes", "share": 0.6}).text
+    assert "30 test questions are those of training questions but for some words" in text
+    assert "40 test questions stand on passages of training questions" in text
+    assert (
+        "Whoever always answers 'yes' scores 60.0% on these questions, and no less than single-stage 55.0%, student0+teacher 41.2%:" in text
+    )
+    calm = report_of(run_dir, near_overlap=0, same_passage=0, commonest={"answer": "yes", "share": 0.2}).text
+    assert "but for some words" not in calm and "of training questions" not in calm and "Whoever always" not in calm

@@ -70,8 +70,10 @@ def _meant(word: str) -> str:
     """What a bare word was probably meant as."""
     from optimizers.settings.load import recipe_names
 
+    if word == "-h":
+        return " Did you mean '--help'?"
     if word in recipe_names() or word.endswith(".toml"):
         return f" Did you mean '@ {word}'?"
-    if "/" in word and not word.endswith(".jsonl"):
+    if ("/" in word or Path(word).exists()) and not word.endswith(".jsonl"):
         return f" There is no folder {word} with a config.toml, as runs have; run the command where the job was started."
     return f" Did you mean '--task jsonl --task.path {word}'?" if word.endswith(".jsonl") else ""

@@ -52,7 +52,8 @@ def load_task(name: str, **options: Any) -> Task:
     parameters = inspect.signature(cls, eval_str=True).parameters
     unknown = sorted(set(options) - set(parameters))
     if unknown:
-        raise ValueError(f"Task {name!r} has no option {unknown[0]!r}; it has {list(parameters)}.")
+        own = " A file of your own is read by --task jsonl." if unknown[0] in ("path", "columns", "scorer") else ""
+        raise ValueError(f"Task {name!r} has no option {unknown[0]!r}; it has {list(parameters)}.{own}")
     lacking = missing_option(cls, options)
     if lacking:
         raise ValueError(f"Task {name!r} needs {lacking!r}: add --task.{lacking} VALUE. It is {cls.summary}.")

@@ -281,7 +281,8 @@ def _task_lines(run: RunFiles, task: str) -> list[str]:
 
 
 def _scored(run: RunFiles, cell: Cell) -> str:
-    return f"{label(run, cell)} {percent(cell.get('score'))} (95% interval {percent_interval(cell)}, {count_text(cell.get('n'))} questions)"
+    scored = cell.get("scored", cell.get("n"))
+    return f"{label(run, cell)} {percent(cell.get('score'))} (95% interval {percent_interval(cell)}, {count_text(scored)} questions)"
 
 
 # Setting

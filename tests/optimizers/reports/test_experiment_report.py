@@ -213,6 +213,13 @@ def report_of(folder, **changes):
     return Page((folder / "report.html").read_text())
 
 
+def test_intervals_are_told_with_the_questions_that_were_scored_and_their_passages(folder):
+    cells = [{**one, "scored": 180, "failures": {"LMTimeoutError": 20}, "passages": 30} for one in metrics()["cells"]]
+    text = report_of(folder, cells=cells).text
+    assert "S_D-R+teacher 92.1% (95% interval 87.8% to 95.2%, 180 questions)" in text
+    assert "The questions stand on 30 passages" in text and "S_D-R+teacher, trained on people, tested on people 20 (10.0%) of 200" in text
+
+
 def test_replies_that_cannot_be_read_are_told_of_where_nothing_has_a_score(folder):
     cells = [{**one, "score": None, "scored": 0, "unparsed": one["n"]} for one in metrics()["cells"]]
     text = report_of(folder, cells=cells).text

@@ -229,16 +229,16 @@ def rows(size: int) -> Timed:
     """What a training does with its rows before the first step: their identity, the job folder, and the tokens."""
     from transformers import AutoTokenizer
 
+    from optimizers.finetune.identity import TrainingIdentity
     from optimizers.finetune.spec import TrainingSpec
-    from optimizers.finetune.train import _identity, _prepare
+    from optimizers.finetune.train import _prepare
     from optimizers.finetune.trainer import _dataset
 
     tokenizer, spec, work = AutoTokenizer.from_pretrained("tiny"), TrainingSpec(base="tiny"), Path("student.work")
     found = [row for row in read_lines(Path("run/rows.jsonl")) if row["kept"]]
 
     def prepared() -> Any:
-        identity = _identity(found, [], spec, "line-terse", "local/tiny")
-        _prepare(work, identity, {identity}, found, [], spec)
+        _prepare(work, TrainingIdentity(found, [], spec, "line-terse", "local/tiny"))
         return _dataset(work / "rows.jsonl", tokenizer, 4096)
 
     return {"rows": prepared}

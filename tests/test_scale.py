@@ -15,8 +15,8 @@ from scripted import scripted_lm, two_stage_rule
 
 from optimizers.evaluation import leakage, paired_intervals, statistics
 from optimizers.evaluation.evaluate import Asking, answers, answers_on_file, evaluate, last_answers, scores_of, summarise
+from optimizers.finetune.identity import TrainingIdentity
 from optimizers.finetune.spec import TrainingSpec
-from optimizers.finetune.train import _identity
 from optimizers.finetune.trainer import _dataset
 from optimizers.jobs.jsonlines import line_of, read_lines, write_whole
 from optimizers.reports.questions import question_blocks
@@ -212,7 +212,7 @@ def chat(n):
 @pytest.mark.parametrize("dev", [0, 2])
 def test_the_identity_of_a_training_is_that_of_all_its_rows_and_takes_one_at_a_time(dev):
     rows, spec = [{"id": str(n), "messages": chat(n)} for n in range(1000)], TrainingSpec(base="b")
-    found, peak = peak_of(lambda: _identity(rows, rows[:dev], spec, "line", "embedded/base"))
+    found, peak = peak_of(lambda: TrainingIdentity(rows, rows[:dev], spec, "line", "embedded/base").digest)
     settings = {**spec.model_dump(exclude={"threads", "save_steps", "device", "limits", "gradient_checkpointing", "microbatch_tokens"})}
     later = "adapter_scale neftune_noise kl_weight min_steps processes dtype load_in_4bit accelerate_config save_weights".split()
     settings = {**{name: value for name, value in settings.items() if name not in later}, "base": "embedded/base"}

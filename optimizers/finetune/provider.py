@@ -16,7 +16,7 @@ import dspy
 from dspy.clients.provider import Provider, TrainingJob
 from dspy.clients.utils_finetune import TrainDataFormat
 
-from optimizers.finetune.spec import TrainingSpec
+from optimizers.finetune.spec import WITHOUT_EFFECT, TrainingSpec
 from optimizers.finetune.train import Progress, train
 from programs.lms.artifacts import home
 from programs.lms.checkpoints import plain_name
@@ -26,8 +26,6 @@ from programs.lms.merged import merged_into, whole_folder
 from programs.lms.model_strings import resolve, resolve_gguf, source
 
 _one_training = threading.Semaphore(1)
-_WITHOUT_EFFECT = ("threads", "save_steps", "device", "gradient_checkpointing", "microbatch_tokens")
-_LATER = ("dtype", "load_in_4bit", "accelerate_config", "save_weights")
 
 
 class LocalTrainingJob(TrainingJob):
@@ -223,7 +221,6 @@ def check_rows(rows: list[dict[str, Any]], data_format: TrainDataFormat | None) 
 
 
 def _digest(rows: list[dict[str, Any]], spec: TrainingSpec) -> str:
-    # Settings that came later count where they are on, so that a training from before is found under its name.
-    off = {name for name in _LATER if getattr(spec, name) == TrainingSpec.model_fields[name].default}
-    text = json.dumps([rows, spec.model_dump(exclude={*_WITHOUT_EFFECT, *off})], sort_keys=True)
+    settings = spec.model_dump(exclude={*WITHOUT_EFFECT, *spec.at_default_since("dtype")})
+    text = json.dumps([rows, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Scheduler = Literal["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"]
 """Schedulers of transformers that need no arguments of their own."""
+
+WITHOUT_EFFECT = frozenset({"threads", "save_steps", "device", "gradient_checkpointing", "microbatch_tokens"})
+"""Settings that change how a training is done, not what comes out of it."""
+
+_LATER = (
+    "adapter_scale", "neftune_noise", "kl_weight", "min_steps", "processes", "dtype", "load_in_4bit", "accelerate_config", "save_weights",
+)  # fmt: skip
+"""Settings with an effect that came after the first version, in the order in which they came; a new one goes to the end."""
+
+
+def defaults_since(first: str) -> dict[str, Any]:
+    """The defaults of `first`, one of `_LATER`, and of all settings that came after it.
+
+    What a training or a trial is known by leaves out those of them that stand at their default, `first` being the one that came next
+    after it began to be known so: what was made before they came stays what it is.
+    """
+    return {name: TrainingSpec.model_fields[name].default for name in _LATER[_LATER.index(first) :]}
 
 
 class TrainingSpec(BaseModel):
@@ -99,6 +116,10 @@ class TrainingSpec(BaseModel):
     def seeded(self, seed: int) -> Self:
         """The same settings with a seed for those that have none of their own."""
         return self if self.seed is not None else self.model_copy(update={"seed": seed})
+
+    def at_default_since(self, first: str) -> set[str]:
+        """Names of the settings of `defaults_since` that stand at their default."""
+        return {name for name, default in defaults_since(first).items() if getattr(self, name) == default}
 
     def warmup_of(self, steps: int) -> int:
         """Steps of the warm-up in a training of so many."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock
 
 from optimizers.finetune.bases import check_installed
+from optimizers.finetune.identity import Rows, TrainingIdentity, row_lines
 from optimizers.finetune.job_folder import EXIT_LIMIT, lock_of, read_progress
 from optimizers.finetune.reporting import reported
 from optimizers.finetune.several_processes import check_gpus, launch_arguments, processes_of
@@ -42,11 +41,6 @@ ENVIRONMENT = {
     "GOMP_SPINCOUNT": "20000",
 }
 
-_WITHOUT_EFFECT = {"threads", "save_steps", "device", "limits", "gradient_checkpointing", "microbatch_tokens"}
-_LATER = (
-    "adapter_scale", "neftune_noise", "kl_weight", "min_steps", "processes", "dtype", "load_in_4bit", "accelerate_config", "save_weights",
-)  # fmt: skip
-
 EARLIER = "earlier"
 """Folder of artifacts that others took the place of."""
 
@@ -55,8 +49,6 @@ _TRAINER = "optimizers.finetune.trainer"
 _POLL_SECONDS = 0.2
 
 _STOP_SECONDS = 60
-
-_ROW_KEYS = ("messages", "rejected", "example")
 
 
 class TrainingError(RuntimeError):
@@ -109,24 +101,18 @@ def train(
     spec = spec.seeded(0)
     check_installed(spec)
     merge_into = _pinned_base(base) if spec.save_weights == "adapter" else None
-    identity = _identity(rows, dev_rows, spec, adapter, base)
-    # Earlier versions told the base by its folder, which is another one on another machine.
-    known = {identity, _identity(rows, dev_rows, spec, adapter, spec.base)}
-
-    def is_same(found: Mapping[str, Any]) -> bool:
-        return _is_of(found, known, rows, dev_rows, spec, adapter, base)
-
+    identity = TrainingIdentity(rows, dev_rows, spec, adapter, base)
     if replace:
-        _take_back(target, is_same)
+        _take_back(target, identity)
     if (target / "manifest.json").exists():
-        return _registered(_reuse(target, is_same))
+        return _registered(_reuse(target, identity))
     check_gpus(spec)
     work = target.with_name(target.name + ".work")
     with FileLock(lock_of(work)):
-        _prepare(work, identity, known, rows, dev_rows, spec)
-    with reported(work, target, identity) as report:
+        _prepare(work, identity)
+    with reported(work, target, identity.digest) as report:
         _run(work, spec, len(rows), progress, cancelled)
-        artifact = _publish(work, target, identity, merge_into, name=name, adapter=adapter, base=base, spec=spec, prompts=prompts)
+        artifact = _publish(work, target, identity, merge_into, name, prompts)
         report(artifact.manifest["metrics"])
     return _registered(artifact)
 
@@ -143,15 +129,15 @@ def keep_aside(target: Path) -> None:
     register(open_artifact(place, verify=False))
 
 
-def _take_back(target: Path, is_same: Callable[[Mapping[str, Any]], bool]) -> None:
+def _take_back(target: Path, identity: TrainingIdentity) -> None:
     """Put the artifact that is asked for in place, if it was made before, and move another one aside."""
     manifest = target / "manifest.json"
     if manifest.exists():
-        if is_same(read_json(manifest)):
+        if identity.is_of(read_json(manifest)):
             return
         keep_aside(target)
     for place in sorted((target.parent / EARLIER).glob(f"{target.name}-*/manifest.json")):
-        if is_same(read_json(place)):
+        if identity.is_of(read_json(place)):
             place.parent.rename(target)
             return
 
@@ -161,52 +147,14 @@ def _registered(artifact: Artifact) -> Artifact:
     return artifact
 
 
-def _identity(rows: Sequence[dict[str, Any]], dev_rows: Sequence[dict[str, Any]], spec: TrainingSpec, adapter: str, base: str) -> str:
-    """Hash of everything that decides what comes out; threads, checkpoint spacing and limits do not."""
-    # Settings that came later count where they are on, so that the artifacts from before stay what they are.
-    off = {name for name in _LATER if getattr(spec, name) == TrainingSpec.model_fields[name].default}
-    settings = {**spec.model_dump(exclude={*_WITHOUT_EFFECT, *off}), "base": base}
-    if spec.accelerate_config:
-        # What the file says counts, not where it lies.
-        settings["accelerate_config"] = Path(spec.accelerate_config).expanduser().read_text()
-    # The hash of one list of all that, a row at a time: as one text, many rows would be there several times.
-    found = hashlib.sha256(b"[")
-    for part in (rows, dev_rows):
-        for number, row in enumerate(part):
-            found.update(f"{', ' if number else '['}{json.dumps(row, sort_keys=True)}".encode())
-        found.update(b"], " if part else b"[], ")
-    found.update(f"{json.dumps(settings, sort_keys=True)}, {json.dumps(adapter)}]".encode())
-    return found.hexdigest()
-
-
-def _is_of(
-    manifest: Mapping[str, Any],
-    known: Collection[str],
-    rows: Sequence[dict[str, Any]],
-    dev_rows: Sequence[dict[str, Any]],
-    spec: TrainingSpec,
-    adapter: str,
-    base: str,
-) -> bool:
-    """Whether an artifact is what this training would make: by its identity, or by what its manifest says of a folder that moved."""
-    if manifest.get("training_identity") in known:
-        return True
-    if dev_rows or spec.accelerate_config or (manifest.get("base"), manifest.get("adapter")) != (base, adapter):
-        return False
-    off = {name: TrainingSpec.model_fields[name].default for name in _LATER}
-    made_with = {**off, **manifest.get("training", {}), **spec.model_dump(include=_WITHOUT_EFFECT)}
-    same_settings = made_with == spec.model_dump(exclude={"base"}, mode="json")
-    return same_settings and manifest.get("rows_sha256") == _hash_of_lines(rows)
-
-
-def _reuse(target: Path, is_same: Callable[[Mapping[str, Any]], bool]) -> Artifact:
+def _reuse(target: Path, identity: TrainingIdentity) -> Artifact:
     try:
         artifact = open_artifact(target)
     except ValueError as error:
         raise ValueError(
             f"{error} To train it again, move {target} away and run the same command: its rows are on file, and nobody is asked again."
         ) from error
-    if not is_same(artifact.manifest):
+    if not identity.is_of(artifact.manifest):
         raise ValueError(
             f"{target} holds an artifact of other rows or settings, as after a change of the data. Artifacts are never overwritten: choose "
             "another folder, or move it away and train it again (--redo distill does)."
@@ -214,40 +162,22 @@ def _reuse(target: Path, is_same: Callable[[Mapping[str, Any]], bool]) -> Artifa
     return artifact
 
 
-def _prepare(
-    work: Path,
-    identity: str,
-    known: Collection[str],
-    rows: Sequence[dict[str, Any]],
-    dev_rows: Sequence[dict[str, Any]],
-    spec: TrainingSpec,
-) -> None:
+def _prepare(work: Path, identity: TrainingIdentity) -> None:
     """Lay out the job folder, starting over if what stands there is of another job."""
     mark = work / "identity"
-    if not mark.exists() or mark.read_text(errors="replace") not in known:
+    if not mark.exists() or mark.read_text(errors="replace") not in identity.digests:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
-    _write_rows(work / "rows.jsonl", rows)
-    if dev_rows:
-        _write_rows(work / "dev_rows.jsonl", dev_rows)
-    (work / "job.json").write_text(spec.model_dump_json(indent=1))
-    mark.write_text(identity)
+    _write_rows(work / "rows.jsonl", identity.rows)
+    if identity.dev_rows:
+        _write_rows(work / "dev_rows.jsonl", identity.dev_rows)
+    (work / "job.json").write_text(identity.spec.model_dump_json(indent=1))
+    mark.write_text(identity.digest)
 
 
-def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def _write_rows(path: Path, rows: Rows) -> None:
     with path.open("w") as file:
-        file.writelines(_row_lines(rows))
-
-
-def _row_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    return (json.dumps({key: row[key] for key in _ROW_KEYS if key in row}) + "\n" for row in rows)
-
-
-def _hash_of_lines(rows: Sequence[dict[str, Any]]) -> str:
-    found = hashlib.sha256()
-    for line in _row_lines(rows):
-        found.update(line.encode())
-    return found.hexdigest()
+        file.writelines(row_lines(rows))
 
 
 def _run(work: Path, spec: TrainingSpec, rows: int, progress: Progress | None, cancelled: Callable[[], bool]) -> None:
@@ -318,13 +248,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _publish(
     work: Path,
     target: Path,
-    identity: str,
+    identity: TrainingIdentity,
     merge_into: str | None,
-    *,
     name: str,
-    adapter: str,
-    base: str,
-    spec: TrainingSpec,
     prompts: Mapping[str, TrainedPrompt] | None,
 ) -> Artifact:
     metrics = read_json(work / "done.json")
@@ -338,15 +264,15 @@ def _publish(
         model,
         target,
         name=name,
-        base=base,
-        adapter=adapter,
-        training=spec.model_dump(exclude={"base"}),
-        training_identity=identity,
+        base=identity.base,
+        adapter=identity.adapter,
+        training=identity.spec.model_dump(exclude={"base"}),
+        training_identity=identity.digest,
         rows_sha256=sha256(model / "rows.jsonl"),
         metrics=metrics,
         **({MERGE_INTO: merge_into} if merge_into else {}),
         # Preference pairs and rewards keep to the prompts of their base.
-        **manifest_entry(prompts_of_model(base) if prompts is None else prompts),
+        **manifest_entry(prompts_of_model(identity.base) if prompts is None else prompts),
     )
     shutil.rmtree(work, ignore_errors=True)
     lock_of(work).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from optimizers.conditions import solvers_in
+from optimizers.finetune.spec import WITHOUT_EFFECT
 from optimizers.settings.evaluation import EvaluationConfig
 from optimizers.settings.run import RunConfig
 from optimizers.settings.tracking import TrackingConfig
@@ -21,7 +22,7 @@ MAY_DIFFER = frozenset(
         *(f"cost.{key}" for key in ("local_usd_per_hour", "prices", "local_calls_per_second", "trained_tokens_per_second")),
         *(f"labelling.{key}" for key in ("threads", "max_calls", "max_tokens", "max_usd", "failure_share", "partial", "calls_from")),
         *(f"evaluation.{key}" for key in EvaluationConfig.model_fields),
-        *(f"training.{key}" for key in ("threads", "save_steps", "device", "gradient_checkpointing", "microbatch_tokens")),
+        *(f"training.{key}" for key in WITHOUT_EFFECT),
         "screening.measure",
         *(f"tracking.{key}" for key in TrackingConfig.model_fields),
     }

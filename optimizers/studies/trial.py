@@ -23,6 +23,7 @@ from optimizers.experiments.setup import Setup
 from optimizers.experiments.students import RECIPES
 from optimizers.finetune.job_folder import read_progress
 from optimizers.finetune.provider import base_folder
+from optimizers.finetune.spec import defaults_since
 from optimizers.finetune.train import TrainingStopped, train
 from optimizers.jobs.folder import flat
 from optimizers.jobs.jsonlines import read_json, write_json
@@ -31,7 +32,7 @@ from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits, 
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import configured_task, load_splits
-from optimizers.settings.views import MAY_DIFFER, run_settings
+from optimizers.settings.views import MAY_DIFFER, REACH, run_settings
 from optimizers.studies.guarded_task import METRIC_RAISED, GuardedTask
 from programs.lms.artifacts import Artifact, open_artifact, register
 from programs.lms.engine import unload, unload_all
@@ -98,22 +99,17 @@ def frozen_labels(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"labelling": config.labelling.model_copy(update={"max_calls": 0})})
 
 
-_NEWER = {
-    "training.processes": 1,
-    "training.dtype": "float32",
-    "training.load_in_4bit": False,
-    "training.save_weights": "merged",
-}
-"""Settings that came later count where they are on, so that the trials from before stay what they are."""
+# A model's address and the time it may take have counted since the first studies.
+_NOT_COUNTED = MAY_DIFFER | {key for key in REACH if not key.endswith((".api_base", ".timeout"))}
 
 
 def deciding_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that decide a trial's result, by dotted name, without those of the study."""
     # Before it could be left out it was 0, and a trial is known by its settings.
     settings = {"training.seed": 0, **flat(run_settings(config))}
-    reach = (".batch", ".requests_per_minute")
-    settings = {key: value for key, value in settings.items() if _NEWER.get(key, key) != value and not key.endswith(reach)}
-    return {key: value for key, value in settings.items() if key not in MAY_DIFFER and not key.startswith(("evaluation.", "cost."))}
+    off = {f"training.{name}": default for name, default in defaults_since("processes").items()}
+    counted = {key: value for key, value in settings.items() if key not in _NOT_COUNTED and not key.startswith(("evaluation.", "cost."))}
+    return {key: value for key, value in counted.items() if key not in off or value != off[key]}
 
 
 def trial_key(config: RunConfig) -> str:

@@ -80,12 +80,13 @@ def read_accelerate_config(file: str) -> Launch:
     """
     from accelerate.commands.config.config_args import load_config_from_file
 
-    if not Path(file).expanduser().is_file():
+    path = Path(file).expanduser()
+    if not path.is_file():
         raise ValueError(f"training.accelerate_config: there is no file {file!r}. `accelerate config --config_file {file}` writes one.")
-    if not Path(file).expanduser().read_bytes().strip():
+    if not path.read_bytes().strip():
         raise ValueError(f"training.accelerate_config: {file} is empty. `accelerate config --config_file {file}` writes it anew.")
     try:
-        found = load_config_from_file(str(Path(file).expanduser()))
+        found = load_config_from_file(str(path))
         kind = str(getattr(found.distributed_type, "value", found.distributed_type))
         launch = Launch(kind, int(found.num_processes or 1), bool(found.use_cpu))
     except Exception as error:

@@ -66,7 +66,7 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
     import torch
     from transformers import AutoTokenizer
 
-    from programs.lms.devices import usable_cores
+    from programs.lms.devices import device_and_dtype, usable_cores
 
     torch.set_num_threads(spec.threads or max(1, usable_cores() // processes_here()))
     random.seed(spec.seed)
@@ -90,7 +90,7 @@ def _train(folder: Path, spec: TrainingSpec) -> int:
         "seconds": progress.seconds_before + time.monotonic() - started,
         "steps": trainer.state.global_step,
         **_losses(trainer.state.log_history, result.training_loss),
-        "dtype": _dtype_name(spec),
+        "dtype": device_and_dtype(spec.device)[1],
     }
     write_json(folder / "done.json", summary)
     return 0
@@ -182,12 +182,6 @@ def _lists(values: array[int], ends: array[int]) -> Any:
     import pyarrow as pa
 
     return pa.ListArray.from_arrays(pa.array(np.asarray(ends)), pa.array(np.asarray(values)))
-
-
-def _dtype_name(spec: TrainingSpec) -> str:
-    from programs.lms.devices import device_and_dtype
-
-    return device_and_dtype(spec.device)[1]
 
 
 def _trainer(folder: Path, spec: TrainingSpec, tokenizer: Any, train: Any, dev: Any, progress: _Progress) -> Any:

@@ -137,7 +137,9 @@ def pool(address: str) -> Pool:
     """
     with _pools_lock:
         if address not in _pools:
-            _pools[address] = Pool(address)
+            made = Pool(address)
+            # `auto` and `HOST:PORT` may be the same cluster, whose nodes need each model once.
+            _pools[address] = next((one for one in _pools.values() if one.connection == made.connection), made)
         return _pools[address]
 
 
@@ -194,6 +196,9 @@ class Pool:
     Args:
         address: Of the cluster.
 
+    Attributes:
+        connection: Address and job by which Ray knows this process; another one after `ray.shutdown()`.
+
     Raises:
         ValueError: Ray is not installed, no cluster is there, or this process is connected to another one.
     """
@@ -208,7 +213,9 @@ class Pool:
                 f"No Ray cluster at {address!r} ({error}). Start one (`ray start --head`, and `ray start --address HOST:6379` on each "
                 "further node), or leave ray out to ask from this process."
             ) from error
-        _refuse_another(address, self._ray.get_runtime_context().gcs_address)
+        context = self._ray.get_runtime_context()
+        _refuse_another(address, context.gcs_address)
+        self.connection = context.gcs_address, context.get_job_id()
         self._lock = threading.Lock()
         self._workers: dict[tuple[str, int], _Worker] = {}
         self._useless: dict[str, str] = {}

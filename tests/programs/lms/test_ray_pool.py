@@ -81,6 +81,7 @@ def test_another_cluster_than_the_first_is_refused(cluster, home):
     same = [cluster.address, "auto", f"localhost:{port}"]
     pools = [ray_pool.pool(address) for address in same]
     assert {one._ray.get_runtime_context().gcs_address for one in pools} == {cluster.address}
+    assert pools[0] is pools[1] is pools[2], "each would start a process a node, with the models in it once more"
     other = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False})
     try:
         assert other.address != cluster.address

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from dspy.utils.exceptions import LMBillingError, LMRateLimitError
+from dspy.utils.exceptions import LMAuthError, LMBillingError, LMRateLimitError
 
 from programs.lms.interrupts import main_was_interrupted
 
@@ -25,6 +25,9 @@ FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 60.0
 
 _TICK = 0.25
+
+_REFUSED = (LMRateLimitError, LMAuthError)
+"""How a spent quota may be told: as a rule by a 429, by some OpenAI-compatible servers by a 403."""
 
 ON_SCREEN = "divide_or_conquer_on_screen"
 """Attribute of those records of the log that a user is to see while a job goes on."""
@@ -110,13 +113,13 @@ def wait_out(call: Callable[[], Any]) -> Any:
 
     Raises:
         LMRateLimitError: The server still says so after `TOTAL_SECONDS`, or would by its own word.
-        LMBillingError: What it says is that a quota or a balance is used up, at once, as no wait helps.
+        LMBillingError: What it says, by a 429 or a 403, is that a quota or a balance is used up; at once, as no wait helps.
     """
     waits = _Waits()
     while True:
         try:
             return call()
-        except LMRateLimitError as error:
+        except _REFUSED as error:
             seconds = waits.next(error)
             if seconds is None or not _waited_for(seconds):
                 raise
@@ -129,7 +132,7 @@ async def await_out(call: Callable[[], Awaitable[Any]]) -> Any:
     while True:
         try:
             return await call()
-        except LMRateLimitError as error:
+        except _REFUSED as error:
             seconds = waits.next(error)
             if seconds is None or not await _slept(seconds):
                 raise
@@ -162,14 +165,16 @@ class _Waits:
         self._end = time.monotonic() + TOTAL_SECONDS
         self._seconds = FIRST_SECONDS
 
-    def next(self, error: LMRateLimitError) -> float | None:
-        """Seconds to wait; None if the server would not take the call in time.
+    def next(self, error: LMRateLimitError | LMAuthError) -> float | None:
+        """Seconds to wait; None if the server would not take the call in time, or not at all.
 
         Raises:
             LMBillingError: Waiting cannot help.
         """
         if is_spent(error):
             raise _billing(error) from error
+        if isinstance(error, LMAuthError):
+            return None
         hint = getattr(error, "retry_after", None)
         # A hint that was too short is not trusted twice: each wait is at least twice the one before.
         seconds = max(self._seconds, float(hint or 0.0))
@@ -181,7 +186,7 @@ class _Waits:
         return min(seconds, left)
 
 
-def is_spent(error: LMRateLimitError) -> bool:
+def is_spent(error: LMRateLimitError | LMAuthError) -> bool:
     """Whether a quota or a balance is used up: by the provider's code, or by its words where none of them says that the limit passes.
 
     Gemini has the same words for a limit a minute as others for an account without money, and several name their billing page in any 429.
@@ -192,12 +197,12 @@ def is_spent(error: LMRateLimitError) -> bool:
     return bool(_SEEMS_SPENT.search(told)) and not error.retry_after and not _PASSES.search(told)
 
 
-def _words(error: LMRateLimitError) -> str:
+def _words(error: LMRateLimitError | LMAuthError) -> str:
     """What the provider said, without the advice that DSPy adds."""
     return " ".join(_ADVICE.sub("", error.message).split())
 
 
-def _billing(error: LMRateLimitError) -> LMBillingError:
+def _billing(error: LMRateLimitError | LMAuthError) -> LMBillingError:
     return LMBillingError(
         _words(error),
         model=error.model,

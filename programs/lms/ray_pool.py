@@ -344,8 +344,9 @@ class Answerer:
             response = as_counted_together(response, usage=counted.usage)
             return "answer", response_to_dict(response, include_provider_data=True)
         except LMError as error:
-            cause = error.__cause__ if isinstance(error.__cause__, lm15.LM15Error) else lm15.ProviderError(error.message)
-            return "error", [canonical_error_code(cause), str(cause)]
+            cause = error.__cause__
+            # A spent quota is told by an error of DSPy alone, with a code that lm15 has too.
+            return "error", [canonical_error_code(cause), str(cause)] if isinstance(cause, lm15.LM15Error) else [error.code, error.message]
 
     def _lm(self, model: str, options: dict[str, Any]) -> Any:
         path = options.pop("path", None)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dspy
 import pytest
-from dspy.utils.exceptions import LMBillingError, LMRateLimitError
+from dspy import lm15
+from dspy._vendor.lm15.serde import request_to_dict
+from dspy.utils.exceptions import LMAuthError, LMBillingError, LMRateLimitError
 from loopback import serving
 
 from optimizers.errors import message
 from optimizers.jobs.work import logging_to
 from programs.lms import lm, rate_limits
 from programs.lms.rate_limits import is_spent
+from programs.lms.ray_pool import Answerer
 
 OPENAI = "You exceeded your current quota, please check your plan and billing details."
 QUOTA = {"message": OPENAI, "type": "insufficient_quota", "param": None, "code": "insufficient_quota"}
@@ -20,6 +23,7 @@ SPENT = [
     (429, {"message": OPENAI, "code": 429, "status": "RESOURCE_EXHAUSTED"}),
     (429, {"message": "Insufficient account balance", "code": 429}),
     (402, {"message": "Insufficient credits", "code": 402}),
+    (403, {"message": "Billing hard limit has been reached", "type": "billing_limit", "code": "billing_hard_limit_reached"}),
 ]
 
 
@@ -36,7 +40,7 @@ def short(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{}, {"model": "hosted_vllm/m", "engine": "litellm"}], ids=("native", "litellm"))
-@pytest.mark.parametrize(("status", "error"), SPENT, ids=("code", "words", "balance", "402"))
+@pytest.mark.parametrize(("status", "error"), SPENT, ids=("code", "words", "balance", "402", "403"))
 async def test_a_spent_quota_is_told_at_once_and_asked_once(status, error, options):
     with serving(lambda body: (status, {}, {"error": error})) as (address, bodies):
         with pytest.raises(LMBillingError) as caught:
@@ -45,6 +49,20 @@ async def test_a_spent_quota_is_told_at_once_and_asked_once(status, error, optio
             await asked(address, **options).acall("q")
     assert error["message"] in message(caught.value) and "Check the account of the key." in message(caught.value)
     assert len(bodies) == 2
+
+
+def test_a_key_that_may_not_is_no_spent_quota():
+    refusal = 403, {}, {"error": {"message": "Your key has no access to m", "code": "forbidden"}}
+    with serving(lambda body: refusal) as (address, bodies), pytest.raises(LMAuthError):
+        asked(address)("q")
+    assert len(bodies) == 1
+
+
+def test_a_node_of_a_cluster_tells_of_a_spent_quota():
+    request = request_to_dict(lm15.Request(model="openai/m", messages=(lm15.Message.user("q"),)))
+    with serving(lambda body: (429, {}, {"error": {"message": "Insufficient account balance"}})) as (address, _):
+        told = Answerer().ask("openai/m", {"api_base": address, "api_key": "k"}, request)
+    assert told == ("error", ["billing", "Insufficient account balance"])
 
 
 PASSING = [

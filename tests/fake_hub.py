@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -228,3 +229,25 @@ def serving() -> Iterator[FakeHub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextlib.contextmanager
+def in_place(monkeypatch: Any, folder: Path) -> Iterator[FakeHub]:
+    """A hub of our own, as `HF_ENDPOINT` and the hub's other variables give it where they are set before Python starts.
+
+    Args:
+        monkeypatch: The test's.
+        folder: For the cache.
+    """
+    import huggingface_hub.constants as constants
+
+    with serving() as served:
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", served.url + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-token"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+        monkeypatch.delenv("HF_OIDC_RESOURCE", raising=False)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield served

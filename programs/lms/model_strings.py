@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +123,7 @@ def source(model: str) -> Artifact | GGUFModel | Path:
     if not model.startswith("hf/"):
         raise ValueError(f"{model!r} does not run in this process; expected one of the prefixes {LOCAL_PREFIXES}.")
     repo, revision = _hub_parts(model)
-    return Path(_from_hub(model, "snapshot_download", repo, revision=revision, allow_patterns=_HUB_FILES))
+    return Path(_from_hub(model, repo, revision, "snapshot_download", allow_patterns=_HUB_FILES))
 
 
 def adapter_name_for(lm: dspy.LM) -> str:
@@ -179,22 +181,34 @@ def _hub_parts(model: str) -> tuple[str, str | None]:
 
 def _pinned_on_hub(model: str) -> str:
     repo, revision = _hub_parts(model)
-    config = _from_hub(model, "hf_hub_download", repo, "config.json", revision=revision)
+    config = _from_hub(model, repo, revision, "hf_hub_download", filename="config.json")
     return f"hf/{repo}@{Path(config).parent.name}"
 
 
-def _from_hub(model: str, function: str, *args: Any, **options: Any) -> str:
+def _from_hub(model: str, repo: str, revision: str | None, function: str, **options: Any) -> str:
     """A path in the hub's cache: downloaded, or as it was left by an earlier download."""
     import huggingface_hub
 
-    get = getattr(huggingface_hub, function)
+    get = functools.partial(getattr(huggingface_hub, function), repo, revision=revision, **options)
+    there = _in_cache(get)
     try:
-        return str(get(*args, **options))
+        if there is None:
+            # Of what it does not have the library asks six times, which takes minutes where a firewall lets nothing through.
+            huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repo, "config.json", revision=revision))
+        return str(get())
     except Exception as error:
-        try:
-            return str(get(*args, **options, local_files_only=True))
-        except Exception:
-            raise ValueError(
-                f"Cannot get {model!r} from the Hugging Face hub ({error}). Check the name and the network; without one, use "
-                f"embedded/base, or a folder as local/<folder>.{meant(args[0])}"
-            ) from error
+        if there is not None:
+            return there
+        raise ValueError(
+            f"Cannot get {model!r} from the Hugging Face hub ({error}). Check the name and the network; without one, use "
+            f"embedded/base, or a folder as local/<folder>.{meant(repo)}"
+        ) from error
+
+
+def _in_cache(get: Callable[..., str]) -> str | None:
+    """What a function of the library finds without asking the hub."""
+    try:
+        return str(get(local_files_only=True))
+    except Exception:
+        # A dozen unrelated kinds, as of all that it does.
+        return None

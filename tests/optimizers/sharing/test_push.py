@@ -15,23 +15,12 @@ from programs.lms.gguf_models import open_gguf
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from command_line import command, finish
-from fake_hub import TOKEN, Repository, serving
+from fake_hub import TOKEN, Repository, in_place
 
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A hub of our own, as `HF_ENDPOINT` and the hub's other variables give it where they are set before Python starts."""
-    import huggingface_hub.constants as constants
-
-    with serving() as served:
-        monkeypatch.setattr(constants, "ENDPOINT", served.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", served.url + "/{repo_id}/resolve/{revision}/{filename}")
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.delenv("HF_OIDC_RESOURCE", raising=False)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with in_place(monkeypatch, tmp_path) as served:
         yield served
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from fake_hub import Repository, in_place
 
 from programs.lms import adapter_name_for, engine, lm
 from programs.lms.catalog import missing_key
@@ -36,6 +37,18 @@ def test_a_hub_model_runs_out_of_the_cache(tiny, home, tmp_path, monkeypatch):
     engine.unload_all()
     with pytest.raises(ValueError, match="Check the name and the network"):
         lm("hf/org/other")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_the_cache_used_where_it_can_be(tmp_path, monkeypatch):
+    with in_place(monkeypatch, tmp_path) as hub:
+        hub.repositories["model", "me/small"] = Repository(False, {"config.json": b"{}"})
+        found = pinned("hf/me/small")
+        hub.refuse = lambda method, path: (503, "down")
+        hub.calls.clear()
+        with pytest.raises(ValueError, match="Cannot get 'hf/me/other' from the Hugging Face hub"):
+            pinned("hf/me/other")
+        assert [path for _, path in hub.calls] == ["/me/other/resolve/main/config.json"]
+        assert pinned("hf/me/small") == found == f"hf/me/small@{hub.repositories['model', 'me/small'].sha}"
 
 
 def test_missing_keys(monkeypatch):

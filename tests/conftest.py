@@ -46,7 +46,8 @@ def forked_trainings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
 def small_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn once, and coarsely, where nobody looks at them: four sharp forms are half the time of a tiny job."""
     if not any(map(request.node.get_closest_marker, ("whole_figures", "slow", "long"))):
-        monkeypatch.setattr("optimizers.reports.figures.forms", lambda figure: (figures.png(figure, dots=30),) * 4)
+        monkeypatch.setattr(figures, "DOTS", 30)
+        monkeypatch.setattr(figures, "forms", lambda figure: (figures.png(figure),) * 4)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from optimizers.reports.figures import (
     is_own,
     lines_of,
     own_handle,
+    short,
     stacked_bars,
     styled,
 )
@@ -38,7 +39,8 @@ Point = tuple[float, float, float | None, float | None]
 
 _ABREAST = 2
 
-_LONGEST_NAME = 50
+_LETTERS = 50
+"""Of a name that stands by itself."""
 
 
 @styled
@@ -64,7 +66,7 @@ def transfer_figure(panels: Mapping[str, Panel]) -> Figure | None:
     widest = max([abs(delta) for panel in panels.values() for _, delta in panel.values() if delta is not None], default=0) or 1
     for axes, (name, panel) in zip(grid.flat, panels.items(), strict=False):
         shades = _heat(axes, panel, trains, tests, widest)
-        axes.set_title(f"◆ {_short(name)}" if is_own(name) else _short(name), fontsize=11, color=ACCENT if is_own(name) else INK)
+        axes.set_title(f"{'◆ ' if is_own(name) else ''}{short(name, _LETTERS)}", fontsize=11, color=ACCENT if is_own(name) else INK)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
@@ -81,8 +83,8 @@ def _heat(axes: Axes, panel: Panel, trains: Sequence[str], tests: Sequence[str],
     image = axes.imshow(values, cmap="PuOr", vmin=-widest, vmax=widest, aspect="auto")
     slanted = len(tests) * max(map(len, tests)) > 45
     turned: dict[str, Any] = {"rotation": 20, "ha": "right"} if slanted else {}
-    axes.set_xticks(range(len(tests)), [_short(test, 18) for test in tests], **turned)
-    axes.set_yticks(range(len(trains)), [_short(train, 18) for train in trains])
+    axes.set_xticks(range(len(tests)), [short(test, 18) for test in tests], **turned)
+    axes.set_yticks(range(len(trains)), [short(train, 18) for train in trains])
     axes.tick_params(length=0, labelbottom=True)
     for y, train in enumerate(trains):
         for x, test in enumerate(tests):
@@ -118,11 +120,11 @@ def learning_figure(tasks: Mapping[str, Mapping[str, Sequence[Point]]], referenc
     for axes, (task, curves) in zip(figure.subplots(len(tasks), 1, squeeze=False).flat, tasks.items(), strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         for name, curve in curves.items():
-            _curve(axes, names.index(name), len(names), curve, _short(name), lines_of(names)[name])
+            _curve(axes, names.index(name), len(names), curve, short(name, _LETTERS), lines_of(names)[name])
         if task in references:
             axes.axhline(references[task], color=INK, linewidth=1.2, linestyle=":", label="teacher+teacher")
         _rows_scale(axes, sorted({point[0] for curve in curves.values() for point in curve}))
-        axes.set(title=_short(task), ylabel="score, %")
+        axes.set(title=short(task, _LETTERS), ylabel="score, %")
         axes.grid(axis="y", color=FAINT, linewidth=0.8)
     _legend_once(figure)
     return figure
@@ -171,7 +173,7 @@ def cost_figure(points: Mapping[str, tuple[float, float]], front: Sequence[str],
     if not points:
         return None
     shown = [*front, *(name for name in points if name not in front and (is_own(name) or is_cascade(name)))]
-    names = [f"{i}  {_short(name)}" for i, name in enumerate(shown, 1)]
+    names = [f"{i}  {short(name, _LETTERS)}" for i, name in enumerate(shown, 1)]
     columns = 2 if max(map(len, names)) <= 34 else 1
     figure, axes = canvas(3.6 + 0.24 * -(-(len(names) + 2) // columns))
     others = [point for name, point in points.items() if name not in front]
@@ -220,12 +222,6 @@ def error_figure(records: Mapping[str, Mapping[str, Any]], fates: Mapping[str, s
         return None
     figure, axes = canvas(0.36 * len(rows) + 1.6)
     segments = {text: [record[key] if is_number(record.get(key)) else 0.0 for record in rows.values()] for key, text in fates.items()}
-    stacked_bars(axes, [_short(name, 38) for name in rows], segments)
+    stacked_bars(axes, [short(name, 38) for name in rows], segments)
     axes.set_xlabel("wrong answers")
     return figure
-
-
-def _short(name: str, longest: int = _LONGEST_NAME) -> str:
-    """A name that fits; its middle left out if it is too long, as both ends tell conditions apart."""
-    half = (longest - 1) // 2
-    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"

@@ -7,6 +7,7 @@ while one is drawn.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -20,6 +21,15 @@ R = TypeVar("R")
 
 WIDTH, NARROW = 6.4, 3.8
 """Inches, of a page and of a telephone."""
+
+DOTS = 180
+"""An inch."""
+
+_LEGEND_LETTERS, _COLUMN_LETTERS = 42, 30
+"""Of a name in a legend: as many as there is room for on a telephone, and in one of two columns on a page."""
+
+_LEGEND_ROWS, _LEGEND_ROW = 5, 0.22
+"""Rows of a legend that a figure has room for, and inches of each further one."""
 
 INK, FAINT = "#222222", "#d9d9d9"
 
@@ -72,20 +82,19 @@ def forms(figure: Figure) -> tuple[bytes, bytes, bytes, bytes]:
 
 
 @styled
-def png(figure: Figure, dark: bool = False, dots: int = 180) -> bytes:
+def png(figure: Figure, dark: bool = False) -> bytes:
     """`figure` as PNG, drawn by Agg whatever backend is in use.
 
     Args:
         figure: As drawn for a white page. With `dark` it is recoloured and stays so.
         dark: For a dark page.
-        dots: An inch.
     """
     import io
 
     if dark:
         _recolour(figure)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dots, facecolor=_DARK_PAGE if dark else "white")
+    figure.savefig(buffer, format="png", dpi=DOTS, facecolor=_DARK_PAGE if dark else "white")
     return buffer.getvalue()
 
 
@@ -272,8 +281,18 @@ def legend_below(figure: Any, own: bool = False) -> None:
     handles = [*found, *([own_handle()] if own else [])]
     if not handles:
         return
-    columns = min(len(handles), 2 if len(handles) % 3 or max(len(handle.get_label()) for handle in handles) > 16 else 3)
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    texts = [short(handle.get_label(), _LEGEND_LETTERS) for handle in handles]
+    longest = max(map(len, texts))
+    columns = min(len(handles), 1 if longest > _COLUMN_LETTERS else 2 if len(handles) % 3 or longest > 16 else 3)
+    # matplotlib takes the legend's place from the plots, and draws none that are left without any.
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * max(0, math.ceil(len(handles) / columns) - _LEGEND_ROWS))
+    figure.legend(handles, texts, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def short(name: str, longest: int) -> str:
+    """A name that fits; its middle left out if it is too long, as both ends tell conditions apart."""
+    half = (longest - 1) // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
 
 
 def _on_white(colour: str, strength: float) -> tuple[float, ...]:

@@ -538,6 +538,18 @@ def test_a_continued_training_is_one_curve():
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 2, 3], [3.0, 2.0, 1.0])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("students", "letters"), [(1, 2), (4, 90), (13, 20)])
+def test_the_plot_of_many_students_with_long_names_is_drawn_and_their_legend_fits(students, letters):
+    records = [{"step": step, "steps": 3, "loss": 3.0 - step, "eval_loss": 2.9 - step} for step in (1, 2)]
+    figure = run_figures.training_figure({f"S_D-R-{number}{'x' * letters}": records for number in range(students)})
+    for drawn in (figure, figures.narrowed(figure)):
+        drawn.draw_without_rendering()
+        legend = drawn.legends[0].get_window_extent()
+        assert drawn.axes[0].get_window_extent().height > 0.9 * drawn.dpi
+        assert legend.x0 >= 0 and legend.x1 <= drawn.bbox.x1 and len(drawn.legends[0].get_texts()) == 2 * students + 1
+
+
 def test_drawing_leaves_the_backend_and_the_style_alone():
     code = (
         "import sys, optimizers.reports.run_report\n"

@@ -239,9 +239,9 @@ def csv_rows(file: Path, mend: Callable[[bytes], bytes] | None = None) -> Iterat
     Raises:
         ValueError: No UTF-8, no CSV, or a row with more columns than the header.
     """
-    text = read_text(file, mend)
+    text = io.StringIO(read_text(file, mend), newline="")
     delimiter = _delimiter(text)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = csv.DictReader(text, delimiter=delimiter)
     try:
         rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
         for number, row in enumerate(rows, 2):
@@ -256,14 +256,16 @@ def csv_rows(file: Path, mend: Callable[[bytes], bytes] | None = None) -> Iterat
         raise ValueError(f"{file}, line {rows.line_num}: not CSV ({error}).") from error
 
 
-def _delimiter(text: str) -> str:
-    """The sign between the columns; the comma where nothing tells."""
+def _delimiter(text: io.StringIO) -> str:
+    """The sign between the columns; the comma where nothing tells. The text is left at its start."""
 
     def names(delimiter: str) -> int:
         try:
-            return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), []))
+            return len(next(csv.reader(text, delimiter=delimiter), []))
         except csv.Error:
             return 0
+        finally:
+            text.seek(0)
 
     return max(_DELIMITERS, key=names)
 

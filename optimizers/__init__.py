@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import programs
 
+# By their folders, as an editable installation finds what the other package lacks, so that no import would fail.
 if not any(os.path.samefile(os.path.dirname(folder), os.path.dirname(__path__[0])) for folder in programs.__path__):
     hidden = "The package `programs` of divide-or-conquer is hidden by another one"
     raise ImportError(f"{hidden}, {list(programs.__path__)}: rename that folder, or start Python in another one.")

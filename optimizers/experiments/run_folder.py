@@ -77,7 +77,7 @@ def open_folder(config: RunConfig, experiment: bool = False) -> Path:
     # Of two compiled programs what they hold is compared.
     same = {"teacher.program"} if all("program" in _teacher(side) for side in (there or {}, now)) else set()
     sides = {table: (_names(there, table), _names(now, table)) for table in _ENTRIES}
-    reach = frozenset().union(*(reach_of(table, set.intersection(*sides[table])) for table in ("solvers", "students")))
+    reach = reach_of(f"experiment.{table}.{name}" for table in ("solvers", "students") for name in set.intersection(*sides[table]))
     may_differ = MAY_DIFFER | REACH | _GRID | same | reach
     apart = functools.partial(_stands_apart, sides) if experiment else lambda key, on_both: _is_entry(sides, key)
     fill_in = filled_in(view)

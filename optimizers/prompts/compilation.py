@@ -18,7 +18,7 @@ from optimizers.prompts.dspy_optimizers import PromptOptimizer, check_questions,
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
 from optimizers.settings.splits import configured_task, loaded, refuse_overlap, refuse_shown
-from optimizers.settings.views import REACH, compile_settings, filled_in
+from optimizers.settings.views import REACH, compile_settings, filled_in, reach_of
 from programs.adapter import TerseLineAdapter
 from programs.compiled.few_shot import FewShot
 from programs.compiled.frozen import Frozen
@@ -30,13 +30,9 @@ from programs.signatures import Decompose, Solve
 from programs.tasks.base import identity
 
 _SIGNATURES: dict[str, type[dspy.Signature]] = {"decompose": Decompose, "solve": Solve}
-_MAY_DIFFER = REACH | {
-    "out",
-    *(
-        f"compile.{name}"
-        for name in ("max_calls", "max_tokens", "max_usd", "threads", *(f"prompt_model.{key}" for key in ("timeout", "api_base", "batch")))
-    ),
-}
+_MAY_DIFFER = (
+    REACH | reach_of(["compile.prompt_model"]) | {"out", *(f"compile.{name}" for name in ("max_calls", "max_tokens", "max_usd", "threads"))}
+)
 
 
 class Compilation:

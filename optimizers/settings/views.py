@@ -30,15 +30,13 @@ MAY_DIFFER = frozenset(
 """Settings that change how a run is done, not what comes out of the parts that stand already."""
 
 
-_REACH = ("timeout", "api_base", "batch", "requests_per_minute")
+def reach_of(models: Iterable[str]) -> frozenset[str]:
+    """The settings of some models, named as in the configuration, that say how they are reached; what they say does not hang on it."""
+    return frozenset(f"{model}.{key}" for model in models for key in ("timeout", "api_base", "batch", "requests_per_minute"))
 
-REACH = frozenset(f"{model}.{key}" for model in ("teacher", "student", "solver", "screening.judge") for key in _REACH)
-"""How a model is reached; what it says does not hang on it."""
 
-
-def reach_of(table: str, names: Iterable[str]) -> frozenset[str]:
-    """`REACH` of the models that a table of `experiment` names: `solvers` or `students`."""
-    return frozenset(f"experiment.{table}.{name}.{key}" for name in names for key in _REACH)
+REACH = reach_of(("teacher", "student", "solver", "screening.judge"))
+"""Of the models of every job."""
 
 
 def folder_settings(config: RunConfig) -> dict[str, Any]:

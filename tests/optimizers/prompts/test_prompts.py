@@ -244,6 +244,8 @@ def test_a_folder_is_not_compiled_over_with_other_settings(lms, tmp_path):
     compile_prompts(config(tmp_path / "out", "LabeledFewShot"))
     with pytest.raises(ValueError, match=r"compile.settings.k: None there, 2 now"):
         compile_prompts(config(tmp_path / "out", "LabeledFewShot", **{"compile.settings.k": "2"}))
+    for reached in ({"compile.prompt_model.requests_per_minute": "50"}, {"teacher.timeout": "9", "compile.threads": "2"}):
+        assert compile_prompts(config(tmp_path / "out", "LabeledFewShot", **reached)).incomplete is None
 
 
 def test_the_same_seed_gives_the_same_program_and_another_one_another(lms, tmp_path):

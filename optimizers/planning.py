@@ -37,7 +37,7 @@ def plan(config: RunConfig | dict[str, Any], job: Job = "run", settings: bool = 
 
         return study_plan(config)
     from optimizers.experiments.plan import improve_steps
-    from optimizers.experiments.plan import plan as plan_of_steps
+    from optimizers.experiments.plan_view import plan as plan_of_steps
 
     if job not in get_args(Job):
         raise ValueError(f"job={job!r} is no job that can be planned; expected one of {list(get_args(Job))}.")

@@ -14,7 +14,7 @@ from typer.main import get_command
 from optimizers.arguments import parse_settings
 from optimizers.cli import app
 from optimizers.completion import SettingsCommand
-from optimizers.experiments.plan import plan
+from optimizers.experiments.plan_view import plan
 from optimizers.settings.load import load_config
 from optimizers.settings.task import TaskConfig
 from optimizers.settings.valid_values import section_of

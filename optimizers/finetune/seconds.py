@@ -13,7 +13,8 @@ _TOKENS_A_ROW = 120
 # Of a model of the embedded ones' size on two cores, as a configuration has them; what is measured takes their place at once.
 _TOKENS_A_SECOND, _CALLS_A_SECOND = 150.0, 4.0
 
-_API_SECONDS_A_CALL = 2.0
+API_SECONDS_A_CALL = 2.0
+"""What is reckoned of a model behind an API, here and in all plans."""
 
 
 def labelling_seconds(models: Iterable[str], runs: int, threads: int) -> float:
@@ -27,7 +28,7 @@ def labelling_seconds(models: Iterable[str], runs: int, threads: int) -> float:
     Raises:
         ValueError: As of `relative_size`.
     """
-    return runs * sum(relative_size(one) / _CALLS_A_SECOND if is_local(one) else _API_SECONDS_A_CALL / threads for one in models)
+    return runs * sum(relative_size(one) / _CALLS_A_SECOND if is_local(one) else API_SECONDS_A_CALL / threads for one in models)
 
 
 def training_seconds(spec: TrainingSpec, base: str, rows: int) -> float:

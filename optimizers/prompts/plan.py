@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from optimizers.finetune.seconds import API_SECONDS_A_CALL
 from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION
 from optimizers.prompts.compilation import Compilation
 from optimizers.reports.plans import PlanView, minutes_text
 from programs.lms.model_sizes import relative_size
 from programs.lms.model_strings import is_local
-
-_API_SECONDS_A_CALL = 2.0
 
 
 class CallStep(NamedTuple):
@@ -41,7 +40,7 @@ def compile_steps(job: Compilation) -> list[CallStep]:
 
 def _minutes(job: Compilation, model: str, calls: int) -> float:
     local, threads = job.config.cost.local_calls_per_second, job.config.compile.threads
-    return calls * relative_size(model) / local / 60 if is_local(model) else calls * _API_SECONDS_A_CALL / threads / 60
+    return calls * relative_size(model) / local / 60 if is_local(model) else calls * API_SECONDS_A_CALL / threads / 60
 
 
 def compile_plan(job: Compilation) -> PlanView:

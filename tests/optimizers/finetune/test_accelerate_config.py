@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from optimizers import TrainingSpec
-from optimizers.experiments.plan import plan
+from optimizers.experiments.plan_view import plan
 from optimizers.finetune.bases import check_installed
 from optimizers.finetune.job_folder import read_progress
 from optimizers.finetune.several_processes import check_gpus, processes_of, read_accelerate_config

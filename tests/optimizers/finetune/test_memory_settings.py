@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from optimizers import TrainingSpec
-from optimizers.experiments.plan import plan
+from optimizers.experiments.plan_view import plan
 from optimizers.finetune import bases, trainer
 from optimizers.finetune.bases import check_installed
 from optimizers.finetune.completion_loss import CompletionLossTrainer

@@ -13,7 +13,8 @@ from scripted import scripted_lm
 
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.grid import Grid
-from optimizers.experiments.plan import grid_steps, plan, plan_steps
+from optimizers.experiments.plan import grid_steps, plan_steps
+from optimizers.experiments.plan_view import plan
 from optimizers.experiments.run import run
 from optimizers.experiments.run_folder import open_folder
 from optimizers.experiments.run_job import MainJob

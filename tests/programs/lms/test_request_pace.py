@@ -15,7 +15,8 @@ import pytest
 from loopback import chat, is_decomposition, serving, too_many
 
 from optimizers.evaluation.evaluate import evaluate
-from optimizers.experiments.plan import plan, plan_steps
+from optimizers.experiments.plan import plan_steps
+from optimizers.experiments.plan_view import plan
 from optimizers.labelling.collect import collect
 from optimizers.labelling.journal import Journal
 from optimizers.labelling.journaled_lm import journaled

@@ -27,6 +27,17 @@ from programs.lms import backends
 from programs.lms.backends.base import Backend, GenerateRequest, GenerateResult, Interrupted
 from programs.lms.chat import render
 from programs.lms.ledger import current_call
+from programs.lms.local_requests import (
+    as_lm15,
+    check_text,
+    joined,
+    key_to_join,
+    messages_of,
+    refuse_unsupported,
+    refused,
+    response_of,
+    rollout_of,
+)
 from programs.lms.model_strings import source
 from programs.lms.whole_answers import AsyncWholeAnswers, WholeAnswers
 
@@ -73,7 +84,7 @@ class _Engine:
 
     def submit(self, request: lm15.Request) -> Future[lm15.Response]:
         """Queue a request, without waiting for its answer."""
-        _refuse_unsupported(request)
+        refuse_unsupported(request)
         return _registry.submit(Key(request.model, self.backend, self.device), request)
 
     def dump_state(self) -> dict[str, Any]:
@@ -224,7 +235,7 @@ class _Worker:
 
     def submit(self, request: lm15.Request) -> Future[lm15.Response]:
         future: Future[lm15.Response] = Future()
-        join_key = _join_key(request)
+        join_key = key_to_join(request)
         with self._lock:
             job = self._in_flight.get(join_key) if join_key else None
             if job is None:
@@ -336,7 +347,7 @@ class _Worker:
                 job.ready = job.ready or replace(self._request(backend.tokenizer, job.request), wanted=functools.partial(self._wanted, job))
                 prepared.append(job)
             except Exception as error:
-                self._settle(job, _refused(self.key.model, error))
+                self._settle(job, refused(self.key.model, error))
         return prepared
 
     def _wanted(self, job: _Job) -> bool:
@@ -354,8 +365,8 @@ class _Worker:
 
     def _request(self, tokenizer: Any, request: lm15.Request) -> GenerateRequest:
         config = request.config
-        prompt = render(tokenizer, _messages(request))
-        _check_text(prompt, *config.stop)
+        prompt = render(tokenizer, messages_of(request))
+        check_text(prompt, *config.stop)
         ready = GenerateRequest(
             prompt=prompt,
             max_tokens=config.max_tokens or _MAX_TOKENS,
@@ -374,7 +385,7 @@ class _Worker:
         """
         if request.config.seed is not None:
             return request.config.seed % 2**63
-        rollout = _rollout(request)
+        rollout = rollout_of(request)
         if rollout is None:
             rollout = self._asked.next(hashlib.sha256(repr(ready).encode()).digest())
         digest = hashlib.sha256(repr((ready, rollout)).encode()).digest()
@@ -391,7 +402,7 @@ class _Worker:
                     future.set_exception(outcome)
                 else:
                     future.set_result(outcome)
-                    outcome = _joined(outcome)
+                    outcome = joined(outcome)
 
     def _settle_all(self, jobs: Sequence[_Job], error: BaseException) -> None:
         for job in jobs:
@@ -407,7 +418,7 @@ class _Worker:
             while True:
                 job = self._queue.get_nowait()
                 if job:
-                    self._settle(job, _as_lm15(error))
+                    self._settle(job, as_lm15(error))
 
 
 class _Batch:
@@ -436,7 +447,7 @@ class _Batch:
         job = self.jobs[index]
         self._done.add(index)
         try:
-            outcome = _response(job.request.model, result, self._backend.name)
+            outcome = response_of(job.request.model, result, self._backend.name)
         except Exception as error:
             outcome = lm15.ServerError(f"{job.request.model} gave a result that is none: {error!r}")
         self._settle(job, outcome)
@@ -477,64 +488,6 @@ def _returned(results: Any, index: int, backend: str) -> GenerateResult:
     raise TypeError(f"backend {backend!r} gave no result for a request: `generate` calls on_result(index, result), or returns all results")
 
 
-def _refuse_unsupported(request: lm15.Request) -> None:
-    config = request.config
-    unsupported = {
-        "tools": bool(request.tools),
-        "response_format": config.response_format is not None,
-        "logprobs": config.logprobs is not None,
-        "frequency_penalty": bool(config.frequency_penalty),
-        "presence_penalty": bool(config.presence_penalty),
-    }
-    for name, asked in unsupported.items():
-        if asked:
-            raise lm15.UnsupportedFeatureError(f"{request.model} runs in this process, without {name}; leave it out or use another model.")
-
-
-def _messages(request: lm15.Request) -> list[dict[str, str]]:
-    system = request.system if isinstance(request.system, str) or not request.system else _text(request.system)
-    messages = [{"role": "system", "content": str(system)}] if system else []
-    for message in request.messages:
-        role = "system" if message.role == "developer" else message.role
-        messages.append({"role": role, "content": _text(message.parts)})
-    return messages
-
-
-def _text(parts: Sequence[Any]) -> str:
-    for part in parts:
-        if not isinstance(part, lm15.TextPart):
-            raise lm15.UnsupportedFeatureError(f"A local model reads text, not {type(part).__name__}.")
-    return "".join(part.text for part in parts)
-
-
-def _join_key(request: lm15.Request) -> Any:
-    """What makes two requests the same one; none where each must be drawn on its own."""
-    config = request.config
-    if config.temperature and config.seed is None:
-        return None
-    settings = (config.max_tokens, config.temperature, config.top_p, config.top_k, config.stop, config.seed)
-    return repr((request.system, request.messages, settings))
-
-
-def _rollout(request: lm15.Request) -> Any:
-    """An id that tells samples of one request apart, given as `metadata={'rollout_id': …}`."""
-    metadata = (request.config.extensions or {}).get("metadata")
-    return metadata.get("rollout_id") if isinstance(metadata, dict) else None
-
-
-def _response(model: str, result: GenerateResult, backend: str) -> lm15.Response | BaseException:
-    if result.error:
-        return (lm15.ContextLengthError if result.too_long else lm15.ServerError)(f"{model}: {result.error}")
-    return lm15.Response(
-        id=None,
-        model=model,
-        message=lm15.Message.assistant([lm15.TextPart(result.text)]),
-        finish_reason=result.finish_reason,
-        usage=lm15.Usage(input_tokens=result.input_tokens, output_tokens=result.output_tokens),
-        provider_data={"seconds": result.seconds, "backend": backend},
-    )
-
-
 def told_seconds(response: lm15.Response) -> lm15.Response:
     """Tell the meter the call's share of the computing, without its wait in the queue."""
     call = current_call()
@@ -543,35 +496,8 @@ def told_seconds(response: lm15.Response) -> lm15.Response:
     return response
 
 
-def _joined(response: lm15.Response) -> lm15.Response:
-    """The answer for those who asked while it was under way: it cost no time of its own."""
-    return replace(response, provider_data={**(response.provider_data or {}), "seconds": 0.0, "joined": True})
-
-
-def _check_text(*texts: str) -> None:
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            half = f"U+{ord(text[error.start]):04X}"
-            raise ValueError(f"it holds {half}, half of a surrogate pair, which is no text; send whole characters") from None
-
-
-def _refused(model: str, error: Exception) -> BaseException:
-    """What a request is told that cannot be turned into a prompt."""
-    return error if isinstance(error, lm15.LM15Error) else lm15.InvalidRequestError(f"{model} cannot be asked this: {error}")
-
-
 def _ending(model: str) -> lm15.ServerError:
     return lm15.ServerError(f"{model} was not asked to the end: the process ends")
-
-
-def _as_lm15(error: BaseException) -> BaseException:
-    if isinstance(error, lm15.LM15Error):
-        return error
-    if isinstance(error, ValueError):
-        return lm15.UnsupportedModelError(str(error))
-    return lm15.ServerError(f"{type(error).__name__}: {error}")
 
 
 _registry = _Registry()

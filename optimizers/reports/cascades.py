@@ -23,9 +23,9 @@ from optimizers.reports.blocks import (
     usd_text,
 )
 from optimizers.reports.conditions import oriented
-from optimizers.reports.cost_tables import part, thousand
+from optimizers.reports.cost_tables import thousand
 from optimizers.reports.experiment_figures import cost_figure
-from optimizers.reports.read import RunFiles
+from optimizers.reports.read import RunFiles, part
 from optimizers.reports.verdicts import outcome_words
 
 FIGURE = "cascade-costs.png"

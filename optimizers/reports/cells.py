@@ -8,7 +8,7 @@ from typing import Any
 from optimizers.conditions import is_cascade, parts_in, stages_in
 from optimizers.reports.blocks import is_number, number, signed_points
 from optimizers.reports.conditions import oriented
-from optimizers.reports.read import RunFiles
+from optimizers.reports.read import RunFiles, part
 from optimizers.reports.verdicts import difference_words
 
 Cell = Mapping[str, Any]
@@ -43,8 +43,7 @@ def tests_of(run: RunFiles) -> list[str]:
 
 def task_of(run: RunFiles, name: str) -> Mapping[str, Any]:
     """What is recorded of the task with that name."""
-    value = run.part("tasks").get(name)
-    return value if isinstance(value, Mapping) else {}
+    return part(run.part("tasks"), name)
 
 
 def in_domain(run: RunFiles, test: Any, part: str = "cells") -> list[Cell]:

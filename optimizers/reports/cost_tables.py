@@ -8,7 +8,7 @@ from typing import Any
 
 from optimizers.conditions import stages_in
 from optimizers.reports.blocks import Table, count_text, is_number, percent, usd_text
-from optimizers.reports.read import REFERENCE, RunFiles
+from optimizers.reports.read import REFERENCE, RunFiles, part
 from optimizers.reports.tokens import LOCAL, PAID, UNKNOWN, kind_of
 
 
@@ -85,12 +85,6 @@ def _teacher_tokens(run: RunFiles, record: Mapping[str, Any]) -> float | None:
 def _counted(values: Iterable[Any]) -> float | None:
     found = list(values)
     return math.fsum(found) if all(map(is_number, found)) else None
-
-
-def part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """`record[key]`, or an empty mapping."""
-    value = record.get(key)
-    return value if isinstance(value, Mapping) else {}
 
 
 def _sum(once: Mapping[str, Any], unit: str) -> float | None:

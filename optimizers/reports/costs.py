@@ -11,8 +11,8 @@ from optimizers.evaluation.stages import answered_in, stages_of
 from optimizers.reports import experiment_figures as drawn
 from optimizers.reports.blocks import Block, Table, Text, count_text, is_number, missing_text, picture_or_text, usd_text
 from optimizers.reports.cells import Cell, in_domain, is_control, label, score_of, tests_of
-from optimizers.reports.cost_tables import cost_table, part, saving_words, thousand, traced_words
-from optimizers.reports.read import RunFiles
+from optimizers.reports.cost_tables import cost_table, saving_words, thousand, traced_words
+from optimizers.reports.read import RunFiles, part
 from optimizers.reports.tokens import MEANING, input_text, kind_of
 
 _DOLLARS, _TOKENS, _SECONDS = "US dollars", "tokens of the teacher's model", "seconds"

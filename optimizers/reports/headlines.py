@@ -27,7 +27,7 @@ from optimizers.reports.blocks import (
     usd_text,
 )
 from optimizers.reports.conditions import UNTRAINED, paired_comparison_of, student_condition
-from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles
+from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles, part
 from optimizers.reports.replies import cut_off_warning, endings_of, reply_warnings
 from optimizers.reports.training import too_long_warnings
 from optimizers.reports.verdicts import difference_words, outcome, outcome_words, p_words
@@ -236,9 +236,8 @@ def _needless(run: RunFiles) -> bool:
 
 
 def _saving_line(run: RunFiles, name: str) -> str:
-    given = run.part("saving").get("per_1000_questions")
     whole = _saving(run.conditions, name)
-    saving = whole or (given if isinstance(given, Mapping) else {})
+    saving = whole or part(run.part("saving"), "per_1000_questions")
     amounts = [_amount(key, value) for key, value in saving.items() if is_number(value)]
     if not amounts:
         return "What the student saves could not be computed: the calls of both conditions were not counted, or came from a cache."

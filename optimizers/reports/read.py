@@ -125,6 +125,12 @@ def _no_text(path: Path, error: UnicodeDecodeError) -> ValueError:
     return ValueError(f"{path} is no text in UTF-8 ({error}). Restore it, or move the folder away and run the same command again.")
 
 
+def part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """`record[key]`, or an empty mapping."""
+    value = record.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
 REFERENCE = "teacher+teacher"
 WITHOUT = "none+teacher"
 """The same solver, given no subquestions."""
@@ -150,8 +156,7 @@ class RunFiles:
 
     def part(self, key: str) -> Mapping[str, Any]:
         """`metrics[key]`, or an empty mapping."""
-        value = self.metrics.get(key)
-        return value if isinstance(value, Mapping) else {}
+        return part(self.metrics, key)
 
     def records(self, key: str) -> list[Mapping[str, Any]]:
         """`metrics[key]` where it is a list of records, or an empty list."""

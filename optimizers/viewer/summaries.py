@@ -15,7 +15,7 @@ from optimizers.jobs.jsonlines import read_json
 from optimizers.reports.blocks import is_number, percent, percent_interval
 from optimizers.reports.cells import best_student, label, named, tests_of
 from optimizers.reports.conditions import student_condition
-from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles, metrics_of
+from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles, metrics_of, part
 from optimizers.viewer.history import History, history_of
 from optimizers.viewer.places import REPORTS, RESULTS, Place, inside
 
@@ -77,14 +77,14 @@ def summary(place: Place) -> Summary:
     metrics = _tried(troubles, lambda: _metrics(place), {})
     nested = _tried(troubles, lambda: _settings(place), {})
     # A run has further solvers in that section, and no grid.
-    grid = metrics.get("kind") == "experiment" or "conditions" in _mapping(nested.get("experiment"))
+    grid = metrics.get("kind") == "experiment" or "conditions" in part(nested, "experiment")
     kind = "experiment" if place.kind == "run" and grid else place.kind
     scores = _tried(troubles, lambda: _SCORES.get(kind, _no_scores)(metrics), ())
     history = _tried(troubles, lambda: history_of(place), History(""))
     state, why = _state(history, metrics, bool(troubles))
     settings = {name: _public(name, value) for name, value in flat(nested).items()}
     troubles = [told.replace(f"{place.folder}/", "") for told in troubles]
-    models = _mapping(metrics.get("models"))
+    models = part(metrics, "models")
     reports = tuple(name for name in REPORTS if inside(place, name))
     return Summary(
         place, kind, state, why, history.changed, _task(metrics, settings), _model("teacher", metrics, models, settings),
@@ -154,12 +154,8 @@ def _state(history: History, metrics: Mapping[str, Any], damaged: bool) -> tuple
     return "begun", f"no results yet; done: {done}" if done else "no results yet"
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _task(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    tasks = _mapping(metrics.get("tasks"))
+    tasks = part(metrics, "tasks")
     if tasks:
         return ", ".join(map(str, tasks))
     given = metrics.get("task")
@@ -202,8 +198,8 @@ def _improve_scores(metrics: Mapping[str, Any]) -> tuple[Score, ...]:
     rounds, best = metrics.get("rounds") or [], metrics.get("best", 0)
     wanted = [one for one in rounds if one["round"] in (0, best)]
     found = [score for one in wanted for score in _score(f"round {one['round']}, dev", one, "dev")]
-    for name, tested in _mapping(metrics.get("tests")).items():
-        found += _score(f"round {best}, {name}", _mapping(tested.get(f"round {best}")))
+    for name, tested in part(metrics, "tests").items():
+        found += _score(f"round {best}, {name}", part(tested, f"round {best}"))
     return tuple(found[:_MOST_SCORES])
 
 
@@ -215,8 +211,8 @@ def _study_scores(metrics: Mapping[str, Any]) -> tuple[Score, ...]:
 
 
 def _compile_scores(metrics: Mapping[str, Any]) -> tuple[Score, ...]:
-    dev = _mapping(metrics.get("dev"))
-    return tuple(score for what in ("uncompiled", "compiled") for score in _score(f"{what}, dev", _mapping(dev.get(what))))
+    dev = part(metrics, "dev")
+    return tuple(score for what in ("uncompiled", "compiled") for score in _score(f"{what}, dev", part(dev, what)))
 
 
 _SCORES: dict[str, Callable[[Mapping[str, Any]], tuple[Score, ...]]] = {

@@ -10,6 +10,7 @@ from typing import Any
 
 from optimizers.labelling.journal import JOURNALS
 from optimizers.reports.questions import text_of
+from optimizers.reports.read import part
 from optimizers.viewer.answer_file import AnswerFile, AsLine, Line, Table, hashed
 from optimizers.viewer.places import inside
 from optimizers.viewer.summaries import Summary
@@ -81,12 +82,15 @@ def _plain(name: str) -> str:
 
 def _predictions(job: Summary, files: Files) -> list[AnswerSet]:
     found = [(name.removeprefix("predictions/").removesuffix(".jsonl"), path) for path, name in _below(job, "predictions/**/*.jsonl")]
-    known = _conditions(job)
+    known, asked = _conditions(job), _test_ids(job)
     order = {name: at for at, name in enumerate(known)}
     found = sorted(
         ((name, path) for name, path in found if path.name not in JOURNALS), key=lambda one: (order.get(one[0], len(order)), one)
     )
-    return [AnswerSet(name, files.get(path, "", _answer), _asked(job, name), _models(known.get(name, {}))) for name, path in found]
+    return [
+        AnswerSet(name, files.get(path, "", _answer), asked.get(name.split("/")[0], asked.get("")), _models(known.get(name, {})))
+        for name, path in found
+    ]
 
 
 def _conditions(job: Summary) -> dict[str, Mapping[str, Any]]:
@@ -103,15 +107,15 @@ def _conditions(job: Summary) -> dict[str, Mapping[str, Any]]:
 
 
 def _models(condition: Mapping[str, Any]) -> dict[str, str]:
-    models = condition.get("models")
-    return {str(stage): str(model) for stage, model in models.items()} if isinstance(models, Mapping) else {}
+    return {str(stage): str(model) for stage, model in part(condition, "models").items()}
 
 
-def _asked(job: Summary, name: str) -> frozenset[int] | None:
+def _test_ids(job: Summary) -> dict[str, frozenset[int]]:
+    """Hashes of the ids of the test questions by test task; those of a run, which has one alone, under the empty name."""
     tasks = job.metrics.get("tasks")
-    about = tasks.get(name.split("/")[0]) if isinstance(tasks, Mapping) else job.metrics
-    ids = about.get("test_ids") if isinstance(about, Mapping) else None
-    return frozenset(map(hashed, ids)) if isinstance(ids, list) and ids else None
+    about = tasks if isinstance(tasks, Mapping) else {"": job.metrics}
+    ids = {str(name): one.get("test_ids") for name, one in about.items() if isinstance(one, Mapping)}
+    return {name: frozenset(map(hashed, found)) for name, found in ids.items() if isinstance(found, list) and found}
 
 
 def _rounds(job: Summary, files: Files) -> list[AnswerSet]:

@@ -90,7 +90,7 @@ def _endpoints(pages: Pages, render: Callable[[Shown], bytes]) -> dict[str, Call
 
     def compare(request: Any) -> Any:
         asked = request.query_params
-        return HTMLResponse(render(pages.compare(asked, asked.getlist("job"), asked.getlist("set"))), headers=_HEADERS)
+        return HTMLResponse(render(pages.compare(asked.getlist("job"), asked.getlist("set"))), headers=_HEADERS)
 
     def report(request: Any) -> Any:
         headers = {**_HEADERS, "Content-Security-Policy": _REPORT_POLICY}

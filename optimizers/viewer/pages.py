@@ -106,23 +106,25 @@ class Pages:
         values = {"job": job, "question": question, "cards": cards, "filters": _filters(params), "id": text_of(found[0][2].get("id"))}
         return Shown("question.html.j2", {**values, **self._neighbours(first, key, params)})
 
-    def compare(self, params: Params, names: Sequence[str], sets: Sequence[str]) -> Shown:
+    def compare(self, names: Sequence[str], sets: Sequence[str]) -> Shown:
         """Two jobs, or two sets of answers, against each other."""
         if len(names) == 1:
             names = [names[0], names[0]]
         if len(names) != 2:
             raise NotFoundError(f"Two jobs can be compared, and {len(names)} are chosen: mark two in the list of runs.")
         first, second = map(self._job, names)
-        pairs = same_named(self._sets(first), self._sets(second)) if first.place != second.place else []
+        both = [self._sets(job) for job in (first, second)]
+        pairs = same_named(*both) if first.place != second.place else []
         values: dict[str, Any] = {
             "first": first,
             "second": second,
             "pairs": [_pair_row(one, first, second) for one in pairs],
             "chosen": list(sets),
+            "sets": both,
+            "differences": settings_that_differ(first, second),
         }
-        values |= {"sets": [self._sets(first), self._sets(second)], "differences": settings_that_differ(first, second)}
         if len(sets) == 2 and all(sets):
-            one, other = (self._named(self._sets(job), name)[0] for job, name in zip((first, second), sets, strict=True))
+            one, other = (self._named(there, name)[0] for there, name in zip(both, sets, strict=True))
             values["picked"] = _pair_row(pair(one, other), first, second)
         return Shown("compare.html.j2", {"picked": None, **values})
 

@@ -248,7 +248,8 @@ def experiment(
         raise ValueError(f"Unknown stage {unknown[0]!r}; expected some of {list(GRID_STAGES)}, joined by commas.")
     result = _continuable(lambda: run_experiment(config, None, chosen, _names_in(redo)))
     if "report" in chosen:
-        from optimizers.reports.experiment_report import read_experiment, what_it_says
+        from optimizers.reports.experiment_headlines import what_it_says
+        from optimizers.reports.experiment_report import read_experiment
 
         _show_report(str(result.folder), [what_it_says(read_experiment(result.folder))], result.folder / "report.html")
 

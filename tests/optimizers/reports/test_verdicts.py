@@ -20,6 +20,7 @@ from optimizers.reports import (
     comparisons,
     compilation,
     controls,
+    experiment_headlines,
     experiment_report,
     headlines,
     improvement,
@@ -89,7 +90,7 @@ def reports_of(rng):
     compared = [{**record, **a_result(rng)} for record in an_experiment.comparisons()]
     grid = files({**an_experiment.metrics(), "comparisons": compared})
     parts = (controls.comparisons, controls.controls, paper_tables.table_6, paper_tables.table_7, paper_tables.table_9)
-    yield [experiment_report.what_it_says(grid), *(Section("", part(grid)) for part in parts)]
+    yield [experiment_headlines.what_it_says(grid), *(Section("", part(grid)) for part in parts)]
     found = others.improved()
     found["tests"]["test"]["comparison"] = a_result(rng, a="round 1", b="round 0")
     yield improvement.sections(found)
@@ -114,7 +115,7 @@ def test_which_part_distils_follows_from_interval_and_p():
     names = ("S_D-R+teacher", "teacher+S_E-R")
     for _ in range(60):
         records = [an_experiment.compared(name, "teacher+teacher", 0, 0, 0) | a_result(rng) for name in names]
-        section = experiment_report.what_it_says(files({**an_experiment.metrics(), "comparisons": records}))
+        section = experiment_headlines.what_it_says(files({**an_experiment.metrics(), "comparisons": records}))
         said = next(text for text in texts([section]) if text.startswith("people: ") and "scores as high" not in text)
         lost = [outcome(record) == "lower" for record in records]
         if "untested" in map(outcome, records):

@@ -24,7 +24,7 @@ from programs.finish import LENGTH, STOP, finish_of, is_declined
 from programs.lms.api_models import PatientLM, aask, ask
 from programs.lms.batches.engine import BATCH
 from programs.lms.ledger import LOCAL_PREFIXES, completed_tokens, current_call, current_ledger
-from programs.lms.rate_limits import NotSent, waits
+from programs.lms.rate_limits import NotSent, Waited, waits
 from programs.lms.token_counts import TokenParts, counts_of, tier_of
 from programs.lms.whole_answers import AsyncWholeAnswers, WholeAnswers
 from programs.turns import without_thoughts
@@ -146,37 +146,32 @@ class JournalEngine(WholeAnswers):
         }
         return _Ticket(request, record, {"rollout_id": f"{sample}/{rollout}/{candidate}"} if varied else {})
 
-    def _quiet(self, captor: _Captor) -> Any:
-        # What surrounds the journaled LM has seen this call already: seen twice, it would be counted twice.
-        return dspy.context(usage_tracker=captor, callbacks=[], disable_history=True, send_stream=None)
-
     def _made(self, ticket: _Ticket) -> lm15.Response:
-        self._admit(ticket)
-        captor, started = _Captor(), time.monotonic()
-        try:
-            with self._quiet(captor), waits() as waited:
-                response = ask(self._inner, request=ticket.request, **ticket.options)
-        except NotSent as left:
-            self._end(ticket.record, left, write=False)
-            raise
-        except BaseException as error:
-            self._failed(ticket, error, started)
-            raise
+        with self._making(ticket) as (captor, started, waited):
+            response = ask(self._inner, request=ticket.request, **ticket.options)
         return self._kept(ticket, response, captor, started + waited.seconds)
 
     async def _amade(self, ticket: _Ticket) -> lm15.Response:
+        with self._making(ticket) as (captor, started, waited):
+            response = await aask(self._inner, request=ticket.request, **ticket.options)
+        return self._kept(ticket, response, captor, started + waited.seconds)
+
+    @contextlib.contextmanager
+    def _making(self, ticket: _Ticket) -> Iterator[tuple[_Captor, float, Waited]]:
+        """Around the call of the inner LM: it is within the budget, its tokens, start and waits are told, and on file if it fails."""
         self._admit(ticket)
         captor, started = _Captor(), time.monotonic()
+        # What surrounds the journaled LM has seen this call already: seen twice, it would be counted twice.
+        quiet = dspy.context(usage_tracker=captor, callbacks=[], disable_history=True, send_stream=None)
         try:
-            with self._quiet(captor), waits() as waited:
-                response = await aask(self._inner, request=ticket.request, **ticket.options)
+            with quiet, waits() as waited:
+                yield captor, started, waited
         except NotSent as left:
             self._end(ticket.record, left, write=False)
             raise
         except BaseException as error:
             self._failed(ticket, error, started)
             raise
-        return self._kept(ticket, response, captor, started + waited.seconds)
 
     def _admit(self, ticket: _Ticket) -> None:
         try:

@@ -18,7 +18,7 @@ from dspy.utils.exceptions import DSPyError
 from programs.coroutines import run_to_end
 from programs.decomposition import CUT_OFF
 from programs.lms.api_models import said_by
-from programs.lms.ledger import LOCAL_PREFIXES, Ledger, Usage, current_ledger, metered, recording
+from programs.lms.ledger import LOCAL_PREFIXES, Ledger, Usage, current_ledger, metered, recording, summed
 from programs.parts import FIRST, SECOND, stage_in
 from programs.program_copy import all_predictors, copy_program, own_lms
 from programs.tasks import equal_answers
@@ -403,10 +403,7 @@ def _failed(error: Exception, usage: dict[str, Any]) -> _Vote:
 
 
 def _summed(bills: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    totals: dict[str, Usage] = {}
-    for bill in bills:
-        for stage, used in bill.items():
-            totals[stage] = totals.get(stage, Usage()) + Usage.from_dict(used)
+    totals = summed({stage: Usage.from_dict(used) for stage, used in bill.items()} for bill in bills)
     return {stage: used.to_dict() for stage, used in totals.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from optimizers.screening.lm_policy import check_asking
 from optimizers.screening.policy import WRONG_ANSWER, Policy, PolicyModels, answer_free, configured_policy
 from optimizers.screening.precision import write_measures
 from programs.lms.engine import unload_all
-from programs.lms.ledger import Usage
+from programs.lms.ledger import Usage, summed
 from programs.modules import SingleStage, TwoStage, with_answer_format
 from programs.tasks.base import Task
 from programs.tasks.scorers import accepted_by
@@ -106,7 +106,7 @@ class Distillation:
         return distilled.collected
 
     def _note_labelling(self, parts: list[Collected]) -> None:
-        stages = _by_stage(parts)
+        stages = summed(part.usage for part in parts)
         usage = sum(stages.values(), Usage())
         noted = {
             "questions": len(parts[0]),
@@ -388,14 +388,6 @@ def _other_scorers(task: Task, examples: Sequence[dspy.Example], distilled: Dist
         "before you choose it."
     )
     return told if found else ""
-
-
-def _by_stage(parts: Iterable[Collected]) -> dict[str, Usage]:
-    total: dict[str, Usage] = {}
-    for part in parts:
-        for stage, usage in part.usage.items():
-            total[stage] = total.get(stage, Usage()) + usage
-    return total
 
 
 def noted_labelling(notes: Path) -> dict[str, Any]:

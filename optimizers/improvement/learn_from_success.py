@@ -24,7 +24,7 @@ from optimizers.finetune.specs import SOLVER_CALLS, GroupRewardSpec, PreferenceS
 from optimizers.finetune.train import train
 from optimizers.improvement.attempts import Attempts, AttemptsFailedError, RoundContext, on_lms, with_decomposer
 from optimizers.improvement.preference_pairs import format_of
-from optimizers.improvement.rounds import Learned, Round, added, like, paid_in, usage_of
+from optimizers.improvement.rounds import Learned, Round, like, paid_in, usage_of
 from optimizers.jobs.display import ShowsProgress
 from optimizers.jobs.jsonlines import read_json
 from optimizers.jobs.progress import Shown
@@ -38,7 +38,7 @@ from optimizers.settings.splits import refuse_overlap
 from optimizers.settings.task import TaskConfig
 from programs.lms.artifacts import Artifact
 from programs.lms.engine import unload_all
-from programs.lms.ledger import Usage
+from programs.lms.ledger import Usage, summed
 from programs.lms.trained_prompts import prompts_of_model
 from programs.modules import TwoStage
 from programs.tasks.base import Task
@@ -157,8 +157,8 @@ class LearnFromSuccess(ShowsProgress, FinetuneTeleprompter):
         program = with_decomposer(before.program, like(before.program.decompose.lm, artifact.model_string))
         found = self._measured(number, program, artifact.model_string, devset, learned)
         found.tried, found.training = read_json(attempts.folder(number) / "tried.json"), artifact.manifest["metrics"]
-        found.usage = added(found.usage, {stage: Usage.from_dict(cost) for stage, cost in found.tried["usage"].items()})
-        found.usage = added(found.usage, self._paid_by_trainer(number))
+        tried = {stage: Usage.from_dict(cost) for stage, cost in found.tried["usage"].items()}
+        found.usage = summed([found.usage, tried, self._paid_by_trainer(number)])
         learned.rounds.append(found)
 
     def _fewest(self) -> int:

@@ -13,7 +13,7 @@ from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.statistics import Interval, mean_interval
 from optimizers.labelling.journal import Journal
 from programs.lms.catalog import lm as make_lm
-from programs.lms.ledger import Usage
+from programs.lms.ledger import Usage, summed
 from programs.modules import TwoStage
 
 
@@ -80,12 +80,4 @@ def like(model: dspy.LM, name: str) -> dspy.LM:
 
 def usage_of(lines: Sequence[dict[str, Any]]) -> dict[str, Usage]:
     """What lines of `evaluate` cost by stage."""
-    total: dict[str, Usage] = {}
-    for line in lines:
-        total = added(total, {stage: Usage.from_dict(cost) for stage, cost in line["usage"].items()})
-    return total
-
-
-def added(a: dict[str, Usage], b: dict[str, Usage]) -> dict[str, Usage]:
-    """Two costs by stage, added up."""
-    return {stage: a.get(stage, Usage()) + b.get(stage, Usage()) for stage in {**a, **b}}
+    return summed({stage: Usage.from_dict(cost) for stage, cost in line["usage"].items()} for line in lines)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from optimizers.reports.prompts import Exchange, own_stage
 from optimizers.sharing.predictions import ROLES, kind_of, public_model
-from programs.lms.ledger import Usage
+from programs.lms.ledger import Usage, summed
 from programs.parts import WAY
 
 if TYPE_CHECKING:
@@ -121,10 +121,7 @@ def usage_by(stages: Mapping[str, tuple[str, Usage]]) -> dict[str, ModelUsage]:
     Args:
         stages: Stage -> under which name it counts, and its cost.
     """
-    totals: dict[str, Usage] = {}
-    for name, usage in stages.values():
-        totals[name] = totals.get(name, Usage()) + usage
-    return {name: _usage(total) for name, total in totals.items()}
+    return {name: _usage(total) for name, total in summed({name: usage} for name, usage in stages.values()).items()}
 
 
 def _usage(usage: Usage) -> ModelUsage:

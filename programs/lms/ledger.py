@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -93,6 +93,15 @@ class Usage:
         return cls(**{key: value for key, value in values.items() if key in known})
 
 
+def summed(bills: Iterable[Mapping[str, Usage]]) -> dict[str, Usage]:
+    """What several bills by stage come to together, by stage."""
+    totals: dict[str, Usage] = {}
+    for bill in bills:
+        for stage, usage in bill.items():
+            totals[stage] = totals.get(stage, Usage()) + usage
+    return totals
+
+
 class Ledger:
     """Thread-safe totals by (stage, model)."""
 
@@ -108,10 +117,7 @@ class Ledger:
 
     def by_stage(self) -> dict[str, Usage]:
         """Totals of each stage, over models."""
-        totals: dict[str, Usage] = {}
-        for (stage, _), usage in self.entries().items():
-            totals[stage] = totals.get(stage, Usage()) + usage
-        return totals
+        return summed({stage: usage} for (stage, _), usage in self.entries().items())
 
     def entries(self) -> dict[tuple[str, str], Usage]:
         """Totals by (stage, model)."""

@@ -109,7 +109,7 @@ class Asking:
 
         def visit(line: dict[str, Any], offset: int) -> None:
             last[line["id"]] = offset
-            if not _is_to_retry(line):
+            if not is_to_retry(line):
                 known[hash(_key(line)), line.get("program")] = offset
 
         shaped_by = program_hash(self.program)
@@ -319,7 +319,7 @@ class _LastLines:
         if before:
             self._failed[offset] = before
         self.keys[name], self._offsets[name] = key, offset
-        if _is_to_retry(line):
+        if is_to_retry(line):
             own = {stage: used.get("failed") or 0 for stage, used in line["usage"].items()}
             self._retried[name] = {stage: count for stage in {**own, **before} if (count := own.get(stage, 0) + before.get(stage, 0))}
 
@@ -334,7 +334,8 @@ def _with_failed(usage: dict[str, Any], failed: Mapping[str, int]) -> dict[str, 
     return {**usage, **{stage: (Usage.from_dict(usage.get(stage, {})) + used).to_dict() for stage, used in more.items()}}
 
 
-def _is_to_retry(line: dict[str, Any]) -> bool:
+def is_to_retry(line: Mapping[str, Any]) -> bool:
+    """Whether a line is that of a question whose call failed, which is asked again."""
     return line["score"] is None and line["error"] is not None
 
 

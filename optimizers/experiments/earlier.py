@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from optimizers.finetune.train import keep_aside
+from optimizers.finetune.train import EARLIER, keep_aside
 from optimizers.jobs.folder import free
 from optimizers.jobs.jsonlines import line_of, read_json, read_lines, write_json, write_whole
 from optimizers.labelling.journal import JOURNALS, journals_below
@@ -29,7 +29,7 @@ def set_results_aside(folder: Path, students: bool, gone: Callable[[str], bool] 
     if students:
         # The last folder above a manifest is the student's; those that were moved before stay where they are.
         found = [path.parent for root in ("student", "students") for path in sorted((folder / root).rglob("manifest.json"))]
-        for student in [path for path in found if path.parent.name != "earlier"]:
+        for student in [path for path in found if path.parent.name != EARLIER]:
             keep_aside(student)
     answers = [path for path in (folder / "predictions").rglob("*.jsonl") if path.name not in JOURNALS and gone(path.stem)]
     moved = [path for path in (*answers, *(folder / name for name in _RESULTS)) if path.exists()]

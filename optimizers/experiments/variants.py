@@ -8,10 +8,9 @@ from typing import Any
 
 from optimizers.conditions import Condition, expand_conditions
 from optimizers.screening.policy import POLICIES
+from optimizers.screening.screen import KEEP
 from optimizers.settings.experiment import ABLATIONS
 from optimizers.settings.run import RunConfig
-
-_KEEPS = ("first", "all", "fewest")
 
 _SAMPLES = 4
 
@@ -95,7 +94,7 @@ def _limits(config: RunConfig) -> Iterator[Settings]:
 
 def _screening(config: RunConfig) -> Iterator[Settings]:
     labelling = {"samples": _SAMPLES, "temperature": config.labelling.temperature or _TEMPERATURE}
-    found: dict[str, Settings] = {keep: (f"{keep} of {_SAMPLES}", {"labelling": labelling, "screening": {"keep": keep}}) for keep in _KEEPS}
+    found: dict[str, Settings] = {keep: (f"{keep} of {_SAMPLES}", {"labelling": labelling, "screening": {"keep": keep}}) for keep in KEEP}
     # Unscreened rows are S_D-T's, which is a condition of its own.
     for policy in POLICIES.names():
         if policy not in ("none", config.screening.policy):

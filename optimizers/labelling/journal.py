@@ -88,7 +88,7 @@ class Journal:
 
     def _visit(self, record: dict[str, Any], offset: int) -> None:
         self.paid += _cost(record)
-        if _answers(record):
+        if is_answer(record):
             self._offsets[bytes.fromhex(record["key"])] = offset
 
     def begin(self, key: str) -> dict[str, Any] | Future[dict[str, Any]] | None:
@@ -122,7 +122,7 @@ class Journal:
     def _settle(self, call: bytes, offset: int | None, record: dict[str, Any], error: BaseException | None, cost: Usage) -> None:
         with self._lock:
             self.paid += cost
-            if offset is not None and error is None and _answers(record):
+            if offset is not None and error is None and is_answer(record):
                 self._offsets[call] = offset
             future = self._flying.pop(call)
         if error is None:
@@ -131,7 +131,8 @@ class Journal:
             future.set_exception(error)
 
 
-def _answers(record: Mapping[str, Any]) -> bool:
+def is_answer(record: Mapping[str, Any]) -> bool:
+    """Whether a line of a journal is that of a call that need not be made again."""
     return "error" not in record and not record.get("empty")
 
 

@@ -20,7 +20,7 @@ import dspy
 from dspy import lm15
 from dspy._vendor.lm15.serde import request_to_dict
 
-from optimizers.labelling.journal import digest, journals_below
+from optimizers.labelling.journal import digest, is_answer, journals_below
 from programs.adapter import ADAPTERS
 from programs.compiled.few_shot import FewShot
 from programs.parts import FIRST, part_of
@@ -115,7 +115,7 @@ class CallsOnFile:
         at = self._fitted.get((stage, model))
         prompts = {} if at is None else _written_at(form, at)
         best = self._best(stage, prompts, answer)
-        if not (best and _answers(best) and best.get("model") == model):
+        if not (best and is_answer(best) and best.get("model") == model):
             prompts = _written(form)
             best = self._best(stage, prompts, answer)
         if not best:
@@ -137,7 +137,7 @@ class CallsOnFile:
 
         # Several models, samples and conditions may have been given the same prompt.
         def fits(record: Mapping[str, Any]) -> tuple[bool, bool, bool]:
-            return _answers(record), record.get("model") == answer.models.get(stage), _is_vote_for(record, stage, answer.line)
+            return is_answer(record), record.get("model") == answer.models.get(stage), _is_vote_for(record, stage, answer.line)
 
         return max(fitting, key=fits, default=None)
 
@@ -146,10 +146,6 @@ class CallsOnFile:
         places = {place for value in values for place in self._places.get((field, value.encode("utf-8", "surrogatepass")), ())}
         records = [record for place in sorted(places) if (record := _record(*place))]
         return [record for record in records if _is_stage(record, own_stage(stage, answer.line)) and _may_have_given(record, stage, answer)]
-
-
-def _answers(record: Mapping[str, Any]) -> bool:
-    return "error" not in record and not record.get("empty")
 
 
 def _record(path: Path, offset: int) -> Mapping[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from optimizers.settings.run import RunConfig
+from optimizers.settings.section import is_section
 
 _SHOWN = 100
 
@@ -90,13 +91,9 @@ def known_names() -> list[str]:
 
 def _names(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for key, field in section.model_fields.items():
-        inner = next((one for one in (field.annotation, *get_args(field.annotation)) if _is_section(one)), None)
+        inner = next((one for one in (field.annotation, *get_args(field.annotation)) if is_section(one)), None)
         if inner is None:
             yield prefix + key
         else:
             name_of_entry = "NAME." if get_origin(field.annotation) is dict else ""
             yield from _names(inner, f"{prefix}{key}.{name_of_entry}")
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)

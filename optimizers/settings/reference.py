@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
+from optimizers.settings.section import is_section
 from optimizers.settings.task import TaskConfig
 from optimizers.settings.valid_values import names_of
 
@@ -122,7 +123,7 @@ def _defaults(name: str) -> BaseModel:
 
 def _section_in(kind: Any) -> type[BaseModel] | None:
     """The section that an annotation is, or may be; none of those in a dict, whose names are the user's own."""
-    return next((one for one in _options(kind) if inspect.isclass(one) and issubclass(one, BaseModel)), None)
+    return next((one for one in _options(kind) if is_section(one)), None)
 
 
 def _kind(field: FieldInfo, name: str) -> str:

@@ -20,6 +20,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+def is_section(annotation: Any) -> bool:
+    """Whether a field's annotation is a section, of ours or another model of pydantic."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
 class LimitedSection(Section):
     """Limits at which a part of a job stops making calls, and goes on with what it has; None is no limit."""
 

@@ -17,6 +17,7 @@ from optimizers.settings.experiment import ABLATIONS, ExperimentConfig
 from optimizers.settings.models import ModelConfig
 from optimizers.settings.run import RunConfig
 from optimizers.settings.screening import ScreeningConfig
+from optimizers.settings.section import is_section
 from optimizers.settings.study import StudyConfig, studied_students
 from optimizers.settings.task import TaskConfig
 from programs.compiled.state import STAGES
@@ -115,19 +116,15 @@ def section_of(setting: str) -> tuple[type[BaseModel] | None, str]:
     *sections, last = setting.split(".")
     for key in sections:
         inside = _inside(around, key)
-        around = next((one for one in _parts(inside) if _is_section(one) or get_origin(one) is dict), None)
-    return (around if _is_section(around) else None), last
+        around = next((one for one in _parts(inside) if is_section(one) or get_origin(one) is dict), None)
+    return (around if is_section(around) else None), last
 
 
 def _inside(around: Any, key: str) -> Any:
     """The annotation of a setting of a section, or of any entry where the user names them."""
-    if _is_section(around):
+    if is_section(around):
         return around.model_fields[key].annotation if key in around.model_fields else None
     return get_args(around)[1] if get_origin(around) is dict else None
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _parts(annotation: Any) -> tuple[Any, ...]:

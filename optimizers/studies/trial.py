@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import dspy
 from filelock import FileLock
 
-from optimizers.evaluation.evaluate import evaluate
+from optimizers.evaluation.evaluate import evaluate, is_to_retry
 from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.distillation import Distillation
@@ -271,9 +271,9 @@ class TrialRun:
             progress=lambda done, _, note: self.progress("dev questions", start + done, total, note),
         )
         lines = ask()
-        if any(_is_failed(line) for line in lines):
-            lines = ask()  # a call that failed is made once more
-        failed = [line for line in lines if _is_failed(line)]
+        if any(map(is_to_retry, lines)):
+            lines = ask()
+        failed = [line for line in lines if is_to_retry(line)]
         if failed:
             raise TrialError(f"{len(failed)} dev questions could not be asked, the first ({failed[0]['id']}): {failed[0]['error']}")
         for (index, _), line in zip(batch, lines, strict=True):
@@ -367,10 +367,6 @@ class _LossWatch:
 def _known(value: float | None) -> float:
     """A number on file; NaN, as a training that diverges has it, stands there as null."""
     return math.nan if value is None else value
-
-
-def _is_failed(line: Mapping[str, Any]) -> bool:
-    return line["score"] is None and line["error"] is not None
 
 
 def remove_weights(folder: Path) -> None:

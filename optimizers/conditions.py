@@ -12,13 +12,6 @@ from typing import NamedTuple
 
 from programs.baselines.registry import CONTROLS as CONTROL_MODULES
 
-
-def students_of(conditions: Iterable[Condition]) -> list[str]:
-    """The students that the conditions ask for, in the order of `TRAINED`."""
-    wanted = {student for condition in conditions for student in condition.students}
-    return [student for student in TRAINED if student in wanted]
-
-
 SINGLE_STAGE = ("single-stage", "single-stage-cot", "single-stage-short")
 """Direct, by chain of thought, and in the paper's form of at most five words."""
 
@@ -129,6 +122,12 @@ class Condition(NamedTuple):
     def with_feedback(self) -> bool:
         """Whether the decomposer sees the solver's first attempt."""
         return bool(self.decomposer and self.decomposer.endswith(FEEDBACK))
+
+
+def students_of(conditions: Iterable[Condition]) -> list[str]:
+    """The students that the conditions ask for, in the order of `TRAINED`."""
+    wanted = {student for condition in conditions for student in condition.students}
+    return [student for student in TRAINED if student in wanted]
 
 
 def stages_in(name: str) -> tuple[str, str] | None:

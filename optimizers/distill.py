@@ -244,7 +244,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
     def _outline(self, student: dspy.Module, teacher: dspy.Module, train: int, dev: int) -> dict[str, float]:
         """About how many seconds each stage will take, under the names that the progress gives them."""
         targets, samples = self._targets(student, teacher), self.samples
-        bases = self._bases(student, targets)
+        bases = self._bases(targets)
         asked = [used.model if (used := one.lm or dspy.settings.lm) else "" for _, one in all_predictors(teacher)]
         runs = {split: count * samples for split, count in (("train", train), ("dev", dev)) if count}
         labels = {f"label {split}": labelling_seconds(asked, count, self.threads) for split, count in runs.items()}
@@ -258,7 +258,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
     def _check_training(self, student: dspy.Module, targets: dict[str, dspy.Predict], examples: Sequence[Examples]) -> None:
         """Refuse what could not be trained before anything is paid."""
         check_installed(self.training)
-        bases = self._bases(student, targets)
+        bases = self._bases(targets)
         if self.joint and len(set(bases.values())) > 1:
             raise ValueError(f"joint=True trains one model for all targets, and they are on {bases}; give all the same LM, or joint=False.")
         for model in set(bases.values()):
@@ -303,7 +303,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
         """
         self.check_rows(distilled)
         targets = self._targets(student, student)
-        bases, dev_rows = self._bases(student, targets), dev.rows if dev else {}
+        bases, dev_rows = self._bases(targets), dev.rows if dev else {}
         for group in self._groups(list(targets)):
             rows, held_out = ([row for name in group for row in source.get(name, [])] for source in (distilled.rows, dev_rows))
             prompts = {name: self._prompt(student, name, targets[name], distilled) for name in group}
@@ -319,7 +319,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
         """The name of a target's artifact: its own, or the predictor's in the letters that a name may have (`subs-0-.p`)."""
         return self.artifact_names.get(target) or re.sub(r"[^A-Za-z0-9._-]+", "-", target).strip("-._")
 
-    def _bases(self, student: dspy.Module, targets: dict[str, dspy.Predict]) -> dict[str, str]:
+    def _bases(self, targets: dict[str, dspy.Predict]) -> dict[str, str]:
         return {name: _trainable(name, predictor.lm or dspy.settings.lm) for name, predictor in targets.items()}
 
     def prepare(

@@ -12,6 +12,7 @@ from optimizers.experiments.roles import Roles
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
 from optimizers.settings.run import RunConfig
 from programs.lms.artifacts import open_artifact
+from programs.lms.ledger import Usage
 
 
 class EvaluationStoppedError(RuntimeError):
@@ -35,7 +36,7 @@ def answering(config: RunConfig, folder: Path) -> Iterator[tuple[Journal, Budget
         try:
             yield journal, Budget(Limits(job=whole), journal) if whole else None
         except LimitReached as limit:
-            spent = journal.paid + (whole.elsewhere if whole else type(journal.paid)())
+            spent = journal.paid + (whole.elsewhere if whole else Usage())
             usd = "" if spent.usd is None else f", {spent.usd:.4f} dollars"
             raise EvaluationStoppedError(
                 f"Evaluation stopped: {limit}. The job made {spent.calls} calls ({spent.input_tokens + spent.output_tokens} tokens{usd}), "

@@ -245,13 +245,13 @@ class Distillation:
         unload_all()  # the trainer's process needs the memory more
         return distiller.fit(self._programs(recipe)[0], distilled, dev)
 
-    def demos(self, count: int = DEMOS) -> list[dspy.Example]:
+    def demos(self) -> list[dspy.Example]:
         """Teacher decompositions as demos: those of the first questions that can be read."""
         recipe = RECIPES["S_D-T"]
         collected = self._labelled(recipe)
         examples = {example.id: example for example in self.splits["train"]}
         chosen = [(examples[s.example_id], s.prediction["subquestions"]) for s in collected.samples if s.prediction.get("state") == "ok"]
-        return decompose_demos(self.roles.two_stage(self.task, "teacher", "teacher"), chosen[:count])
+        return decompose_demos(self.roles.two_stage(self.task, "teacher", "teacher"), chosen[:DEMOS])
 
     def prepare(self, name: str, max_rows: int | None = None, split: str = "train") -> Distilled:
         """The rows of a student, labelled and screened where that is not on file.

@@ -71,13 +71,13 @@ def build_grid_metrics(grid: Grid) -> dict[str, Any]:
     """Everything that the report and a reader need, from the files of the experiment folder."""
     measured = [found for cell in grid.cells() if (found := _measured(grid, cell)) is not None]
     table = {(m.cell.test, m.cell.train, m.cell.variant.name, m.name): m for m in measured}
-    costs = list(_costs(grid, measured, table))
+    costs = list(_costs(grid, measured))
     return {
         "schema": 1,
         "kind": "experiment",
         **_overlap(grid),
         **provenance(grid.config, grid.folder),
-        "tasks": {name: _task(grid, named) for name, named in grid.tasks.items()},
+        "tasks": {name: _task(named) for name, named in grid.tasks.items()},
         "models": {role: grid.roles(grid.train[0], grid.variants[0]).model(role).model for role in _roles(grid)},
         "labelling": {train: labelling_of(_notes(grid, train)) for train in grid.train},
         "screening": list(_screening(grid)),
@@ -127,7 +127,7 @@ def _notes(grid: Grid, train: str) -> Path:
     return grid.roles(train, grid.variants[0]).folder_of("notes")
 
 
-def _task(grid: Grid, named: NamedTask) -> dict[str, Any]:
+def _task(named: NamedTask) -> dict[str, Any]:
     leaks = [
         {
             "train_task": train,
@@ -293,7 +293,7 @@ def _calls(grid: Grid, measured: list[Measured]) -> dict[str, int]:
     return {"requested": requested, "made": min(made, requested), "saved": max(0, requested - made)}
 
 
-def _costs(grid: Grid, measured: list[Measured], table: Table) -> Iterator[dict[str, Any]]:
+def _costs(grid: Grid, measured: list[Measured]) -> Iterator[dict[str, Any]]:
     prices: dict[str, dict[str, Any]] = {}
     for one in measured:
         cost = condition_cost(one.summary, _models(grid, one.cell), grid.prices)

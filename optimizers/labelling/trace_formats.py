@@ -110,10 +110,10 @@ def _of_fields(fields: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) 
     question = values["question"]
     if not isinstance(question, str) or not question.strip():
         wanted = " or ".join(map(repr, names["question"]))
-        raise NoTraceError(f"no question: {_named(fields, values, wanted, question)}")
+        raise NoTraceError(f"no question: {_named(fields, wanted, question)}")
     if values["subquestions"] is None:
         wanted = " or ".join(map(repr, names["subquestions"]))
-        raise NoDecomposerError(f"no decomposition: {_named(fields, values, wanted, None)}")
+        raise NoDecomposerError(f"no decomposition: {_named(fields, wanted, None)}")
     return Trace(
         question=question.strip(),
         subquestions=_read(values["subquestions"], question),
@@ -124,7 +124,7 @@ def _of_fields(fields: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) 
     )
 
 
-def _named(fields: Mapping[str, Any], values: Mapping[str, Any], wanted: str, value: Any) -> str:
+def _named(fields: Mapping[str, Any], wanted: str, value: Any) -> str:
     if value is not None:
         return f"{_shown(value)} in {wanted} is no text, or an empty one"
     return f"there is no {wanted} among the columns {sorted(map(str, fields))[:12]}"

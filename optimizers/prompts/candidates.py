@@ -117,9 +117,9 @@ class Watch:
         with self._lock:
             return self.candidates.setdefault(key, Candidate(key, len(self.candidates), states))
 
-    def complete(self, candidate: Candidate, split: str = VALIDATION) -> bool:
-        """Whether the candidate was asked every question of a split."""
-        return candidate.asked(split) >= len(self.splits[split])
+    def is_complete(self, candidate: Candidate) -> bool:
+        """Whether the candidate was asked every validation question."""
+        return candidate.asked(VALIDATION) >= len(self.splits[VALIDATION])
 
     def metric(self, example: dspy.Example, prediction: Any, trace: Any = None) -> float:
         """The task's metric, which never raises: an answer that it fails on counts 0 and is noted."""

@@ -11,8 +11,6 @@ from typing import Any
 
 import dspy
 
-from programs.adapter import LineAdapter
-
 KNN = "KNNFewShot"
 
 _GIVEN = {"self", "metric", "student", "teacher", "trainset", "valset", "seed", "num_threads", "max_errors", "prompt_model", "task_model",
@@ -296,11 +294,6 @@ def optimizer_by_name(name: str) -> PromptOptimizer:
     if name not in OPTIMIZERS:
         raise ValueError(f"Unknown compile.optimizer {name!r}; expected one of {sorted(OPTIMIZERS)}.")
     return OPTIMIZERS[name]
-
-
-def prompt_format(lm: dspy.LM, chosen: dspy.Adapter | None, local: bool) -> dspy.Adapter | None:
-    """How the prompt model is asked: in lines where it is a small model of this process, else as DSPy asks."""
-    return chosen or (LineAdapter() if local else None)
 
 
 def check_questions(optimizer: str, settings: Mapping[str, Any], train: Sequence[dspy.Example], outputs: Mapping[str, list[str]]) -> None:

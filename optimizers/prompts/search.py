@@ -16,9 +16,9 @@ from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION, Candidate, Compiled, Watch
 from optimizers.prompts.compilation import Compilation
-from optimizers.prompts.dspy_optimizers import Job, prompt_format
+from optimizers.prompts.dspy_optimizers import Job
 from optimizers.prompts.results import write_results
-from programs.adapter import adapter_by_name
+from programs.adapter import LineAdapter, adapter_by_name
 from programs.lms.model_strings import is_local
 
 _log = logging.getLogger("divide_or_conquer")
@@ -107,9 +107,11 @@ class CompilationRun:
         )
 
     def _prompt_adapter(self) -> dspy.Adapter | None:
+        """How the prompt model is asked: in lines where it is a small model of this process, else as DSPy asks."""
         model = self.job.prompt_model
-        chosen = adapter_by_name(model.adapter) if model.adapter else None
-        return prompt_format(self.job.lms["compile.prompt_model"], chosen, is_local(model.model))
+        if model.adapter:
+            return adapter_by_name(model.adapter)
+        return LineAdapter() if is_local(model.model) else None
 
     def _rescue(self, example: dspy.Example, prediction: Any) -> bool | None:
         """Whether the uncompiled solver answers right with the reference subquestions."""
@@ -159,7 +161,7 @@ class CompilationRun:
 
     def best(self) -> Candidate:
         """The best by validation; among equals what the optimizer returned, else the first."""
-        scored = [candidate for candidate in self.watch.candidates.values() if self.watch.complete(candidate)]
+        scored = [candidate for candidate in self.watch.candidates.values() if self.watch.is_complete(candidate)]
         return max(scored, key=lambda one: (_mean(one), one is self.found, -one.number), default=self.base)
 
     def _save(self, dev: Comparison | None) -> Compiled:

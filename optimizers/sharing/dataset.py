@@ -31,20 +31,8 @@ Tasks = Mapping[str, Task | None]
 CALL_FIELDS = ("key", "example", "sample", "stage", "model", "prompt", "text", "finish", "input_tokens", "output_tokens", "seconds", "usd")
 PREDICTION_FIELDS = (
     *("train", "variant", "condition", "id", "question", "context", "answer", "subquestions", "sub_answers", "reasoning", "predicted"),
-    *(
-        "score",
-        "state",
-        "detail",
-        "unparsed",
-        "cut_off",
-        "error",
-        "decomposer",
-        "solver",
-        "input_tokens",
-        "output_tokens",
-        "seconds",
-        "usd",
-    ),
+    *("score", "state", "detail", "unparsed", "cut_off", "error", "decomposer", "solver"),
+    *("input_tokens", "output_tokens", "seconds", "usd"),
 )
 ROW_FIELDS = ("id", "sample", "question", "student", "target", "policy", "kept", "reason", "messages", "traced", "origin", "sources")
 

@@ -76,7 +76,7 @@ class Worker:
     def run(self) -> str | None:
         """Work; returns why it stopped early, or None when all trials are done."""
         while True:
-            self._show()
+            show(self.study, self.config, self.progress)
             spent = self.spent()
             if spent:
                 return spent
@@ -179,9 +179,6 @@ class Worker:
 
     def _progress_of(self, trial: Trial) -> Progress:
         return lambda stage, done, total, note: self.progress(f"trial {trial.number}: {stage}", done, total, note)
-
-    def _show(self) -> None:
-        show(self.study, self.config, self.progress)
 
 
 def firsts(trials: list[FrozenTrial]) -> list[FrozenTrial]:

@@ -759,7 +759,7 @@ def test_models_behind_an_api_need_no_torch():
     heavy = {"torch", "transformers", "trl", "peft", "openvino_genai"}
     found = {path for path, tree in trees().items() for name in imported(tree.body) if name.split(".")[0] in heavy}
     # The trainer's own process imports these, and whoever asks for a backend by its name that one.
-    own = ("completion_head", "completion_loss", "dpo", "grpo", "regularise", "sampler", "tracker_callbacks")
+    own = ("completion_head", "completion_loss", "dpo", "grpo", "mixed_precision", "regularise", "sampler", "tracker_callbacks")
     assert found == {"programs/lms/backends/continuous.py", *(f"optimizers/finetune/{name}.py" for name in own)}
 
 

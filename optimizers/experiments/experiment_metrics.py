@@ -211,7 +211,7 @@ def _comparisons(measured: list[Measured], table: Table, passages: Mapping[str, 
                 continue
             seen.add(pair)
             place = {key: value for key, value in one.identity().items() if key != "condition"}
-            found = paired_comparison(one.scores, other.scores, passages=passages[one.cell.test])
+            found = paired_comparison(one.scores, other.scores, passages=passages.get(one.cell.test))
             rows.append({**place, "a": one.name, "b": other.name, **found.to_dict()})
     for row, adjusted in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):
         row["p_holm"] = adjusted

@@ -60,7 +60,7 @@ def test_without_references_the_teachers_subquestions_are_the_better_ones():
 def test_students_are_compared_with_the_teacher_the_untrained_and_their_sibling():
     cells = [measured("teacher+teacher", "xxxx"), measured("student0+teacher", "...."), measured("S_D-T+teacher", "xx..", train="people"),
              measured("S_D-R+teacher", "xxx.", train="people"), measured("S_D-R+teacher", "x...", train="books")]  # fmt: skip
-    rows = {(row["train"], row["a"], row["b"]): row for row in _comparisons(cells, table(*cells))}
+    rows = {(row["train"], row["a"], row["b"]): row for row in _comparisons(cells, table(*cells), {})}
     assert rows["people", "S_D-R+teacher", "S_D-T+teacher"]["wins"] == 1
     assert rows["people", "S_D-R+teacher", "student0+teacher"]["delta"] == 0.75
     assert rows["books", "S_D-R+teacher", "teacher+teacher"]["losses"] == 3
@@ -70,7 +70,7 @@ def test_students_are_compared_with_the_teacher_the_untrained_and_their_sibling(
 
 def test_a_pair_that_are_each_others_reference_is_counted_once():
     cells = [measured("teacher+teacher", "xxxxxx"), measured("single-stage-cot", "......"), measured("student0+teacher", "xx....")]
-    rows = _comparisons(cells, table(*cells))
+    rows = _comparisons(cells, table(*cells), {})
     pairs = [frozenset((row["a"], row["b"])) for row in rows]
     assert len(pairs) == len(set(pairs)) == 2
     assert rows[0]["p_holm"] == 2 * rows[0]["p"]

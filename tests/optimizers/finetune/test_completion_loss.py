@@ -30,7 +30,7 @@ def test_layers_compute_in_the_format_that_the_manifest_will_name(tiny_model, tm
             layer.register_forward_hook(lambda layer, inputs, output: seen.add(output.dtype))
     built.train()
     assert seen == {dtype}
-    assert str(dtype).removeprefix("torch.") == trainer._dtype_name(spec)
+    assert str(dtype).removeprefix("torch.") == devices.device_and_dtype(spec.device)[1]
     assert dataclasses.is_dataclass(built.args) and built.args.bf16 is has_bf16
 
 

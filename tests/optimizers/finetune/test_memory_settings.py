@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from small_models import save
 
 from optimizers import TrainingSpec
 from optimizers.experiments.plan_view import plan
@@ -16,7 +17,7 @@ from optimizers.finetune.seconds import training_seconds
 from optimizers.finetune.specs import PreferenceSpec
 from optimizers.finetune.train import train
 from optimizers.settings.load import load_config
-from programs.lms.devices import cpu_has_bf16
+from programs.lms import artifacts
 
 ROWS = [
     {
@@ -134,7 +135,7 @@ def test_a_base_in_bfloat16_gives_a_student_of_the_bases_own_weights(tiny, plain
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_model_that_was_shared_out_is_put_together(tiny, tmp_path, method):
+def test_a_model_that_was_shared_out_is_put_together(tiny, tmp_path, in_float32, method):
     """As FSDP hands it over, which is not there without GPUs: the weights by name."""
     spec = spec_of(tiny, method=method)
     made = built(tiny, tmp_path, method=method)
@@ -161,21 +162,26 @@ def test_4_bits_need_a_package_that_is_named(tiny, home, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("s*"))
 
 
-def test_4_bits_train_an_adapter_for_the_bases_own_weights(tiny, home, tmp_path):
+@pytest.fixture
+def wide(base, tmp_path):
+    """As bitsandbytes packs 4 bits in blocks of 64 for processors with bfloat16."""
+    folder = save("llama", base.folder, tmp_path / "wide", intermediate_size=128, num_key_value_heads=4)
+    return artifacts.publish(folder, tmp_path / "published", name="wide", adapter="line-terse", base="random")
+
+
+def test_4_bits_train_an_adapter_for_the_bases_own_weights(wide, home, tmp_path):
     pytest.importorskip("bitsandbytes")
-    if cpu_has_bf16():
-        pytest.skip("bitsandbytes packs 4 bits in blocks of 64 for processors with bfloat16: wider than this model")
-    made = built(tiny, tmp_path, load_in_4bit=True)
+    made = built(wide, tmp_path, load_in_4bit=True)
     assert isinstance(made, CompletionLossTrainer)
     kinds = {type(layer).__name__ for name, layer in made.model.named_modules() if name.endswith("q_proj.base_layer")}
     assert kinds == {"Linear4bit"}
-    artifact = trained(tiny, tmp_path / "s", load_in_4bit=True, max_steps=6)
+    artifact = trained(wide, tmp_path / "s", load_in_4bit=True, max_steps=6)
     assert losses_of(artifact)[-2] < losses_of(artifact)[0]
     assert "quantization_config" not in json.loads((artifact.folder / "config.json").read_text())
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(artifact.folder)
-    base = AutoModelForCausalLM.from_pretrained(tiny.folder)
+    base = AutoModelForCausalLM.from_pretrained(wide.folder)
     assert torch.equal(model.get_input_embeddings().weight, base.get_input_embeddings().weight)
     assert not torch.equal(model.model.layers[0].mlp.up_proj.weight, base.model.layers[0].mlp.up_proj.weight)
 

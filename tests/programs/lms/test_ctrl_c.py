@@ -15,7 +15,9 @@ from loopback import chat, serving, too_many
 from programs.lms.interrupts import main_was_interrupted
 
 PROGRAM = """
-import sys
+import signal, sys
+# Shells let what they start in the background ignore it, and so its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from concurrent.futures import ThreadPoolExecutor
 import dspy
 from programs.lms.catalog import lm

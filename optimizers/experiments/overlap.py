@@ -13,7 +13,7 @@ from optimizers.evaluation.leakage import Leak, find_leaks
 from optimizers.experiments.roles import Roles
 from optimizers.jobs.jsonlines import read_lines
 from programs.compiled.state import CompiledPrompts
-from programs.tasks.base import normalize_answer
+from programs.tasks.base import asked, normalize_answer
 
 
 def learned_from(splits: Mapping[str, Sequence[dspy.Example]], rows: Iterable[Mapping[str, Any]]) -> list[dspy.Example]:
@@ -45,13 +45,9 @@ def overlap(
     leaks = find_leaks(learned, reported)
     exact = {leak.test_id for leak in leaks if _is_same(leak)} | set(repeated)
     exact |= {example.id for example in (program.shown(reported) if program else [])}
-    passages = set(filter(None, map(_passage, learned)))
-    on_them = sum(_passage(example) in passages for example in reported)
+    passages = {context for context, _ in map(asked, learned) if context}
+    on_them = sum(asked(example)[0] in passages for example in reported)
     return {"overlap": len(exact), "near_overlap": len({leak.test_id for leak in leaks} - exact), "same_passage": on_them}
-
-
-def _passage(example: dspy.Example) -> str:
-    return " ".join((example.get("context") or "").split())
 
 
 def _is_same(leak: Leak) -> bool:

@@ -149,11 +149,15 @@ class JournalEngine(WholeAnswers):
     def _made(self, ticket: _Ticket) -> lm15.Response:
         with self._making(ticket) as (captor, started, waited):
             response = ask(self._inner, request=ticket.request, **ticket.options)
+            if _is_kept_silence(response, captor):
+                response = ask(self._inner, request=ticket.request, cache=False, **ticket.options)
         return self._kept(ticket, response, captor, started + waited.seconds)
 
     async def _amade(self, ticket: _Ticket) -> lm15.Response:
         with self._making(ticket) as (captor, started, waited):
             response = await aask(self._inner, request=ticket.request, **ticket.options)
+            if _is_kept_silence(response, captor):
+                response = await aask(self._inner, request=ticket.request, cache=False, **ticket.options)
         return self._kept(ticket, response, captor, started + waited.seconds)
 
     @contextlib.contextmanager
@@ -340,6 +344,11 @@ def _response_fields(response: lm15.Response, usage: dict[str, Any] | None, max_
     if response.logprobs is not None or len(parts) != 1 or not isinstance(parts[0], lm15.TextPart):
         fields["response"] = response_to_dict(response)
     return fields
+
+
+def _is_kept_silence(response: lm15.Response, captor: _Captor) -> bool:
+    """Whether DSPy's cache gave an empty reply, which would come back from it however often it is asked."""
+    return captor.usage is None and _is_empty(response)
 
 
 def _is_empty(response: lm15.Response) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,6 +19,7 @@ from dspy.utils.exceptions import LMError
 from programs.lms.rate_limits import await_out, wait_out
 from programs.lms.request_pace import RequestPace, check_pace
 from programs.lms.servers import address_of, hide_keys, name_server
+from programs.lms.told_errors import achecked, checked
 
 _NO_TEXT = frozenset({"role", "type", "model", "id", "finish_reason", "usage", "config", "kwargs", "provider_data"})
 
@@ -89,13 +91,13 @@ class PatientLM(dspy.LM):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         kwargs = self._bounded(kwargs)
         with self._naming_server():
-            return wait_out(lambda: self._once(*args, **kwargs))
+            return wait_out(lambda: checked(self, functools.partial(self._once, *args), kwargs))
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """`__call__` without blocking the event loop."""
         kwargs = self._bounded(kwargs)
         with self._naming_server():
-            return await await_out(lambda: self._aonce(*args, **kwargs))
+            return await await_out(lambda: achecked(self, functools.partial(self._aonce, *args), kwargs))
 
     def _once(self, *args: Any, **kwargs: Any) -> Any:
         if pace := self._pace():
@@ -153,13 +155,17 @@ class PatientLM(dspy.LM):
 
 
 def ask(lm: dspy.LM, **call: Any) -> Any:
-    """Ask an LM, and wait until a rate limit of its server has passed."""
-    return lm(**call) if isinstance(lm, PatientLM) else wait_out(lambda: lm(**call))
+    """Ask an LM, and wait until a rate limit of its server has passed.
+
+    Raises:
+        LMError: What the call raises, or what a server told by status 200; see `checked`.
+    """
+    return lm(**call) if isinstance(lm, PatientLM) else wait_out(lambda: checked(lm, lm, call))
 
 
 async def aask(lm: dspy.LM, **call: Any) -> Any:
     """`ask` without blocking the event loop."""
-    return await (lm.acall(**call) if isinstance(lm, PatientLM) else await_out(lambda: lm.acall(**call)))
+    return await (lm.acall(**call) if isinstance(lm, PatientLM) else await_out(lambda: achecked(lm, lm.acall, call)))
 
 
 def said_by(error: BaseException) -> str:

@@ -65,6 +65,7 @@ def collect(
     limits: Limits | None = None,
     progress: Progress | None = None,
     answers: Answers = "take",
+    runs: Mapping[str, int] | None = None,
 ) -> Collected:
     """Run the teacher on every example, `samples` times; the same call again continues where it was stopped or killed.
 
@@ -84,6 +85,7 @@ def collect(
         answers: What is done about the answer to a question that has a trace (see `optimizers.labelling.traces`), whose decomposition is
             taken as it is, without a call: `take` takes the trace's and asks where it has none, `referenced` does so where
             the question has a reference answer alone, `ask` asks, `skip` answers nothing.
+        runs: Ids of examples that are run less often than `samples`, with how often.
 
     Returns:
         All that is on file for these examples, this program and these LMs.
@@ -105,7 +107,7 @@ def collect(
         check_keys(teachers[0].asked)
         _check_sampling(teachers, samples)
         _check_prices(teachers, limits)
-        job = _Job(teachers, examples, ids, folder, budget, progress, types, answers)
+        job = _Job(teachers, examples, ids, folder, budget, progress, types, answers, runs or {})
         try:
             with _quick_switches(), _cheap_price_lookups():
                 return job.run(at_once(threads, in_batches(teachers[0].asked)))
@@ -206,12 +208,13 @@ class _Job:
         progress: Progress | None,
         types: Types,
         answers: Answers,
+        runs: Mapping[str, int],
     ) -> None:
         self._types, self._answers = types, answers
         self._teachers, self._examples, self._ids, self._budget, self._progress = teachers, examples, ids, budget, progress
         self._offsets = array("q", [-1]) * (len(ids) * len(teachers))
         # A question with traces has as many runs as it has traces, as no teacher is asked about it.
-        self._runs = [_runs(example, teachers) for example in examples]
+        self._runs = [min(_runs(example, teachers), runs.get(name, len(teachers))) for name, example in zip(ids, examples, strict=True)]
         self._total, self._traced = sum(self._runs), 0
         self._places = {example_id: place for place, example_id in enumerate(ids)}
         self._hashes = [inputs_hash(example) for example in examples]

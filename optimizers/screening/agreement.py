@@ -21,12 +21,12 @@ NO_MAJORITY, DISAGREES = "no_majority", "disagrees_with_single_stage"
 class Agreement(AskedPolicy):
     """The question is answered several times without a decomposition; the teacher's answer with one must be the majority's.
 
-    The majority is the most frequent answer of the votes that can be read. Reasons to drop: `disagrees_with_single_stage`,
-    `no_majority` (two answers lead), `votes_unreadable` (no vote had an answer), `abstains` (the teacher's answer is that it
-    does not know), `not_asked` (calls that failed or were not made could have changed the majority).
+    The majority is the most frequent answer of the votes that can be read; those that could not change it are not asked for. Reasons to
+    drop: `disagrees_with_single_stage`, `no_majority` (two answers lead), `votes_unreadable` (no vote had an answer), `abstains` (the
+    teacher's answer is that it does not know), `not_asked` (calls that failed or were not made could have changed the majority).
 
     Args:
-        votes: Single-stage samples a question (m); all its decompositions share them.
+        votes: Single-stage samples a question (m), at most; all its decompositions share them.
         temperature: Of these, above 0.
         single_stage: The program that is asked; by default `SingleStage()` on the LM of the teacher's last stage.
         abstentions: Answers that say that there is none.
@@ -57,6 +57,11 @@ class Agreement(AskedPolicy):
     def planned(settings: Any, questions: int, samples: int) -> list[PlannedCalls]:
         """Its votes on every question."""
         return [PlannedCalls("teacher", "reason" if settings.single_stage.endswith("-cot") else "answer", questions * settings.votes)]
+
+    @property
+    def least(self) -> int:
+        """More than half of the votes: where these agree, the others are not asked."""
+        return self.samples // 2 + 1
 
     def program(self, teacher: dspy.Module) -> dspy.Module:
         """The single stage."""

@@ -8,7 +8,7 @@ stage `screen`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -129,8 +129,13 @@ class AskedPolicy(ABC):
     def judge(self, example: dspy.Example, sample: Sample, score: Callable[[], Any]) -> tuple[str | None, float | None]:
         """See `Policy.judge`."""
 
+    @property
+    def least(self) -> int:
+        """Replies that may settle what a sample is worth: so many are asked for first, and the others where they do not."""
+        return self.samples
+
     def prepare(self, candidates: Iterable[tuple[dspy.Example, Sample]], asking: Asking) -> None:
-        """See `AskingPolicy.prepare`."""
+        """See `AskingPolicy.prepare`; the candidates are gone over twice where `least` is below `samples`."""
         self.score = asking.score
         questions = {}
         for example, sample in candidates:
@@ -138,16 +143,34 @@ class AskedPolicy(ABC):
                 continue
             inputs = self.inputs(example, sample)
             questions[self._key(example, inputs)] = dspy.Example(id=self._key(example, inputs), **inputs).with_inputs(*inputs)
-        self.asked = collect(
+        self.asked = self._collected(asking, questions, self.least)
+        if self.least < self.samples and not self.asked.stopped:
+            settled = self._settled(candidates)
+            self.asked = self._collected(asking, questions, self.samples, dict.fromkeys(settled, self.least))
+
+    def _collected(
+        self, asking: Asking, questions: Mapping[str, dspy.Example], samples: int, runs: Mapping[str, int] | None = None
+    ) -> Collected:
+        return collect(
             self.program(asking.teacher),
             list(questions.values()),
             folder=asking.folder,
-            samples=self.samples,
+            samples=samples,
             temperature=self.temperature,
             threads=asking.threads,
             limits=asking.limits,
             progress=asking.progress,
+            runs=runs,
         )
+
+    def _settled(self, candidates: Iterable[tuple[dspy.Example, Sample]]) -> set[str]:
+        """The questions whose further replies could change nothing for any of their samples."""
+        settled, still_open = set(), set()
+        for example, sample in candidates:
+            if not self.is_decided(example, sample):
+                reason, _ = self.judge(example, sample, _no_score)
+                (still_open if reason == NOT_ASKED else settled).add(self._key(example, self.inputs(example, sample)))
+        return settled - still_open
 
     def is_decided(self, example: dspy.Example, sample: Sample) -> bool:
         """Whether a sample is dropped without asking."""
@@ -161,7 +184,7 @@ class AskedPolicy(ABC):
         return f"{example_key(example)}/{self.name}/{digest(inputs)[:12]}"
 
     def replies(self, example: dspy.Example, sample: Sample) -> list[Sample]:
-        """What came back on a sample; fewer than `samples` where a limit stopped the calls, some with `error`."""
+        """What came back on a sample; fewer than `samples` where these settled it or a limit stopped the calls, some with `error`."""
         if self.asked is None:
             raise RuntimeError(f"The policy {self.name!r} judges by replies: call `prepare` first, as `screen` does.")
         return self.asked[self._key(example, self.inputs(example, sample))]
@@ -169,6 +192,10 @@ class AskedPolicy(ABC):
     def votes(self, example: dspy.Example, sample: Sample) -> Votes[str]:
         """The replies as votes for answers."""
         return count_votes(self.replies(example, sample), self.samples, self.score, example)
+
+
+def _no_score() -> Any:
+    raise NotImplementedError("A policy whose replies may settle a sample early (`least`) judges by these alone.")
 
 
 def question_inputs(example: dspy.Example) -> dict[str, Any]:

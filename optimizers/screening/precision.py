@@ -15,7 +15,7 @@ from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.labelling.samples import Collected, example_key
 from optimizers.screening.lm_policy import AskingPolicy
 from optimizers.screening.policy import Policy, verdict
-from optimizers.screening.screen import readable
+from optimizers.screening.screen import Readable
 from optimizers.screening.votes import Scorer
 from programs.lms.ledger import Usage
 
@@ -43,7 +43,7 @@ def measure(
     precision: dict[str, list[bool]] = defaultdict(list)
     recall: dict[str, list[bool]] = defaultdict(list)
     scored = 0
-    for example, sample in readable(collected, examples):
+    for example, sample in Readable(collected, examples):
         given = score(example, dspy.Prediction(**sample.prediction))
         reason = verdict(policy, example, sample, lambda given=given: given)[0]  # type: ignore[misc]
         reasons[reason] += 1

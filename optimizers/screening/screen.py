@@ -6,7 +6,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
@@ -89,7 +89,7 @@ def screen(
     if isinstance(judge, AskingPolicy):
         if asking is None:
             raise ValueError(f"policy={judge.name!r} asks LMs; pass asking=Asking(teacher, folder), with the teacher that was sampled.")
-        judge.prepare(readable(by_example, examples, refusal), replace(asking, score=asking.score or score))
+        judge.prepare(Readable(by_example, examples, refusal), replace(asking, score=asking.score or score))
     for example in examples:
         samples = by_example.get(example_key(example), ())
         decisions += _decide(example, samples, judge, score, keep, refusal)
@@ -103,14 +103,25 @@ def _refusal(sample: Sample, usable: Callable[[Sample], bool] = is_readable, uns
     return None if usable(sample) else UNPARSEABLE
 
 
-def readable(
-    by_example: Mapping[str, Sequence[Sample]], examples: Iterable[dspy.Example], refusal: Refusal = _refusal
-) -> Iterator[tuple[dspy.Example, Sample]]:
-    """The samples that a policy judges, each with its example: all but failed and unreadable ones."""
-    for example in examples:
-        for sample in by_example.get(example_key(example), ()):
-            if refusal(sample) is None:
-                yield example, sample
+@dataclass(frozen=True)
+class Readable(Iterable[tuple[dspy.Example, Sample]]):
+    """The samples that a policy judges, each with its example: all but failed and unreadable ones; can be gone over any number of times.
+
+    Attributes:
+        by_example: Example id -> samples.
+        examples: Of which samples are wanted.
+        refusal: Why a sample cannot be used.
+    """
+
+    by_example: Mapping[str, Sequence[Sample]]
+    examples: Iterable[dspy.Example]
+    refusal: Refusal = _refusal
+
+    def __iter__(self) -> Iterator[tuple[dspy.Example, Sample]]:
+        for example in self.examples:
+            for sample in self.by_example.get(example_key(example), ()):
+                if self.refusal(sample) is None:
+                    yield example, sample
 
 
 def _grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:

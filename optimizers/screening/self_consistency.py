@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,12 +23,13 @@ _ROUNDING = 1e-9
 class SelfConsistency(AskedPolicy):
     """The teacher's solver answers the question with the same subquestions several times (Wang et al. 2023, arXiv 2203.11171).
 
-    A sample is kept where at least `share` of all votes give the answer that stands in it. Reasons to drop: `no_agreement`
-    (no answer reaches the share), `disagrees_with_votes` (another answer does), `votes_unreadable` (no vote had an answer),
-    `abstains` (the sample's own answer is that it does not know), `not_asked` (a call failed, or a limit was reached).
+    A sample is kept where at least `share` of all votes give the answer that stands in it. Votes that could not change that are not
+    asked for. Reasons to drop: `no_agreement` (its answer cannot reach the share), `disagrees_with_votes` (another one has it),
+    `votes_unreadable` (no vote had an answer), `abstains` (the sample's own answer is that it does not know), `not_asked` (a call
+    failed, or a limit was reached).
 
     Args:
-        votes: Solver samples a decomposition (m).
+        votes: Solver samples a decomposition (m), at most.
         share: Of all votes, in (0, 1].
         temperature: Of the solver, above 0.
         abstentions: Answers that say that there is none: a solver agrees on them with itself, and they teach nothing.
@@ -55,6 +57,11 @@ class SelfConsistency(AskedPolicy):
         """Its votes on every sample."""
         return [PlannedCalls("teacher", "solve", samples * settings.votes)]
 
+    @property
+    def least(self) -> int:
+        """Votes that are the share: with so many for one answer, or too many against it, the others are not asked."""
+        return max(1, math.ceil(self.samples * self.share - _ROUNDING))
+
     def program(self, teacher: dspy.Module) -> dspy.Module:
         """The teacher's solve stage."""
         return asked_solver(self.name, teacher)
@@ -68,12 +75,12 @@ class SelfConsistency(AskedPolicy):
         if self.abstains(sample):
             return ABSTAINS, None
         votes, own = self.votes(example, sample), answer_of(sample.prediction)
-        needed = self.share - _ROUNDING
-        if own and votes.share(own) >= needed:
+        agreeing = votes.count(own) if own else 0
+        if own and agreeing >= self.least:
             return None, None
-        if any(count / votes.asked >= needed for _, count in votes.ranking()):
+        if any(count >= self.least for _, count in votes.ranking()):
             return DISAGREES_WITH_VOTES, None
-        if votes.missing:
+        if agreeing + votes.missing >= self.least:
             return NOT_ASKED, None
         return (NO_AGREEMENT if votes.answers else VOTES_UNREADABLE), None
 

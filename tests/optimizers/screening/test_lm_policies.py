@@ -97,15 +97,48 @@ def reasons(*args, **options):
         ("Rome", [" "] * 5, 0.6, "votes_unreadable"),
         ("Rome", ["Rome", "Rome", "Rome", " ", " "], 0.6, None),
         ("Rome", ["Rome", "Rome", " ", " ", " "], 0.6, "no_agreement"),
-        ("Rome", [ConnectionError("down")] * 5, 0.6, "not_asked"),
+        ("Rome", [ConnectionError("down")] * 8, 0.6, "not_asked"),
         ("Rome", ["Rome"] * 3 + [ConnectionError("down")] * 2, 0.6, None),
-        ("Rome", ["Rome"] * 2 + [ConnectionError("down")] * 3, 0.6, "not_asked"),
+        ("Rome", ["Rome"] * 2 + [ConnectionError("down")] * 4, 0.6, "not_asked"),
+        ("Rome", ["Rome", "Oslo", ConnectionError("down"), "Bern", "Kiel", "Lund"], 0.6, "no_agreement"),
         ("Unknown.", ["unknown"] * 5, 0.6, "abstains"),
         ("Rome", ["unknown"] * 5, 0.6, "disagrees_with_votes"),
     ],
 )
 def test_self_consistency_keeps_what_the_votes_agree_on(tmp_path, own, votes, share, reason):
     assert reasons(Script(own, votes), SelfConsistency(5, share), tmp_path) == [reason]
+
+
+EARLY = [
+    (["Rome"] * 3, 3, None),
+    (["Oslo"] * 3, 3, "disagrees_with_votes"),
+    (["Oslo", "Bern", "Kiel"], 3, "no_agreement"),
+    ([" "] * 3, 3, "votes_unreadable"),
+    (["Rome", "Oslo", "Rome", "Rome", "Rome"], 5, None),
+    (["Rome", "Oslo", "Bern", "Rome", "Bern"], 5, "no_agreement"),
+]
+
+
+@pytest.mark.parametrize(("votes", "asked", "reason"), EARLY)
+def test_votes_that_could_not_change_the_outcome_are_not_paid_for(tmp_path, votes, asked, reason):
+    script = Script("Rome", votes)
+    for _ in range(2):
+        assert reasons(script, SelfConsistency(5, 0.6), tmp_path) == [reason]
+        assert script.asked["solve"] == 1 + asked
+
+
+def test_each_decomposition_is_asked_about_as_often_as_it_takes(tmp_path):
+    script = Script("Rome", ["Rome", "Rome", "Rome"])
+    doubted = Script("Rome", ["Rome", "Oslo", "Rome", "Oslo", "Rome"])
+    script.lm = scripted_lm(lambda prompt: (doubted if "second" in prompt else script).rule(prompt))
+    policy = SelfConsistency(5, 0.6)
+    assert reasons(script, policy, tmp_path, ("first", "second")) == [None, None]
+    assert policy.asked.usage[STAGE].calls == 3 + 5 and policy.asked.done == 8
+
+
+def test_a_majority_that_stands_ends_the_single_stage_votes(tmp_path):
+    script = Script("Rome", single=["Rome", "rome", "Rome"])
+    assert reasons(script, Agreement(5), tmp_path) == [None] and script.asked["single"] == 3
 
 
 @pytest.mark.parametrize(
@@ -116,16 +149,16 @@ def test_self_consistency_keeps_what_the_votes_agree_on(tmp_path, own, votes, sh
         ("Rome", ["Oslo", "Oslo", "Rome", "Rome", "Kiel"], "no_majority"),
         ("Rome", ["Answer:"] * 5, "votes_unreadable"),
         ("Rome", ["Rome", *["Answer:"] * 4], None),
-        ("Rome", [ConnectionError("down"), "Rome", "Rome", "Rome", "Oslo"], None),
-        ("Rome", [ConnectionError("down"), "Rome", "Rome", "Oslo", "Bern"], "not_asked"),
-        ("Rome", [ConnectionError("down")] * 5, "not_asked"),
+        ("Rome", [ConnectionError("down"), "Rome", "Rome", ConnectionError("down"), "Rome", "Oslo"], None),
+        ("Rome", [ConnectionError("down"), "Rome", "Rome", ConnectionError("down"), "Oslo", "Bern"], "not_asked"),
+        ("Rome", [ConnectionError("down")] * 8, "not_asked"),
         ("Rome", ["unknown"] * 5, "disagrees_with_single_stage"),
     ],
 )
 def test_agreement_keeps_what_most_single_stage_answers_say(tmp_path, own, single, reason):
     script = Script(own, single=single)
     assert reasons(script, Agreement(5), tmp_path) == [reason]
-    assert script.asked == {"decompose": 1, "solve": 1, "single": 5}
+    assert (script.asked["decompose"], script.asked["solve"]) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +242,7 @@ def test_samples_with_the_same_decomposition_share_their_votes_and_a_labelling_c
     script, data = Script("Rome", ["Rome"] * 9), examples("q")
     teacher = script.teacher()
     collected = collect(teacher, data, folder=tmp_path, samples=3, temperature=0.7, threads=1)
-    policy = SelfConsistency(5, temperature=0.7)
+    policy = SelfConsistency(5, share=1.0, temperature=0.7)
     decisions = screen(collected, data, policy, score=score, asking=Asking(teacher, tmp_path, threads=1), keep="all")
     assert [d.reason for d in decisions] == [None, "duplicate", "duplicate"]
     assert script.asked["solve"] == 5
@@ -220,17 +253,19 @@ def test_samples_with_the_same_decomposition_share_their_votes_and_a_labelling_c
 def test_nothing_is_asked_twice_and_more_votes_ask_for_the_rest(tmp_path):
     script = Script("Rome", ["Rome"] * 20)
     run(script, SelfConsistency(3), tmp_path, ["a", "b"])
-    assert script.asked["solve"] == 2 * (1 + 3)
-    run(script, SelfConsistency(3, share=1.0), tmp_path, ["a", "b"])
-    assert script.asked["solve"] == 2 * (1 + 3)
-    run(script, SelfConsistency(5), tmp_path, ["a", "b"])
+    assert script.asked["solve"] == 2 * (1 + 2)
+    for _ in range(2):
+        run(script, SelfConsistency(3, share=1.0), tmp_path, ["a", "b"])
+        assert script.asked["solve"] == 2 * (1 + 3)
+    run(script, SelfConsistency(5, share=1.0), tmp_path, ["a", "b"])
     assert script.asked["solve"] == 2 * (1 + 5)
 
 
 def test_a_failed_vote_is_asked_again_next_time(tmp_path):
     script = Script("Rome", ["Rome", ConnectionError("down"), ConnectionError("down"), "Rome", "Rome"])
-    assert reasons(script, SelfConsistency(3), tmp_path) == ["not_asked"]
-    assert reasons(script, SelfConsistency(3), tmp_path) == [None]
+    policy = SelfConsistency(3, share=1.0)
+    assert reasons(script, policy, tmp_path) == ["not_asked"]
+    assert reasons(script, policy, tmp_path) == [None]
     assert script.asked["solve"] == 1 + 3 + 2
 
 
@@ -252,7 +287,7 @@ def test_many_failing_calls_stop_screening(tmp_path):
 
 
 def test_the_cost_stands_under_the_stage_screen_over_all_runs(tmp_path):
-    script, policy = Script("Rome", ["Rome"] * 9), SelfConsistency(2)
+    script, policy = Script("Rome", ["Rome"] * 9), SelfConsistency(2, share=1.0)
     with recording(Ledger(Prices(overrides={"openai/scripted": (1.0, 2.0)}))) as ledger:
         run(script, policy, tmp_path)
     spent = ledger.by_stage()[STAGE]
@@ -270,7 +305,7 @@ CHILD = """
     script = t.Script("Rome", ["Rome"] * 99)
     slow = script.lm.script.rule
     script.lm.script.rule = lambda prompt: (time.sleep(0.05), slow(prompt))[1]
-    t.run(script, t.SelfConsistency(5), {folder!r}, [f"q{{i}}" for i in range(8)], threads=2)
+    t.run(script, t.SelfConsistency(5, share=1.0), {folder!r}, [f"q{{i}}" for i in range(8)], threads=2)
 """
 
 
@@ -285,7 +320,7 @@ def test_a_killed_screening_pays_for_no_call_twice(tmp_path):
     child.wait()
     before = traces.read_bytes().count(b"\n")
     script = Script("Rome", ["Rome"] * 99)
-    decisions = run(script, SelfConsistency(5), tmp_path, [f"q{i}" for i in range(8)], threads=2)
+    decisions = run(script, SelfConsistency(5, share=1.0), tmp_path, [f"q{i}" for i in range(8)], threads=2)
     assert all(decision.kept for decision in decisions)
     lines = list(read_lines(traces))
     assert len(lines) == len({line["key"] for line in lines}) == 8 * (2 + 5)
@@ -374,7 +409,7 @@ def test_a_policy_by_its_name_from_python(tmp_path):
         distilled = distiller.prepare(script.teacher(), trainset=examples("q"))
         assert len(distilled.rows["decompose"]) == kept
         assert seen[-1] == ("screen train", 1, 1, f"{kept} kept")
-        assert distilled.policy.asked.usage[STAGE].calls == 5
+        assert distilled.policy.asked.usage[STAGE].calls == 3
     assert {"label train", "screen train"} <= {stage for stage, *_ in seen}
 
 

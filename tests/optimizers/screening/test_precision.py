@@ -141,15 +141,15 @@ def test_a_run_screens_by_the_policy_of_the_section_and_measures_it(settings, sc
     assert list(found) == ["none", "agreement", "self_consistency"]
     assert found["none"]["precision"]["estimate"] == 0.5 and found["none"]["cost"]["calls"] == 0
     assert found["agreement"]["precision"]["estimate"] == found["agreement"]["recall"]["estimate"] == 1.0
-    assert (found["agreement"]["cost"]["calls"], found["self_consistency"]["cost"]["calls"]) == (4 * 3, 4 * 3)
+    assert (found["agreement"]["cost"]["calls"], found["self_consistency"]["cost"]["calls"]) == (4 * 2, 4 * 2)
     assert found["self_consistency"]["precision"]["estimate"] == 0.5  # it is steady where it is wrong, too
-    assert len(scripted_teacher.prompts) == 4 * (2 + 3 + 3)
+    assert len(scripted_teacher.prompts) == 4 * (2 + 2 + 2)
     assert done.metrics["labelling"]["kept"] == 2 and done.metrics["students"]["S_D-R"]["rows"] == 2
     report = (done.folder / "report.md").read_text()
     assert "## Screening without reference answers" in report
     assert "| agreement | 4 | 2 | 100.0% |" in report and "disagrees with single stage 2" in report
     run(config, stages=("label", "screen", "report"))
-    assert len(scripted_teacher.prompts) == 4 * (2 + 3 + 3)
+    assert len(scripted_teacher.prompts) == 4 * (2 + 2 + 2)
 
 
 def test_a_folder_of_another_seed_is_refused_and_measuring_more_is_not(settings, tmp_path):

@@ -17,7 +17,8 @@ from frame import say
 
 from optimizers.conditions import parse_condition
 from optimizers.distill import TooFewRowsError
-from optimizers.evaluation.evaluate import answers, evaluate
+from optimizers.evaluation.answers import answers
+from optimizers.evaluation.evaluate import evaluate
 from optimizers.evaluation.leakage import find_leaks
 from optimizers.experiments.distillation import Distillation, noted_labelling
 from optimizers.experiments.metrics import labelling_of, trained

@@ -246,7 +246,8 @@ def rows(size: int) -> Timed:
 
 def scores(size: int) -> Timed:
     """Answers of all conditions summed up and compared by pairs, as in `metrics.json`."""
-    from optimizers.evaluation.evaluate import answers_on_file, scores_of, summarise
+    from optimizers.evaluation.answers import answers_on_file, scores_of
+    from optimizers.evaluation.summary import summarise
     from optimizers.experiments.metrics import _comparisons, _retentions
 
     examples = [_example(f"test-{n}", {"question": question("test", n)}, answer(n)) for n in range(1, size + 1)]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from optimizers import load_config
 from optimizers.cli import app
 from optimizers.conditions import parse_condition
-from optimizers.evaluation.evaluate import answer_one
+from optimizers.evaluation.answering import answer_one
 from optimizers.experiments.roles import Roles
 from optimizers.labelling.samples import Sample
 from optimizers.reports.run_report import SECTIONS, write_report

@@ -22,9 +22,10 @@ from optimizers.cli import main
 from optimizers.conditions import ALL_CONDITIONS, DEFAULT_CONDITIONS, MATCHED, STUDENTS, expand_conditions, parse_condition
 from optimizers.distill import BootstrapDistill
 from optimizers.evaluation.costs import cost_per_question
-from optimizers.evaluation.evaluate import evaluate, summarise
+from optimizers.evaluation.evaluate import evaluate
 from optimizers.evaluation.leakage import find_leaks
 from optimizers.evaluation.statistics import paired_comparison
+from optimizers.evaluation.summary import summarise
 from optimizers.experiments.distillation import Distillation
 from optimizers.experiments.grid import Grid
 from optimizers.experiments.roles import Roles, slug

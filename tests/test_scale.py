@@ -14,7 +14,9 @@ import pytest
 from scripted import scripted_lm, two_stage_rule
 
 from optimizers.evaluation import leakage, paired_intervals, statistics
-from optimizers.evaluation.evaluate import Asking, answers, answers_on_file, evaluate, last_answers, scores_of, summarise
+from optimizers.evaluation.answers import answers, answers_on_file, last_answers, scores_of
+from optimizers.evaluation.evaluate import Asking, evaluate
+from optimizers.evaluation.summary import summarise
 from optimizers.finetune.identity import TrainingIdentity
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.trainer import _dataset

@@ -10,7 +10,8 @@ from typing import Any
 import dspy
 
 from optimizers.conditions import CASCADE_FOLDER, Condition
-from optimizers.evaluation.evaluate import Asking, answers
+from optimizers.evaluation.answers import answers
+from optimizers.evaluation.evaluate import Asking
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.answers import check_students, students_in_memory
 from optimizers.experiments.roles import Roles, Wrap

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from optimizers.conditions import DECOMPOSER_STUDENTS, PLAIN_STUDENT, is_cascade, parts_in, stages_in
-from optimizers.evaluation.evaluate import answers_on_file, scores_of, summarise
+from optimizers.evaluation.answers import answers_on_file, scores_of
 from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.stages import stages_of
 from optimizers.evaluation.statistics import Passages, holm, paired_comparison
+from optimizers.evaluation.summary import summarise
 from optimizers.evaluation.variance import variance_components
 from optimizers.experiments.cascades import choice_on_file
 from optimizers.experiments.grid import Cell, Grid, NamedTask

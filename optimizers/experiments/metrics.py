@@ -16,11 +16,12 @@ from typing import Any
 import dspy
 
 from optimizers.conditions import DECOMPOSING_ROLES, FEEDBACK, Condition, stages_in
+from optimizers.evaluation.answers import answers_on_file, scores_of
 from optimizers.evaluation.costs import break_even, cost_per_question, one_off_cost
-from optimizers.evaluation.evaluate import answers_on_file, scores_of, summarise
 from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.stages import answered_in, stages_of
 from optimizers.evaluation.statistics import Passages, holm, paired_comparison, retention
+from optimizers.evaluation.summary import summarise
 from optimizers.experiments.cascades import choice_on_file
 from optimizers.experiments.distillation import STANDS_IN_TEST, Distillation, noted_labelling
 from optimizers.experiments.overlap import learned_from, overlap, repeated_in

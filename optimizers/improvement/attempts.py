@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 
-from optimizers.evaluation.evaluate import program_hash
+from optimizers.evaluation.program_hash import program_hash
 from optimizers.finetune.rewards import Rewards, scored
 from optimizers.improvement.preference_pairs import Attempt, distinct, pair_row, pairs_of, prompt_row, right_ones, row_of
 from optimizers.jobs.jsonlines import line_of, read_json, read_lines, write_json, write_whole

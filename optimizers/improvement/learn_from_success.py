@@ -17,7 +17,8 @@ from typing import Any
 import dspy
 from dspy.teleprompt.bootstrap_finetune import FinetuneTeleprompter
 
-from optimizers.evaluation.evaluate import answers, evaluate
+from optimizers.evaluation.answers import answers
+from optimizers.evaluation.evaluate import evaluate
 from optimizers.finetune.provider import base_folder, check_base
 from optimizers.finetune.spec import TrainingSpec
 from optimizers.finetune.specs import SOLVER_CALLS, GroupRewardSpec, PreferenceSpec

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optimizers.evaluation.evaluate import summarise
 from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.statistics import paired_comparison
+from optimizers.evaluation.summary import summarise
 from optimizers.experiments.metrics import provenance
 from optimizers.improvement.job import ImproveJob
 from optimizers.improvement.rounds import Learned, Round

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizers.evaluation.evaluate import last_answers
+from optimizers.evaluation.answers import last_answers
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports.blocks import interval_of, is_number
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optimizers.evaluation.evaluate import last_answers
+from optimizers.evaluation.answers import last_answers
 from optimizers.reports.cells import Cell
 from optimizers.sharing.public import public_value
 from optimizers.sharing.shared_run import SharedRun

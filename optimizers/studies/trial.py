@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import dspy
 from filelock import FileLock
 
-from optimizers.evaluation.evaluate import evaluate, is_to_retry
+from optimizers.evaluation.answers import is_to_retry
+from optimizers.evaluation.evaluate import evaluate
 from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.distillation import Distillation

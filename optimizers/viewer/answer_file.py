@@ -56,7 +56,7 @@ def hashed(value: Any) -> int:
 
 
 def key_of(line: Mapping[str, Any]) -> int:
-    """What a line answers; as `optimizers.evaluation.evaluate` tells answers apart."""
+    """What a line answers; as `optimizers.evaluation.answers` tells answers apart."""
     return hashed([line.get("id"), line.get("question"), line.get("context") or "", line.get("gold")])
 
 

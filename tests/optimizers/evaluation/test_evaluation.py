@@ -8,7 +8,10 @@ import pytest
 from dspy.utils.exceptions import LMTransportError
 from scripted import scripted_lm, two_stage_rule
 
-from optimizers.evaluation.evaluate import Asking, UnansweredError, answers, ask_all, evaluate, last_answers, program_hash, summarise
+from optimizers.evaluation.answers import answers, last_answers
+from optimizers.evaluation.evaluate import Asking, UnansweredError, ask_all, evaluate
+from optimizers.evaluation.program_hash import program_hash
+from optimizers.evaluation.summary import summarise
 from optimizers.jobs.jsonlines import line_of, read_lines, write_whole
 from optimizers.labelling.collect import collect
 from optimizers.labelling.journal import Journal

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from optimizers.evaluation.evaluate import summarise
 from optimizers.evaluation.reply_counts import reply_counts
+from optimizers.evaluation.summary import summarise
 from optimizers.reports.replies import counts_of, cut_off_warning, endings_blocks, endings_of, replies_table, reply_warnings
 from programs.lms.ledger import Usage
 

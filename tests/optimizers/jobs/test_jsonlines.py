@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from optimizers.evaluation.evaluate import summarise
 from optimizers.evaluation.statistics import holm, paired_comparison, retention
+from optimizers.evaluation.summary import summarise
 from optimizers.experiments.results import Run
 from optimizers.jobs.jsonlines import Lines, line_of, read_json, write_json
 from optimizers.labelling.values import Types, decoded, encoded

@@ -15,7 +15,9 @@ from scripted import ScriptedEngine, two_stage_rule
 
 from optimizers import BootstrapDistill
 from optimizers.errors import message
-from optimizers.evaluation.evaluate import answer_one, evaluate, summarise
+from optimizers.evaluation.answering import answer_one
+from optimizers.evaluation.evaluate import evaluate
+from optimizers.evaluation.summary import summarise
 from optimizers.experiments.metrics import labelling_of
 from optimizers.labelling.collect import TRACES, collect
 from optimizers.labelling.journal import Journal, Limits

@@ -13,8 +13,8 @@ import test_experiment_report as an_experiment
 import test_other_reports as others
 import test_run_report as a_run
 
-from optimizers.evaluation.evaluate import summarise
 from optimizers.evaluation.statistics import holm, paired_comparison, retention
+from optimizers.evaluation.summary import summarise
 from optimizers.experiments.results import Run
 from optimizers.reports import (
     comparisons,

@@ -15,7 +15,7 @@ from command_line import wait_for
 from typer.testing import CliRunner
 
 from optimizers.cli import app
-from optimizers.evaluation.evaluate import summarise
+from optimizers.evaluation.summary import summarise
 
 NAMES = ("single-stage", "teacher+teacher", "student0+teacher", "S_D-T+teacher", "S_D-R+teacher")
 

@@ -6,7 +6,7 @@ Such a task is a `PublishedTask` with a `hub` and an `example`; see `bamboogle.p
 import hashlib
 import random
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -84,7 +84,11 @@ def divide(
     group: Callable[[dspy.Example], str] = question_group,
 ) -> dict[str, list[dspy.Example]]:
     """The examples by split, shuffled by `seed`; those of one group stay together, so the shares are of groups."""
-    groups = _merged(examples, group)
+    return deal(grouped(examples, group), fractions, seed)
+
+
+def deal(groups: Mapping[str, list[dspy.Example]], fractions: Mapping[str, float], seed: str) -> dict[str, list[dspy.Example]]:
+    """Groups of examples by split, shuffled by `seed`."""
     # Sorted, so that the split hangs on the questions and the seed, not on the order of lines.
     keys = sorted(groups, key=_digest)
     random.Random(seed).shuffle(keys)
@@ -93,20 +97,33 @@ def divide(
     return {name: [example for key in keys for example in groups[key]] for name, keys in chosen.items()}
 
 
-def _merged(examples: Iterable[dspy.Example], group: Callable[[dspy.Example], str]) -> dict[str, list[dspy.Example]]:
-    """Examples by group; groups with the same example in them (see `identity`) are one, under the first of their keys."""
+def grouped(
+    examples: Iterable[dspy.Example],
+    group: Callable[[dspy.Example], str] = question_group,
+    ties: Sequence[Callable[[dspy.Example], Hashable]] = (identity,),
+) -> dict[str, list[dspy.Example]]:
+    """Examples by group.
+
+    Args:
+        examples: To be grouped.
+        group: The key of an example's group.
+        ties: What two examples may have in common, which makes their groups one, under the first of the keys; None is in common to none.
+    """
     placed = [(group(example), example) for example in examples]
     parent = {key: key for key, _ in placed}
 
     def root(key: str) -> str:
         while parent[key] != key:
+            parent[key] = parent[parent[key]]
             key = parent[key]
         return key
 
-    owner: dict[tuple[str, ...], str] = {}
-    for key, example in placed:
-        ends = {root(key), root(owner.setdefault(identity(example), key))}
-        parent[max(ends)] = min(ends)
+    for tie in ties:
+        owner: dict[Hashable, str] = {}
+        for key, example in placed:
+            if (common := tie(example)) is not None:
+                ends = {root(key), root(owner.setdefault(common, key))}
+                parent[max(ends)] = min(ends)
     groups: dict[str, list[dspy.Example]] = {}
     for key, example in placed:
         groups.setdefault(root(key), []).append(example)

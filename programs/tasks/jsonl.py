@@ -14,7 +14,8 @@ from typing import Any
 
 import dspy
 
-from programs.tasks._published import Fractions, divide, parse_fractions
+from programs.tasks._own_splits import split_up
+from programs.tasks._published import Fractions, parse_fractions
 from programs.tasks._rows import READERS, SPLIT_WORDS, TABLES, parse_columns, read_json
 from programs.tasks.base import SPLITS, Score, Task, asked, canonical, each_once
 from programs.tasks.scorers import AUTO, FORMATS, MEASURES, golds_of, scorer_by_name, suited_scorer
@@ -35,8 +36,8 @@ class JsonlTask(Task):
 
     A JSON file with a list of such objects, a CSV file with a header and a Parquet file are read by the same names. `answer` is a text, a
     number, or a list of accepted answers (the best match counts); in a cell of CSV, lists are written as JSON. A single file is split by
-    seed, and the same question never stands in two splits; a folder is read as `train.jsonl`, `dev.jsonl` or `validation.jsonl`, and
-    `test.jsonl`, or files of these names in the other formats.
+    seed, and neither the same question nor the same passage stands in two splits (see `split_up`); a folder is read as `train.jsonl`,
+    `dev.jsonl` or `validation.jsonl`, and `test.jsonl`, or files of these names in the other formats.
 
     Args:
         path: The file or the folder.
@@ -158,7 +159,7 @@ class JsonlTask(Task):
         return f"{told}. {wanted}{' A job with data.dev 0 needs no dev questions.' if split == 'dev' else ''}"
 
     def _load_file(self) -> dict[str, list[dspy.Example]]:
-        return divide(self._read(self.path, ""), self.fractions, f"jsonl/{self.seed}")
+        return split_up(self._read(self.path, ""), self.fractions, f"jsonl/{self.seed}")
 
     def _read(self, file: Path, prefix: str) -> list[dspy.Example]:
         examples: list[dspy.Example] = []

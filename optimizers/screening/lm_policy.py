@@ -165,7 +165,7 @@ class AskedPolicy(ABC):
 
     def _settled(self, candidates: Iterable[tuple[dspy.Example, Sample]]) -> set[str]:
         """The questions whose further replies could change nothing for any of their samples."""
-        settled, still_open = set(), set()
+        settled, still_open = set[str](), set[str]()
         for example, sample in candidates:
             if not self.is_decided(example, sample):
                 reason, _ = self.judge(example, sample, _no_score)

@@ -72,8 +72,8 @@ def _told(sent: Mapping[str, Any]) -> Any:
 
 
 def _error(told: Any, model: str) -> LMError:
-    code = told.get("code") if isinstance(told, Mapping) else None
+    code = str(told.get("code")) if isinstance(told, Mapping) else ""
     message = str(told.get("message") or told) if isinstance(told, Mapping) else str(told)
-    kind = LMRateLimitError if str(code) == _TOO_MANY else LMServerError
-    status = int(code) if str(code).isdigit() else None
+    kind = LMRateLimitError if code == _TOO_MANY else LMServerError
+    status = int(code) if code.isdigit() else None
     return kind(f"The server answered by an error, with status 200: {message[:_LONGEST]}", model=model, status=status, code=CODE)

@@ -12,6 +12,7 @@ import dspy
 from optimizers.conditions import CASCADE_FOLDER, Condition
 from optimizers.evaluation.answers import answers
 from optimizers.evaluation.evaluate import Asking
+from optimizers.evaluation.passages import passage_key
 from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.answers import check_students, students_in_memory
 from optimizers.experiments.roles import Roles, Wrap
@@ -162,8 +163,8 @@ def _scored(task: Task, dev: Sequence[dspy.Example], lines: Sequence[dict[str, A
     for line in lines:
         cheap = _cheap_score(task, examples[line["id"]], line)
         if cheap is not None and line["score"] is not None:
-            agreement = line.get("agreement") or 0.0
-            found.append({"agreement": agreement, FIRST: cheap, SECOND: line["score"], "usage": line["usage"]})
+            agreement, passage = line.get("agreement") or 0.0, passage_key(line.get("context"), len(found))
+            found.append({"agreement": agreement, FIRST: cheap, SECOND: line["score"], "usage": line["usage"], "passage": passage})
     return found
 
 
@@ -179,7 +180,8 @@ def _cheap_score(task: Task, example: dspy.Example, line: Mapping[str, Any]) -> 
 def _point(scored: Sequence[Mapping[str, Any]], threshold: float) -> dict[str, Any]:
     """What a threshold would have come to."""
     up = [line["agreement"] < threshold - _ROUNDING for line in scored]
-    interval = mean_interval([line[SECOND if goes else FIRST] for line, goes in zip(scored, up, strict=True)])
+    scores = [line[SECOND if goes else FIRST] for line, goes in zip(scored, up, strict=True)]
+    interval = mean_interval(scores, passages=[line["passage"] for line in scored])
     paid = _total(
         {stage: used for stage, used in line["usage"].items() if goes or part_of(stage)[0] != SECOND}
         for line, goes in zip(scored, up, strict=True)

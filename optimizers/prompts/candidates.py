@@ -44,6 +44,7 @@ class Candidate:
         scores: Split -> question id -> score in [0, 1]; None where it cannot be judged.
         failures: Question id -> what failed: a call, or the metric.
         usage: Question id -> cost of its last answer.
+        passages: Question id -> its passage, by which intervals go too; missing where it has none.
     """
 
     key: str
@@ -52,10 +53,12 @@ class Candidate:
     scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     usage: dict[str, Usage] = field(default_factory=dict)
+    passages: dict[str, str] = field(default_factory=dict)
 
     def interval(self, split: str = VALIDATION) -> Interval:
         """Mean score on a split with its 95 % interval."""
-        return mean_interval(list(self.scores.get(split, {}).values()))
+        scores = self.scores.get(split, {})
+        return mean_interval(list(scores.values()), passages=[self.passages.get(one, one) for one in scores])
 
     def asked(self, split: str) -> int:
         """How many questions of a split were asked."""
@@ -150,6 +153,8 @@ class Watch:
         line = {"candidate": candidate.key, "split": split, "id": example_id, "score": score, "failure": failure}
         with self._lock:
             candidate.scores.setdefault(split, {})[example_id] = score
+            if place[1]:
+                candidate.passages[example_id] = place[1]
             candidate.failures.pop(example_id, None)
             if failure:
                 candidate.failures[example_id] = failure

@@ -10,6 +10,7 @@ from prompted import prompted_lm
 
 from optimizers import RunConfig, compile_prompts, load_config
 from optimizers.experiments.roles import Roles
+from optimizers.prompts.candidates import Candidate
 from optimizers.prompts.compilation import Compilation
 from optimizers.prompts.dspy_optimizers import OPTIMIZERS
 from optimizers.prompts.plan import compile_steps
@@ -288,3 +289,11 @@ def test_a_run_says_when_the_compiled_program_has_changed(lms, tmp_path):
     (tmp_path / "compiled" / "program.json").write_text(json.dumps(changed))
     with pytest.raises(ValueError, match="made with other prompts"):
         open_folder(run)
+
+
+def test_a_candidates_interval_takes_questions_on_one_passage_together():
+    scores = {f"{passage}.{number}": float(passage % 2) for passage in range(8) for number in range(5)}
+    alone = Candidate("k", 0, {}, {"validation": scores}).interval()
+    shared = Candidate("k", 0, {}, {"validation": scores}, passages={one: one.split(".")[0] for one in scores}).interval()
+    assert alone.estimate == shared.estimate == 0.5
+    assert shared.high - shared.low > 1.5 * (alone.high - alone.low)

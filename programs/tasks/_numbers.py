@@ -24,7 +24,9 @@ _POWER = re.compile("(?<=[0-9])[²³¹⁰⁴-⁹]+")
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
 _THIN_SPACE = re.compile("(?<=[0-9])[\u2009\u202f'’](?=[0-9]{3}(?![0-9]))")
 _GROUPS_OF_NOUGHTS = re.compile(r"(?<![0-9.,])(?<![0-9.,] )[1-9][0-9]{0,2}(?: [0-9]{3})*(?: 000)+(?![0-9])")
-_POWER_OF_TEN = re.compile(r"(?<=[0-9])\s?(?:\*|\\times)\s?10\s?\^\s?\{?(-?[0-9]{1,2})(?![0-9])\}?")
+_POWER_OF_TEN = re.compile(r"(?<=[0-9])\s?(?:\*|x|\\times)\s?10\s?\^\s?\{?(-?[0-9]{1,2})(?![0-9])\}?")
+_RAISED_TEN = re.compile(r"(?<=[0-9])(\s?(?:\*|x|\\times)\s?10)(⁻?[²³¹⁰⁴-⁹]{1,2})")
+_WHOLE_POWER = re.compile(r"(?<![\w.,/:^)}\]])([0-9]{1,4})\s?\^\s?(?:(-?[0-9]{1,2})(?![0-9^]|\.[0-9])|\{\s?(-?[0-9]{1,2})\s?\}(?!\^))")
 _SHORT_FRACTION = re.compile(r"\\[dt]?frac\s?([0-9])\s?([0-9])(?![0-9])")
 _AND_A_HALF = re.compile(r"(?<=[0-9]) and (?:a|one) half\b", re.IGNORECASE)
 _AFTER_HAN = re.compile("(?<=[\u3040-\u30ff\u4e00-\u9fff])(?=[-$€£¥]?[0-9])")
@@ -118,7 +120,7 @@ _NUMBER = re.compile(
     # A small "m" alone is metres, but an amount of money has none.
     (?P<scale> (?: \s?(?:k|bn|mn|mln) | (?-i:[MB]) | [\s-]?(?:dozen|hundred|thousand|million|billion|trillion)s?
         | (?(currency)\s?[mb]|(?!)) )\b )?
-    (?! [0-9] | [.,/:^][0-9] | e[-+]?[0-9] )
+    (?! [0-9] | [.,/:][0-9] | \s?\^ | e[-+]?[0-9] )
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -333,12 +335,21 @@ def _single(text: str) -> str:
     return re.sub(r"\A-\s+(?=[$€£]?\s?\.?[0-9])", "-", _plain(text))
 
 
+def _power(found: re.Match[str]) -> str:
+    base, exponent = int(found[1]), int(found[2] or found[3])
+    if base == 0 and exponent < 0:
+        return found[0]
+    return str(base**exponent) if exponent >= 0 else f"1/{base**-exponent}"
+
+
 def _plain(text: str) -> str:
     """ASCII digits and signs, without LaTeX and markdown, with single blanks."""
     text = " ".join(_THIN_SPACE.sub("", _POWER_OF_UNIT.sub("", text)).split())
     text = _VULGAR.sub(lambda sign: " " + unicodedata.normalize("NFKC", sign[0]), text).translate(_SIGNS)
-    text = _POWER.sub("^0", text)
-    text = _AFTER_HAN.sub(" ", _POWER_OF_TEN.sub(r"e\1", _SHORT_FRACTION.sub(r" \1/\2", text)))
+    text = _RAISED_TEN.sub(lambda found: f"{found[1]}^{unicodedata.normalize('NFKC', found[2])}".translate(_SIGNS), text)
+    # What else is raised may be a note ("18²"), and is no number here.
+    text = _POWER.sub("^0", _WHOLE_POWER.sub(_power, _POWER_OF_TEN.sub(r"e\1", text)))
+    text = _AFTER_HAN.sub(" ", _SHORT_FRACTION.sub(r" \1/\2", text))
     text = _AND_A_HALF.sub(" 1/2", _GROUPS_OF_NOUGHTS.sub(lambda found: found[0].replace(" ", ""), text))
     if not text.isascii():
         text = "".join(str(unicodedata.decimal(sign, sign)) for sign in text)

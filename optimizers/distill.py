@@ -22,7 +22,7 @@ from optimizers.finetune.rows import LeftOut, Rewrite, RowMaker, decomposes, tea
 from optimizers.finetune.seconds import labelling_seconds, training_seconds
 from optimizers.finetune.several_processes import check_gpus
 from optimizers.finetune.spec import TrainingSpec
-from optimizers.finetune.targets import check_adapter, check_chat_template, check_target
+from optimizers.finetune.targets import check_adapter, check_chat_template, check_formats, check_target
 from optimizers.finetune.train import Progress, train
 from optimizers.jobs.display import ShowsProgress
 from optimizers.jobs.progress import Shown, expect
@@ -360,6 +360,8 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
         if isinstance(policy, AskingPolicy):
             check_keys(used for _, asked in all_predictors(policy.program(teacher)) if (used := asked.lm or dspy.settings.lm))
         collected = self._collect(teacher, trainset, split, self.answers or _answers_for(policy, targets))
+        if type(student) is type(teacher):
+            check_formats(targets, adapter, collected.formats)
         scorer = MetricScorer(self.metric)
         decisions = self._screen(collected, trainset, policy, teacher, split, scorer, list(targets))
         self.tell(f"screen {split}", len(decisions), len(decisions), f"{sum(one.kept for one in decisions)} kept")

@@ -159,7 +159,8 @@ def _chosen(scored: Sequence[Mapping[str, Any]], settings: EvaluationConfig) -> 
 
 def _scored(task: Task, dev: Sequence[dspy.Example], lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Agreement, the scores of both answers, and what both cost, of each question on which both have a score."""
-    examples, found = {example.id: example for example in dev}, []
+    examples = {example.id: example for example in dev}
+    found: list[dict[str, Any]] = []
     for line in lines:
         cheap = _cheap_score(task, examples[line["id"]], line)
         if cheap is not None and line["score"] is not None:

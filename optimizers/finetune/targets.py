@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -35,6 +35,32 @@ def check_adapter(name: str) -> dspy.Adapter:
             "the student by dspy.ChatAdapter() too: dspy.configure(adapter=...), or dspy.context(adapter=...) around its calls."
         )
     return adapter_by_name(name)
+
+
+def check_formats(targets: Iterable[str], adapter: str, formats: Mapping[str, Collection[str]]) -> None:
+    """Refuse to train a student in another format than its program will ask it in.
+
+    Args:
+        targets: Names of predictors.
+        adapter: Name of the format that the student would learn.
+        formats: Predictor -> formats that the program sets for it while it runs (`dspy.context(adapter=...)` in `forward`).
+
+    Raises:
+        ValueError: They differ.
+    """
+    for name in targets:
+        own = sorted(formats.get(name, ()))
+        if own and adapter not in own:
+            known = [one for one in own if one in ADAPTERS]
+            then = (
+                f"Pass adapter={known[0]!r}; what was labelled is on file"
+                if known
+                else f"No student can be trained in it: let the program set one of {sorted(ADAPTERS)}"
+            )
+            raise ValueError(
+                f"The program asks {name!r} in the format {' and '.join(map(repr, own))}, which it sets itself while it runs, and its "
+                f"student would learn {adapter!r}. {then}."
+            )
 
 
 def check_target(name: str, student: dspy.Predict, teacher: dspy.Predict, adapter: str, rewritten: bool = False) -> None:

@@ -13,16 +13,20 @@ import dspy
 from dspy.utils.callback import BaseCallback
 
 from optimizers.labelling.values import Types, written
+from programs.adapter import adapter_name
 
 Written = tuple[dict[str, Any], list[str]]
 """Fields as JSON, and those that had to be left out."""
 
 
 class CallSnapshots(BaseCallback):
-    """Writes the fields of every predictor's call before the program can change them.
+    """Writes the fields of every predictor's call before the program can change them, and the format that it was asked in.
 
     Args:
         types: Classes of the values.
+
+    Attributes:
+        formats: Each predictor's call, with the name of its prompt format.
     """
 
     def __init__(self, types: Types) -> None:
@@ -30,10 +34,12 @@ class CallSnapshots(BaseCallback):
         self._given: dict[str, dict[str, Any]] = {}
         # With the predictions themselves, as the id of one that is gone may be another's.
         self._calls: dict[int, tuple[Any, dict[str, Any], dict[str, Any]]] = {}
+        self.formats: list[tuple[dspy.Predict, str]] = []
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         if isinstance(instance, dspy.Predict):
             self._given[call_id] = self._write(inputs.get("kwargs") or {})
+            self.formats.append((instance, adapter_name(dspy.settings.adapter or dspy.ChatAdapter())))
 
     def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         given = self._given.pop(call_id, None)

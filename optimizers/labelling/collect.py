@@ -220,6 +220,7 @@ class _Job:
         self._hashes = [inputs_hash(example) for example in examples]
         self._retry: dict[int, dict[str, Any]] = {}
         self._usage: dict[tuple[str, str], Usage] = {}
+        self._formats: dict[str, set[str]] = {}
         self._failed: Counter[str] = Counter()
         self._first: dict[str, str] = {}
         self._done = 0
@@ -266,6 +267,8 @@ class _Job:
         if reason:
             self._failed[reason] += 1
             self._first.setdefault(reason, f"example {record['example']!r}: {_said(record)}")
+        for predictor, names in record.get("formats", {}).items():
+            self._formats.setdefault(predictor, set()).update(names)
         for stage, models in record["usage"].items():
             for model, usage in models.items():
                 self._usage[stage, model] = self._usage.get((stage, model), Usage()) + Usage.from_dict(usage)
@@ -364,7 +367,7 @@ class _Job:
     def _collected(self) -> Collected:
         collected = Collected(self._folder, self._ids, len(self._teachers), self._offsets, self._types)
         collected.stopped, collected.done, collected.traced = self._why_stopped(), self._done, self._traced
-        collected.failed, collected.first_failures = self._failed, self._first
+        collected.failed, collected.first_failures, collected.formats = self._failed, self._first, self._formats
         for (stage, _), usage in self._usage.items():
             collected.usage[stage] = collected.usage.get(stage, Usage()) + usage
         return collected

@@ -118,6 +118,7 @@ class Collected(Mapping[str, list[Sample]]):
         traced: Those of them whose decomposition is that of a trace, for which no decomposer was asked.
         failed: Reason -> how many runs.
         first_failures: Reason -> the first such failure: its example, and what was said or replied.
+        formats: Predictor -> prompt formats that the program itself set for it while it ran.
         usage: Stage -> `Usage` over all samples on file, of this and of earlier runs. (The ledger has this run's calls.)
     """
 
@@ -127,6 +128,7 @@ class Collected(Mapping[str, list[Sample]]):
         self.done = self.traced = 0
         self.failed: Counter[str] = Counter()
         self.first_failures: dict[str, str] = {}
+        self.formats: dict[str, set[str]] = {}
         self.usage: dict[str, Usage] = {}
         self._places = {example_id: place for place, example_id in enumerate(ids)}
         self._count = samples

@@ -16,6 +16,7 @@ from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE, shortened
 from optimizers.labelling.trace_formats import Trace
 from optimizers.labelling.traces import mark_of, traces_of
 from optimizers.labelling.values import Types, is_plain, shape_of, written
+from programs.adapter import adapter_name
 from programs.coroutines import run_to_end
 from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
@@ -117,7 +118,7 @@ class Teacher:
         for (stage, model), usage in entries.items():
             outer.add(stage, model, usage)
         calls, left_out = self._calls(trace, snapshots)
-        missing = [*outcome.pop("left_out", []), *left_out]
+        missing, formats = [*outcome.pop("left_out", []), *left_out], self._own_formats(snapshots)
         return {
             "example": example_id,
             "sample": self.sample,
@@ -126,6 +127,7 @@ class Teacher:
             "calls": calls,
             **outcome,
             **({"left_out": missing} if missing else {}),
+            **({"formats": formats} if formats else {}),
             "error": _told(outcome["error"], meter.cut_off, meter.empty),
             "usage": _nested(entries),
             **({"traced": mark_of(traced), "place": traced.place, **said} if traced else {}),
@@ -140,6 +142,19 @@ class Teacher:
             calls.append([name, inputs, outputs])
             left_out += [f"{name}.{field}" for field in (*no_inputs, *no_outputs)]
         return calls, left_out
+
+    def _own_formats(self, snapshots: CallSnapshots) -> dict[str, list[str]]:
+        """Predictor -> the formats that the program set for it while it ran; nothing of those asked in the configured one.
+
+        This package's programs say themselves which format a stage has.
+        """
+        if hasattr(self.program, "adapter_of"):
+            return {}
+        found: dict[str, set[str]] = {}
+        for predictor, name in snapshots.formats:
+            found.setdefault(getattr(predictor, _NAME, "?"), set()).add(name)
+        configured = adapter_name(dspy.settings.adapter or dspy.ChatAdapter())
+        return {predictor: sorted(names) for predictor, names in found.items() if names != {configured}}
 
     def _attempt(self, example: dspy.Example) -> dict[str, Any]:
         try:

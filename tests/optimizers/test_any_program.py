@@ -519,3 +519,52 @@ def test_what_is_no_prediction_and_what_a_program_wraps_are_said(tmp_path):
     first = prepared(tmp_path, Wrong(), targets=["p"]).collected.first_failures
     assert "returned str, where a dspy.Prediction is expected" in first["error:NoPrediction"]
     assert "it failed; because of Expecting property name" in first["error:RuntimeError"]
+
+
+class AsksInJson(dspy.Module):
+    """Sets its own format while it runs, as many programs do."""
+
+    def __init__(self, adapter=None):
+        super().__init__()
+        self.answer = dspy.Predict("question -> answer")
+        self.adapter = adapter or dspy.JSONAdapter
+
+    def forward(self, question):
+        with dspy.context(adapter=self.adapter()):
+            return self.answer(question=question)
+
+
+def test_a_program_that_sets_its_own_format_trains_no_student_in_another(tmp_path):
+    calls = []
+
+    def rule(prompt):
+        calls.append(prompt)
+        return '{"answer": "a"}'
+
+    options = {"targets": ["answer"], "threads": 1}
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=r"asks 'answer' in the format 'json', which it sets itself.*would learn 'chat'. Pass adapter='json'"
+        ):
+            prepared(tmp_path, AsksInJson(), rule, **options)
+    distilled = prepared(tmp_path, AsksInJson(), rule, adapter="json", **options)
+    assert replies(distilled, "answer") == ['{\n  "answer": "a"\n}'] * 2 and len(calls) == 2
+
+
+def test_a_format_of_a_programs_own_that_no_student_can_learn_is_refused(tmp_path):
+    program = AsksInJson(dspy.XMLAdapter)
+    with pytest.raises(ValueError, match=r"format 'XMLAdapter'.*No student can be trained in it: let the program set one of"):
+        prepared(tmp_path, program, lambda prompt: "<answer>a</answer>", targets=["answer"])
+
+
+def test_a_teacher_of_another_kind_may_ask_in_its_own_format(tmp_path):
+    class Student(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.answer = dspy.Predict("question -> answer")
+
+        def forward(self, question):
+            return self.answer(question=question)
+
+    distilled = prepared(tmp_path, AsksInJson(), lambda prompt: '{"answer": "a"}', student=Student(), targets=["answer"])
+    assert replies(distilled, "answer") == [chat(answer="a") + "\n"] * 2

@@ -136,6 +136,9 @@ _CONDITION = re.compile(
 _INLINE = re.compile(rf"(?:^|(?<=[{_ENDS}:：]))\s*\(?(\d{{1,2}})[.)、]\s*(?=[^\W\d]|[\"'“*])")
 _QUOTED = re.compile(r"[\"“]([^\"“”]+[?？؟.])[\"”],?")
 _TEXT_IN_QUOTES = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+_BROKEN_OFF = re.compile(r"\s*[^\W\d_a-z]\S*(?:\s+\S+){3,}[\w,]\s*\Z")
+"""A line that begins as a sentence does, and ends as none: an LM that keeps to a width goes on in the next one."""
+_ASKS_ANEW = re.compile(r"\s*(?:what|which|who|whose|whom|where|when|why|how)\b")
 _OPT_OUT = re.compile(
     r"no (?:further |more |additional )?(?:decomposition|sub[- ]?questions?|break(?:ing )?[- ]?down)(?: steps?)?\b"
     r"|\bneeds? no\b.{0,20}\bdecomposition"
@@ -418,8 +421,20 @@ def _clean(item: str) -> str:
     return unbold(titled if titled and (is_question(titled) or is_task(titled)) else item)
 
 
+def _unwrapped(lines: list[str]) -> list[str]:
+    """The lines, with those that go on in the middle of a sentence at the end of the line before."""
+    whole: list[str] = []
+    for line in lines:
+        if whole and _BROKEN_OFF.match(whole[-1]) and line.strip()[:1].islower() and not _ASKS_ANEW.match(line):
+            whole[-1] = f"{whole[-1].rstrip()} {line.strip()}"
+        else:
+            whole.append(line)
+    return whole
+
+
 def _bare(lines: list[str]) -> list[str]:
     """The lines of a reply without marks; what is no question in it is dropped only where it might pass for one."""
+    lines = _unwrapped(lines)
     asked = [line for line in lines if is_question(line.strip())]
     restated = [line for line in asked if _RESTATED.match(line)]
     skipped = restated if len(restated) == 1 < len(asked) else []

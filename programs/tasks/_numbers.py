@@ -120,7 +120,7 @@ _NUMBER = re.compile(
     # A small "m" alone is metres, but an amount of money has none.
     (?P<scale> (?: \s?(?:k|bn|mn|mln) | (?-i:[MB]) | [\s-]?(?:dozen|hundred|thousand|million|billion|trillion)s?
         | (?(currency)\s?[mb]|(?!)) )\b )?
-    (?! [0-9] | [.,/:][0-9] | \s?\^ | e[-+]?[0-9] )
+    (?! [0-9] | [.,/:][0-9] | \s?\^(?!\s?\{?\s?\\circ) | e[-+]?[0-9] )
     """,
     re.IGNORECASE | re.VERBOSE,
 )

@@ -25,6 +25,7 @@ from programs.compiled.frozen import Frozen
 from programs.compiled.state import STAGES, CompiledPrompts
 from programs.lms.catalog import lm as make_lm
 from programs.lms.ledger import Ledger, Prices
+from programs.lms.model_strings import is_local
 from programs.modules import TwoStage, with_answer_format
 from programs.signatures import Decompose, Solve
 from programs.tasks.base import identity
@@ -33,6 +34,13 @@ _SIGNATURES: dict[str, type[dspy.Signature]] = {"decompose": Decompose, "solve":
 _MAY_DIFFER = (
     REACH | reach_of(["compile.prompt_model"]) | {"out", *(f"compile.{name}" for name in ("max_calls", "max_tokens", "max_usd", "threads"))}
 )
+
+
+PROMPT_TEMPERATURE = 1.0
+"""Of the prompt model, as DSPy's documentation has it for GEPA; COPRO and MIPROv2 name theirs in each call."""
+
+PROMPT_TOKENS = 1024
+"""Room for instructions where the teacher writes them: its own limit is that of an answer."""
 
 
 class Compilation:
@@ -85,8 +93,9 @@ class Compilation:
 
     @property
     def prompt_model(self) -> ModelConfig:
-        """Who writes instructions."""
-        return self.config.compile.prompt_model or self.config.teacher
+        """Who writes instructions, at a temperature above 0: asked at 0, small LMs write the given ones again and again."""
+        model = self.config.compile.prompt_model or _as_writer(self.config.teacher)
+        return model if model.temperature is not None else model.model_copy(update={"temperature": PROMPT_TEMPERATURE})
 
     def _splits(self) -> dict[str, list[dspy.Example]]:
         sizes = self.config.compile
@@ -174,6 +183,13 @@ class Compilation:
         """At most how many questions will be answered, those of the last comparison among them."""
         train, validation, dev = (len(self.splits[split]) for split in (TRAIN, VALIDATION, DEV))
         return self.optimizer.questions(self.settings, train, validation, len(self.stages)) + 2 * validation + 2 * dev
+
+
+def _as_writer(teacher: ModelConfig) -> ModelConfig:
+    """The teacher as the prompt model: without the temperature of its answers, and with room for instructions."""
+    if teacher.max_tokens is None and not is_local(teacher.model):
+        return teacher.model_copy(update={"temperature": None})
+    return teacher.model_copy(update={"temperature": None, "max_tokens": max(teacher.max_tokens or 0, PROMPT_TOKENS)})
 
 
 def _stages(names: Sequence[str]) -> list[str]:

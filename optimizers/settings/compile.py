@@ -32,6 +32,7 @@ class CompileConfig(LimitedSection):
     threads: int = Field(16, ge=1, json_schema_extra={"unit": "questions at a time"})
     """Questions that are asked at a time."""
     prompt_model: ModelConfig | None = None
-    """The model that writes instructions for COPRO, MIPROv2, GEPA and SIMBA; the teacher, if not given."""
+    """The model that writes instructions for COPRO, MIPROv2, GEPA and SIMBA, at a temperature of 1 unless it names one; the teacher, with
+    1,024 tokens of room at least, if not given."""
     settings: dict[str, Annotated[Any, BeforeValidator(read_text)]] = {}
     """The optimizer's own settings, by DSPy's names: `--compile.settings.NAME VALUE`."""

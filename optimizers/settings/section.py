@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from optimizers.labelling.journal import Limits
 
@@ -14,10 +15,22 @@ MOST_QUESTIONS = 1_000_000
 """Of a split; more would take hours to make or to read before anything is said."""
 
 
+def paths_as_texts(given: Any) -> Any:
+    """The values of a section, with the texts of those that are a `Path`, as notebooks have them."""
+    if not isinstance(given, dict):
+        return given
+    return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
+
+
 class Section(BaseModel):
     """A section of the configuration: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _paths(cls, given: Any) -> Any:
+        return paths_as_texts(given)
 
 
 def is_section(annotation: Any) -> bool:

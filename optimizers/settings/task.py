@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from optimizers.settings.section import MOST_QUESTIONS, Section
+from optimizers.settings.section import MOST_QUESTIONS, Section, paths_as_texts
 from programs.tasks.mixture import Mixture, parse_parts
 
 
@@ -22,7 +22,7 @@ class TaskConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _bare_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+        return {"name": value} if isinstance(value, str) else paths_as_texts(value)
 
     def options(self) -> dict[str, Any]:
         """What `load_task` takes beside the name."""

@@ -297,3 +297,24 @@ def test_a_candidates_interval_takes_questions_on_one_passage_together():
     shared = Candidate("k", 0, {}, {"validation": scores}, passages={one: one.split(".")[0] for one in scores}).interval()
     assert alone.estimate == shared.estimate == 0.5
     assert shared.high - shared.low > 1.5 * (alone.high - alone.low)
+
+
+WRITERS = [
+    ({"teacher": "embedded/teacher", "teacher.temperature": 0, "teacher.max_tokens": 100}, (1.0, 1024)),
+    ({"teacher": "embedded/teacher"}, (1.0, 1024)),
+    ({"teacher": "openai/gpt-4.1-mini", "teacher.temperature": 0}, (1.0, None)),
+    ({"teacher": "openai/gpt-4.1-mini", "teacher.max_tokens": 4000}, (1.0, 4000)),
+    ({"compile.prompt_model": "openai/gpt-4.1"}, (1.0, None)),
+    ({"compile.prompt_model": "openai/gpt-4.1", "compile.prompt_model.temperature": 0, "compile.prompt_model.max_tokens": 50}, (0, 50)),
+]
+
+
+@pytest.mark.parametrize(("settings", "written_at"), WRITERS)
+def test_prompts_are_written_at_a_temperature_and_with_room(tmp_path, monkeypatch, settings, written_at):
+    """At 0 a small LM proposes the instruction that it is shown, 38 times of 38."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    options = {"compile.optimizer": "GEPA", "teacher.adapter": "line", "compile.train": 2, "compile.validation": 2, "compile.dev": 0}
+    found = Compilation(load_config(None, {**options, "out": tmp_path / "c", **settings}))
+    assert (found.prompt_model.temperature, found.prompt_model.max_tokens) == written_at
+    assert found.lms["compile.prompt_model"].kwargs["temperature"] == written_at[0]
+    assert found.config.teacher.temperature == settings.get("teacher.temperature")

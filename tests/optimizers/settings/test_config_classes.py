@@ -77,3 +77,10 @@ def test_every_section_can_be_imported_and_completes_its_settings():
         assert docstrings(section)
         completed = inspect.signature(section).parameters
         assert {*section.model_fields} <= {*completed} and issubclass(section, BaseModel) and section.__doc__
+
+
+def test_paths_are_taken_as_python_has_them(tmp_path):
+    """As a notebook has them: `Path("runs") / "mine"`."""
+    config = load_config(None, {"out": tmp_path / "run", "task": "jsonl", "task.path": tmp_path / "d.jsonl"})
+    assert config.out == str(tmp_path / "run") and config.task.model_dump()["path"] == str(tmp_path / "d.jsonl")
+    assert RunConfig(out=tmp_path / "run").out == str(tmp_path / "run")

@@ -39,7 +39,7 @@ from optimizers.screening.lm_policy import AskingPolicy, check_asking
 from optimizers.screening.metric import MetricScorer, check_metric, score_by
 from optimizers.screening.policy import Decision, Policy, policy_by_name
 from optimizers.screening.screen import KEEP, count_drops, screen
-from programs.adapter import adapter_name
+from programs.adapter import adapter_name, configured_format
 from programs.lms.artifacts import NAME, Artifact, home
 from programs.lms.catalog import lm as make_lm
 from programs.lms.trained_prompts import TrainedPrompt, trained_prompt
@@ -463,7 +463,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
                 raise ValueError(f"The student's targets {list(targets)} ask in different formats, {sorted(fixed)}; fix the same for all.")
             name = next(iter(fixed), "line-terse")
         else:
-            name = adapter_name(dspy.settings.adapter) if dspy.settings.adapter else "chat"
+            name = configured_format()
         check_adapter(name)
         return name
 

@@ -116,6 +116,11 @@ def adapter_name(adapter: dspy.Adapter) -> str:
     return next((name for name, cls in ADAPTERS.items() if type(adapter) is cls), type(adapter).__name__)
 
 
+def configured_format() -> str:
+    """The name of the format that DSPy asks in here and now."""
+    return adapter_name(dspy.settings.adapter or dspy.ChatAdapter())
+
+
 _SAVED: dict[str, type[dspy.Adapter]] = {**ADAPTERS, "xml": dspy.XMLAdapter}
 
 

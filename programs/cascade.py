@@ -252,7 +252,7 @@ class Cascade(dspy.Module):
 
     def _poll(self, votes: Sequence[_Vote]) -> Votes[dspy.Prediction]:
         readable = [vote.prediction for vote in votes if vote.prediction is not None and vote.fault is None]
-        return Votes(self.samples, readable, self.samples - len(votes), self._same)
+        return Votes(readable, self.samples - len(votes), self._same)
 
     def _leader(self, votes: Sequence[_Vote]) -> dspy.Prediction:
         return self._poll(votes).ranking()[0][0]

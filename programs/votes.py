@@ -14,13 +14,11 @@ class Votes(Generic[V]):
     """What some replies to one question answered.
 
     Attributes:
-        asked: Votes that were asked for.
         answers: Those that could be read.
         missing: Votes whose call failed, or was not made.
         same: Whether two answers say the same.
     """
 
-    asked: int
     answers: Sequence[V]
     missing: int
     same: Callable[[V, V], bool]
@@ -28,10 +26,6 @@ class Votes(Generic[V]):
     def count(self, answer: V) -> int:
         """How many votes `answer` has."""
         return sum(self.same(answer, other) for other in self.answers)
-
-    def share(self, answer: V) -> float:
-        """Share of all votes that `answer` has: those that are missing or could not be read speak for nothing."""
-        return self.count(answer) / self.asked
 
     def ranking(self) -> list[tuple[V, int]]:
         """Different answers, each with its votes, the most frequent first."""

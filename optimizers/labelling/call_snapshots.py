@@ -13,7 +13,7 @@ import dspy
 from dspy.utils.callback import BaseCallback
 
 from optimizers.labelling.values import Types, written
-from programs.adapter import adapter_name
+from programs.adapter import configured_format
 
 Written = tuple[dict[str, Any], list[str]]
 """Fields as JSON, and those that had to be left out."""
@@ -39,7 +39,7 @@ class CallSnapshots(BaseCallback):
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         if isinstance(instance, dspy.Predict):
             self._given[call_id] = self._write(inputs.get("kwargs") or {})
-            self.formats.append((instance, adapter_name(dspy.settings.adapter or dspy.ChatAdapter())))
+            self.formats.append((instance, configured_format()))
 
     def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         given = self._given.pop(call_id, None)

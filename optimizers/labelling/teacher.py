@@ -16,7 +16,7 @@ from optimizers.labelling.samples import CUT_OFF, EMPTY, UNPARSEABLE, shortened
 from optimizers.labelling.trace_formats import Trace
 from optimizers.labelling.traces import mark_of, traces_of
 from optimizers.labelling.values import Types, is_plain, shape_of, written
-from programs.adapter import adapter_name
+from programs.adapter import configured_format
 from programs.coroutines import run_to_end
 from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, Usage, current_ledger, metered, recording
@@ -153,7 +153,7 @@ class Teacher:
         found: dict[str, set[str]] = {}
         for predictor, name in snapshots.formats:
             found.setdefault(getattr(predictor, _NAME, "?"), set()).add(name)
-        configured = adapter_name(dspy.settings.adapter or dspy.ChatAdapter())
+        configured = configured_format()
         return {predictor: sorted(names) for predictor, names in found.items() if names != {configured}}
 
     def _attempt(self, example: dspy.Example) -> dict[str, Any]:

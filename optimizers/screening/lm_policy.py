@@ -146,7 +146,8 @@ class AskedPolicy(ABC):
         self.asked = self._collected(asking, questions, self.least)
         if self.least < self.samples and not self.asked.stopped:
             settled = self._settled(candidates)
-            self.asked = self._collected(asking, questions, self.samples, dict.fromkeys(settled, self.least))
+            if questions.keys() - settled:
+                self.asked = self._collected(asking, questions, self.samples, dict.fromkeys(settled, self.least))
 
     def _collected(
         self, asking: Asking, questions: Mapping[str, dspy.Example], samples: int, runs: Mapping[str, int] | None = None

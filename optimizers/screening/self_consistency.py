@@ -76,7 +76,7 @@ class SelfConsistency(AskedPolicy):
             return ABSTAINS, None
         votes, own = self.votes(example, sample), answer_of(sample.prediction)
         agreeing = votes.count(own) if own else 0
-        if own and agreeing >= self.least:
+        if agreeing >= self.least:
             return None, None
         if any(count >= self.least for _, count in votes.ranking()):
             return DISAGREES_WITH_VOTES, None

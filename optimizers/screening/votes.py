@@ -18,7 +18,7 @@ def count_votes(replies: Sequence[Sample], asked: int, score: Scorer | None, exa
     """Replies as votes; a reply without an answer is one that could not be read."""
     came = [reply.prediction for reply in replies if not reply.error]
     answers = [answer for prediction in came if (answer := answer_of(prediction))]
-    return Votes(asked, answers, asked - len(came), lambda a, b: same_answer(score, example, a, b))
+    return Votes(answers, asked - len(came), lambda a, b: same_answer(score, example, a, b))
 
 
 def answer_of(prediction: dict[str, Any]) -> str:

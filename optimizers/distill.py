@@ -36,7 +36,7 @@ from optimizers.reports.frames import ANY, COUNT, FLAG, SHARE, WORDS, frame
 from optimizers.reports.notebook import fragment
 from optimizers.screening import Asking
 from optimizers.screening.lm_policy import AskingPolicy, check_asking
-from optimizers.screening.metric import MetricScorer, check_metric, score_by
+from optimizers.screening.metric import MetricScorer
 from optimizers.screening.policy import Decision, Policy, policy_by_name
 from optimizers.screening.screen import KEEP, count_drops, screen
 from programs.adapter import adapter_name, configured_format
@@ -46,6 +46,7 @@ from programs.lms.trained_prompts import TrainedPrompt, trained_prompt
 from programs.modules import Staged
 from programs.program_copy import all_predictors, copy_program
 from programs.tasks.base import Score, scorer_of
+from programs.tasks.metrics import check_metric, score_by
 
 if TYPE_CHECKING:
     from pandas import DataFrame

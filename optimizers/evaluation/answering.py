@@ -9,11 +9,12 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 
 from optimizers.evaluation.answers import question_of
+from optimizers.jobs.scorer_costs import SCORER, score_metered
 from programs.decomposition import CUT_OFF
 from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, current_ledger, metered, recording
 from programs.parts import FIRST, SECOND, WAY
-from programs.tasks.base import Task, score_of
+from programs.tasks.base import Task
 
 _TRIES = 3
 """How often a question is asked whose reply has nothing in it: a server's hiccup is no wrong answer, a model that stays silent is one, and
@@ -31,7 +32,7 @@ def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[
     for (stage, model), usage in ledger.entries().items():
         outer.add(stage, model, usage)
     if line["error"] or tries > 1:
-        line["usage"] = {stage: usage.to_dict() for stage, usage in ledger.by_stage().items()}
+        line["usage"] = {stage: usage.to_dict() for stage, usage in ledger.by_stage().items() if stage != SCORER}
     return line
 
 
@@ -52,7 +53,7 @@ def _asked(program: dspy.Module, task: Task, example: dspy.Example) -> tuple[dic
 
 def _judged(task: Task, example: dspy.Example, prediction: dspy.Prediction, started: float) -> dict[str, Any]:
     try:
-        score = score_of(task, example, prediction)
+        score = score_metered(task, example, prediction)
     except Exception as error:
         return _failed(example, f"score: {type(error).__name__}: {error}"[:500], None, started)
     return {

@@ -15,9 +15,10 @@ from optimizers.evaluation.answering import answer_one
 from optimizers.evaluation.answers import answers, is_to_retry, key_of, question_of
 from optimizers.evaluation.program_hash import made_by, program_hash
 from optimizers.jobs.jsonlines import Lines
+from optimizers.jobs.scorer_costs import score_metered
 from optimizers.jobs.stopping import ASKING, telling_to_wait
 from programs.lms.engine import unload
-from programs.tasks.base import Task, score_of
+from programs.tasks.base import Task
 
 Progress = Callable[[int, int, str], None]
 
@@ -231,7 +232,7 @@ def _rescored(task: Task, example: dspy.Example, line: dict[str, Any] | None) ->
     if line is None or line["error"] is not None:
         return line
     try:
-        score = score_of(task, example, dspy.Prediction(**line))
+        score = score_metered(task, example, dspy.Prediction(**line))
     except Exception:
         # Asked again, from the calls on file, so that its line says what the scorer raised.
         return None

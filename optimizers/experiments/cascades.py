@@ -17,12 +17,13 @@ from optimizers.evaluation.statistics import mean_interval
 from optimizers.experiments.answers import check_students, students_in_memory
 from optimizers.experiments.roles import Roles, Wrap
 from optimizers.jobs.jsonlines import read_json, write_json
+from optimizers.jobs.scorer_costs import score_metered
 from optimizers.settings.evaluation import EvaluationConfig
 from optimizers.settings.run import RunConfig
 from programs.cascade import Cascade
 from programs.lms.ledger import Usage
 from programs.parts import FIRST, SECOND, part_of
-from programs.tasks.base import Task, score_of
+from programs.tasks.base import Task
 
 DEV, GIVEN = "dev", "given"
 
@@ -174,7 +175,7 @@ def _cheap_score(task: Task, example: dspy.Example, line: Mapping[str, Any]) -> 
     answer = line.get("first_answer")
     if answer is None:
         return 0.0
-    score = score_of(task, example, dspy.Prediction(**{**line, "answer": answer}))
+    score = score_metered(task, example, dspy.Prediction(**{**line, "answer": answer}))
     return None if score.is_unscored else score.value
 
 

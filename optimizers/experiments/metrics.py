@@ -28,6 +28,7 @@ from optimizers.experiments.overlap import learned_from, overlap, repeated_in
 from optimizers.experiments.roles import Roles
 from optimizers.experiments.run_job import MainJob
 from optimizers.jobs.jsonlines import read_json, read_lines
+from optimizers.jobs.scorer_costs import read_scorer_costs
 from optimizers.jobs.work import read_timings
 from optimizers.screening.precision import read_measures, screening_cost
 from optimizers.settings.run import RunConfig
@@ -97,7 +98,7 @@ def _commonest(tested: Sequence[dspy.Example]) -> dict[str, Any]:
 
 
 def provenance(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """Where the figures come from: command, commit, versions, seed, machine and time."""
+    """Where the figures come from: command, commit, versions, seed, machine and time; and what a scorer has asked of LMs."""
     timings = read_timings(folder)
     return {
         "command": _command(folder),
@@ -107,6 +108,7 @@ def provenance(config: RunConfig, folder: Path) -> dict[str, Any]:
         "machine": _machine(),
         "seconds": round(sum(timings.values()), 1),
         "timings": timings,
+        **({"scorer": asked} if (asked := read_scorer_costs(folder)) else {}),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import dspy
 
+from optimizers.jobs.scorer_costs import score_metered
 from optimizers.labelling.samples import Sample
 from programs.tasks import Task, equal_answers
 from programs.tasks.base import abstains
@@ -17,7 +18,7 @@ REWARDS = ("score", "gain", "agreement")
 
 def scored(task: Task, example: dspy.Example, prediction: Any) -> float | None:
     """The task's score of an answer; None where it cannot be judged."""
-    score = task.score(example, prediction)
+    score = score_metered(task, example, prediction)
     return None if score.is_unscored else score.value
 
 

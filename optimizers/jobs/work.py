@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.jobs.progress import say
+from optimizers.jobs.scorer_costs import keep_scorer_costs
 from programs.lms.ledger import Ledger, recording
 from programs.lms.rate_limits import ON_SCREEN
 
@@ -43,7 +44,8 @@ def do_stages(folder: Path, ledger: Ledger, stages: Mapping[str, Callable[[], ob
     folder.mkdir(parents=True, exist_ok=True)
     with logging_to(folder / "log.txt"), recording(ledger), watch:
         for stage, do in stages.items():
-            with timed(folder, stage):
+            with timed(folder, stage), contextlib.ExitStack() as last:
+                last.callback(keep_scorer_costs, folder, ledger)
                 do()
             watch.stage_ended(stage)
 

@@ -16,6 +16,7 @@ import dspy
 
 from optimizers.evaluation.statistics import Comparison, Interval, mean_interval
 from optimizers.jobs.jsonlines import append_line, read_json, read_lines
+from optimizers.jobs.scorer_costs import score_metered
 from optimizers.labelling.journal import digest
 from optimizers.prompts.feedback import feedback
 from optimizers.reports.blocks import Section, percent
@@ -128,7 +129,7 @@ class Watch:
         """The task's metric, which never raises: an answer that it fails on counts 0 and is noted."""
         candidate, usage = getattr(prediction, "_watched", (None, None))
         try:
-            score = self._task.score(example, prediction)
+            score = score_metered(self._task, example, prediction)
             value, failure = (None if score.is_unscored else float(score.value)), None
         except Exception as error:
             value, failure = 0.0, f"metric: {type(error).__name__}: {error}"[:300]

@@ -7,9 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from optimizers.conditions import stages_in
-from optimizers.reports.blocks import Table, count_text, is_number, percent, usd_text
+from optimizers.reports.blocks import Table, Text, count_text, is_number, percent, usd_text
 from optimizers.reports.read import REFERENCE, RunFiles, part
 from optimizers.reports.tokens import LOCAL, PAID, UNKNOWN, kind_of
+
+
+def scorer_text(run: RunFiles) -> list[Text]:
+    """What the scorer has asked of LMs; nothing where it asks none."""
+    asked = [
+        f"{model} {count_text(usage.get('calls'))} times, of which a cache answered {count_text(usage.get('cache_hits'))} "
+        f"({count_text(usage.get('input_tokens'))} tokens read, {count_text(usage.get('output_tokens'))} written, "
+        f"{usd_text(usage.get('usd'))})"
+        for model, usage in run.part("scorer").items()
+    ]
+    return [Text(f"To judge answers the scorer asked {' and '.join(asked)} in all; this is in no condition's cost.")] if asked else []
 
 
 def cost_table(run: RunFiles, records: Sequence[Mapping[str, Any]]) -> Table:

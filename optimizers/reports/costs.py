@@ -11,7 +11,7 @@ from optimizers.evaluation.stages import answered_in, stages_of
 from optimizers.reports import experiment_figures as drawn
 from optimizers.reports.blocks import Block, Table, Text, count_text, is_number, missing_text, picture_or_text, usd_text
 from optimizers.reports.cells import Cell, in_domain, is_control, label, score_of, tests_of
-from optimizers.reports.cost_tables import cost_table, saving_words, thousand, traced_words
+from optimizers.reports.cost_tables import cost_table, saving_words, scorer_text, thousand, traced_words
 from optimizers.reports.read import RunFiles, part
 from optimizers.reports.tokens import MEANING, input_text, kind_of
 
@@ -20,7 +20,7 @@ _DOLLARS, _TOKENS, _SECONDS = "US dollars", "tokens of the teacher's model", "se
 
 def costs(run: RunFiles) -> list[Block]:
     """All of it, per 1,000 questions."""
-    blocks = [*_totals(run), *_by_stage(run)]
+    blocks = [*_totals(run), *_by_stage(run), *scorer_text(run)]
     return [*_figures(run), *blocks] if blocks else [missing_text("No usage was recorded in this experiment.")]
 
 

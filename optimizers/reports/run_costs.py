@@ -7,7 +7,7 @@ from typing import Any
 
 from optimizers.evaluation.stages import stages_of
 from optimizers.reports.blocks import Block, Section, Table, Text, count_text, is_number, missing_text, picture_or_text, usd_text
-from optimizers.reports.cost_tables import cost_table, saving_words, traced_words
+from optimizers.reports.cost_tables import cost_table, saving_words, scorer_text, traced_words
 from optimizers.reports.read import RunFiles
 from optimizers.reports.run_figures import token_figure
 from optimizers.reports.tokens import MEANING, input_text, kind_of, kinds_text, models_of
@@ -36,7 +36,7 @@ def _usage(run: RunFiles) -> list[Block]:
     alt = "Tokens a test question by condition, paid ones apart from local ones; dollars below where prices are known."
     figure = token_figure(run.conditions, teacher)
     picture = picture_or_text("tokens.png", figure, alt, "No tokens of a condition were counted, so there is no figure.")
-    return [Text(text), Table(columns, lines, frozenset({0, 1, 2})), picture, *_paying_back(run)]
+    return [Text(text), Table(columns, lines, frozenset({0, 1, 2})), picture, *scorer_text(run), *_paying_back(run)]
 
 
 def _stage_lines(name: str, condition: Mapping[str, Any], teacher: Any) -> list[list[str]]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import dspy
 
+from optimizers.jobs.scorer_costs import SCORER
 from optimizers.labelling.samples import Sample
+from programs.lms.ledger import metered
 from programs.tasks import Score, equal_answers
 from programs.votes import Votes
 
@@ -49,7 +51,8 @@ def _against(score: Scorer | None, example: dspy.Example, gold: str, answer: str
     known = {"id": example.get("id"), **example.inputs().toDict(), "answer": gold}
     asked = dspy.Example(**known).with_inputs(*example.inputs().keys())
     try:
-        return score(asked, dspy.Prediction(answer=answer))
+        with metered(SCORER):
+            return score(asked, dspy.Prediction(answer=answer))
     except Exception as error:
         # A scorer of somebody else's may want fields that only a reference has.
         return Score.unscored(f"{type(error).__name__}: {error}")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import dspy
 
+from optimizers.jobs.scorer_costs import score_metered
 from programs.tasks.base import Score, Task
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class GuardedTask(Task):
 
     def score(self, example: dspy.Example, prediction: Any) -> Score:
         """As in the wrapped task; 0.0 with the reason where it raises."""
-        return self._guarded(example, lambda: self._task.score(example, prediction), lambda why: Score(0.0, why))
+        return self._guarded(example, lambda: score_metered(self._task, example, prediction), lambda why: Score(0.0, why))
 
     def metric(self, example: dspy.Example, prediction: Any, trace: Any = None) -> float:
         """As in the wrapped task; 0.0 where it raises."""

@@ -115,6 +115,11 @@ class Ledger:
         with self._lock:
             self._entries[stage, model] = self._entries.get((stage, model), Usage()) + usage
 
+    def take(self, stage: str) -> dict[str, Usage]:
+        """Totals of a stage by model, which the ledger has no longer."""
+        with self._lock:
+            return {model: self._entries.pop((name, model)) for name, model in [*self._entries] if name == stage}
+
     def by_stage(self) -> dict[str, Usage]:
         """Totals of each stage, over models."""
         return summed({stage: usage} for (stage, _), usage in self.entries().items())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import string
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 import dspy
@@ -22,6 +23,8 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 NO_FINAL_ANSWER = "no marked final answer"
 """`Score.detail` of a reply in which the scorer finds no final answer, so that reports can count these."""
+NO_JUDGEMENT = "returned None"
+"""End of `Score.detail` where a metric gave no judgement."""
 EMPTY_REFERENCE = "the reference answer is empty"
 """`Score.detail` of an example that has no reference to compare with."""
 
@@ -207,25 +210,37 @@ def asked(example: dspy.Example) -> tuple[str, str]:
 
 
 def score_of(task: Task, example: dspy.Example, prediction: Any) -> Score:
-    """`task.score`, which may also give a bare number, as DSPy's metrics do.
+    """`task.score`, which may also give what DSPy's metrics do, see `as_score`.
 
     Raises:
-        TypeError: It gave anything else.
+        ValueError: It gave anything else.
     """
-    return judged(f"`score` of task {task.name!r}", task.score(example, prediction))
+    return as_score(task.score(example, prediction), f"`score` of task {task.name!r}")
 
 
-def judged(who: str, found: Any) -> Score:
-    """A `Score`, or the bare number or bool that a metric of DSPy gives, as a `Score`.
+def as_score(given: Any, who: str = "the metric") -> Score:
+    """What a metric of DSPy's gives, as a `Score`; None is no judgement.
+
+    Args:
+        given: A bool, a number from 0 to 1 (of numpy or torch too), a `Score`, or a `dspy.Prediction` with a `score`, as
+            GEPA's metrics give it, whose `feedback` becomes the detail.
+        who: Gave it, for messages.
 
     Raises:
-        TypeError: It is anything else; names `who` gave it.
+        ValueError: Anything else.
     """
-    if isinstance(found, int | float):
-        return Score(float(found))
-    if not isinstance(found, Score):
-        raise TypeError(f"{who} gave {found!r}; it must give a Score, or a number from 0 to 1.")
-    return found
+    if isinstance(given, Score):
+        return given
+    if given is None:
+        return Score.unscored(f"{who} {NO_JUDGEMENT}")
+    if isinstance(given, dspy.Example) and "score" in given:
+        score = as_score(given["score"], who)
+        return replace(score, detail=as_text(given.get("feedback"))) if given.get("feedback") else score
+    if isinstance(given, bool | int | float) or (hasattr(given, "item") and getattr(given, "shape", None) == ()):
+        return Score(float(given))
+    raise ValueError(
+        f"{who} returned {given!r}; expected a bool, a number from 0 to 1, a Score, or a dspy.Prediction with score= (and feedback=)"
+    )
 
 
 def scorer_of(metric: Any) -> Callable[[dspy.Example, Any], Score] | None:
@@ -234,4 +249,4 @@ def scorer_of(metric: Any) -> Callable[[dspy.Example, Any], Score] | None:
     A metric says 0 both for wrong and for "cannot be judged"; a task's score tells them apart.
     """
     task = getattr(metric, "__self__", None)
-    return task.score if isinstance(task, Task) else None
+    return functools.partial(score_of, task) if isinstance(task, Task) else None

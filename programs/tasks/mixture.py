@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import dspy
 
-from programs.tasks.base import Origin, Score, Task
+from programs.tasks.base import Origin, Score, Task, score_of
 from programs.tasks.registry import load_task, task_class
 
 Parts = str | list[str] | dict[str, str | dict[str, Any]]
@@ -78,7 +78,7 @@ class Mixture(Task):
 
     def score(self, example: dspy.Example, prediction: Any) -> Score:
         """By the rule of the example's part."""
-        return self.parts[example.part].score(example, prediction)
+        return score_of(self.parts[example.part], example, prediction)
 
     def origin_of(self, example_id: str) -> Origin:
         """As its part says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 import sys
@@ -19,7 +20,8 @@ from programs.tasks._entities import is_question, is_taken_back_or_doubted
 from programs.tasks._equality import canonical, equal_answers
 from programs.tasks._numbers import number, quantity
 from programs.tasks._sentences import declines, is_told
-from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, judged, usable_golds
+from programs.tasks.base import EMPTY_REFERENCE, NO_FINAL_ANSWER, Score, exact_match, usable_golds
+from programs.tasks.metrics import check_metric, score_by
 
 Scorer = Callable[[dspy.Example, Any], Score]
 _FOOTNOTE = re.compile(r"(?P<kept>[.*_\"”’]*)\s*(?:\[\d{1,2}\])+(?P<end>\W*)\Z")
@@ -196,12 +198,11 @@ def suited_scorer(references: Iterable[Sequence[Any]]) -> str:
 def scorer_by_name(name: str) -> Scorer:
     """A scorer by its name, or a Python function by `module:function`.
 
-    The function is a metric of DSPy: called as `f(example, prediction, trace=None)`, where the example has `question`,
-    `context`, `answer` (a text, or a list of accepted ones) and `id`. It gives a bool, a number from 0 to 1, or a `Score`. The
-    module is looked for where Python looks, and in the working directory.
+    The function is a metric of DSPy (see `programs.tasks.metrics.score_by`); its example has `question`, `context`, `answer` (a text, or
+    a list of accepted ones) and `id`. The module is looked for where Python looks, and in the working directory.
 
     Raises:
-        ValueError: Unknown name, a module that cannot be imported, or no such function in it.
+        ValueError: Unknown name, a module that cannot be imported, or no such function in it, or one that is no metric.
     """
     if name in SCORERS:
         return SCORERS[name]
@@ -211,7 +212,8 @@ def scorer_by_name(name: str) -> Scorer:
     found = getattr(_module(name, module), function, None)
     if not callable(found):
         raise ValueError(f"scorer {name!r}: module {module!r} has no function {function!r}; check the name after the colon.")
-    return lambda example, prediction: judged(f"scorer {name!r}", found(example, prediction))
+    check_metric(found, f"scorer {name!r}")
+    return functools.partial(score_by, found, who=f"scorer {name!r}")
 
 
 def accepted_by(names: Iterable[str], answers: Sequence[tuple[dspy.Example, Any]]) -> dict[str, int]:

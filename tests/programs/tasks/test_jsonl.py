@@ -197,6 +197,7 @@ def test_the_same_question_in_other_characters_stands_in_one_split(tmp_path: Pat
 
 
 METRICS = """
+import dspy
 from programs.tasks import Score
 def half(example, prediction, trace=None):
     return 0.5 if prediction.answer == example.answer else 0
@@ -208,6 +209,12 @@ def nothing(example, prediction):
     return None
 def two(example, prediction):
     return 2
+def words(example, prediction):
+    return "good"
+def of_gepa(gold, pred, trace, pred_name, pred_trace):
+    return dspy.Prediction(score=0.5, feedback="Name the country.")
+def one(example):
+    return 1
 number = 3
 """
 
@@ -222,13 +229,16 @@ def test_a_scorer_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return load_task("jsonl", path=path, scorer=f"own_metrics:{name}").score(example, dspy.Prediction(answer="Rome"))
 
     assert (score("half").value, score("judge").detail, score("yes").value) == (0.5, "seen q?", 1.0)
-    with pytest.raises(TypeError, match=r"scorer 'own_metrics:nothing' gave None; it must give a Score, or a number from 0 to 1"):
-        score("nothing")
+    assert score("nothing").is_unscored and score("nothing").detail == "scorer 'own_metrics:nothing' returned None"
+    assert (score("of_gepa").value, score("of_gepa").detail) == (0.5, "Name the country.")
+    with pytest.raises(ValueError, match=r"scorer 'own_metrics:words' returned 'good'; expected a bool, a number from 0 to 1"):
+        score("words")
     with pytest.raises(ValueError, match="A score is a number from 0 to 1"):
         score("two")
     for name, message in [
         ("own_metrics:third", "module 'own_metrics' has no function 'third'"),
         ("own_metrics:number", "module 'own_metrics' has no function 'number'"),
+        ("own_metrics:one", "scorer 'own_metrics:one' takes 1 arguments"),
         ("no_such_module:f", r"module 'no_such_module' cannot be imported \(ModuleNotFoundError"),
         (
             "exakt",

@@ -1,0 +1,56 @@
+"""A task of somebody else's, whose `score` gives what a metric of DSPy's does, wherever answers are scored."""
+
+import json
+import math
+
+import dspy
+import pytest
+
+from optimizers.finetune.rewards import scored
+from optimizers.prompts.candidates import Candidate, Watch
+from optimizers.studies.guarded_task import GuardedTask
+from programs.lms.ledger import Ledger
+from programs.tasks import mixture
+from programs.tasks.base import Task, score_of, scorer_of
+
+
+class Bare(Task):
+    """Gives no `Score`."""
+
+    name = "bare"
+    summary = "for tests"
+
+    def __init__(self, given):
+        self.given = given
+
+    def load(self, split, limit=None):
+        return [dspy.Example(id="a", question="q?", context="", answer="18", part="one").with_inputs("question", "context")]
+
+    def score(self, example, prediction):
+        return self.given
+
+
+BARE = [(True, 1.0), (0.5, 0.5), (dspy.Prediction(score=0.25, feedback="Name the unit."), 0.25)]
+
+
+@pytest.mark.parametrize(("given", "value"), BARE)
+def test_a_score_that_is_none_counts_everywhere(given, value, tmp_path, monkeypatch):
+    task = Bare(given)
+    [example], answer = task.load("train"), dspy.Prediction(answer="18")
+    assert scored(task, example, answer) == task.metric(example, answer) == value
+    assert scorer_of(task.metric)(example, answer).value == score_of(GuardedTask(task, {}), example, answer).value == value
+    monkeypatch.setattr(mixture.Mixture, "__init__", lambda self: setattr(self, "parts", {"one": task}))
+    assert mixture.Mixture().score(example, answer).value == value
+    watch = Watch(task, {"validation": [example]}, ["decompose"], Ledger(), tmp_path / "evaluations.jsonl")
+    answer._watched = (Candidate("key", 0, {}), None)
+    assert watch.metric(example, answer) == value
+    watch.close()
+    [line] = map(json.loads, (tmp_path / "evaluations.jsonl").read_text().splitlines())
+    assert (line["score"], line["failure"]) == (value, None)
+
+
+def test_none_is_no_judgement():
+    task = Bare(None)
+    [example], answer = task.load("train"), dspy.Prediction(answer="18")
+    assert scored(task, example, answer) is None and task.metric(example, answer) == 0.0
+    assert math.isnan(score_of(task, example, answer).value)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dspy
 
+from optimizers.evaluation.passages import passage_key
 from optimizers.evaluation.statistics import Interval, mean_interval
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.labelling.samples import Collected, example_key
@@ -42,6 +43,7 @@ def measure(
     reasons: Counter[str | None] = Counter()
     precision: dict[str, list[bool]] = defaultdict(list)
     recall: dict[str, list[bool]] = defaultdict(list)
+    passages: dict[str, int] = {}
     scored = 0
     for example, sample in Readable(collected, examples):
         given = score(example, dspy.Prediction(**sample.prediction))
@@ -49,11 +51,12 @@ def measure(
         reasons[reason] += 1
         if given.is_unscored:
             continue
-        scored, right = scored + 1, given.value >= min_score
+        scored, right, key = scored + 1, given.value >= min_score, example_key(example)
+        passages.setdefault(key, passage_key(example.get("context"), len(passages)))
         if reason is None:
-            precision[example_key(example)].append(right)
+            precision[key].append(right)
         if right:
-            recall[example_key(example)].append(reason is None)
+            recall[key].append(reason is None)
     return {
         "policy": policy.name,
         "samples": reasons.total(),
@@ -61,8 +64,8 @@ def measure(
         "right": sum(map(len, recall.values())),
         "kept": reasons.pop(None, 0),
         "dropped": dict(reasons.most_common()),
-        "precision": _share(precision),
-        "recall": _share(recall),
+        "precision": _share(precision, passages),
+        "recall": _share(recall, passages),
         "cost": cost_of(policy).to_dict(),
     }
 
@@ -73,7 +76,7 @@ def cost_of(policy: Any) -> Usage:
     return sum(asked.usage.values(), Usage()) if asked else Usage()
 
 
-def clustered_share(outcomes: Mapping[str, Sequence[bool]]) -> Interval:
+def clustered_share(outcomes: Mapping[str, Sequence[bool]], passages: Mapping[str, Hashable] | None = None) -> Interval:
     """The share of True with its 95 % interval, where samples of the same question hang together.
 
     With one sample a question it is Wilson's interval, and so it is for a share of 0 or 1, for as many questions. Else each
@@ -81,6 +84,7 @@ def clustered_share(outcomes: Mapping[str, Sequence[bool]]) -> Interval:
 
     Args:
         outcomes: For each question those of its samples.
+        passages: The passage of each question, as of `mean_interval`; None where each has its own.
 
     Returns:
         `n` counts samples.
@@ -89,14 +93,15 @@ def clustered_share(outcomes: Mapping[str, Sequence[bool]]) -> Interval:
     counts = {key: float(len(outcomes[key])) for key in hits}
     n = int(sum(counts.values()))
     share = sum(hits.values()) / n if n else math.nan
+    shared = [passages[key] for key in hits] if passages is not None else None
     if n == len(counts) or share in (0.0, 1.0):
-        return mean_interval([hits[key] / counts[key] for key in hits])._replace(n=n)
-    found = mean_interval([share + (hits[key] - share * counts[key]) * len(counts) / n for key in hits])
+        return mean_interval([hits[key] / counts[key] for key in hits], passages=shared)._replace(n=n)
+    found = mean_interval([share + (hits[key] - share * counts[key]) * len(counts) / n for key in hits], passages=shared)
     return Interval(share, max(0.0, found.low), min(1.0, found.high), n)
 
 
-def _share(outcomes: Mapping[str, Sequence[bool]]) -> dict[str, Any]:
-    found = clustered_share(outcomes)
+def _share(outcomes: Mapping[str, Sequence[bool]], passages: Mapping[str, int]) -> dict[str, Any]:
+    found = clustered_share(outcomes, passages)
     estimate, low, high = (None if math.isnan(value) else value for value in found[:3])
     return {"estimate": estimate, "ci95": [low, high], "n": found.n}
 

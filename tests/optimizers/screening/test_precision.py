@@ -84,6 +84,19 @@ def test_samples_of_one_question_do_not_count_as_so_many_questions():
     assert clustered_share({str(i): [True] * 4 for i in range(20)})[:3] == mean_interval([1.0] * 20)[:3]
 
 
+def test_questions_of_one_passage_do_not_count_as_so_many_passages():
+    rows = [(f"q{n}", True, "Rome" if n < 30 else "Oslo") for n in range(60)]
+
+    def precision(passage):
+        asked = [example.copy(context=passage(n)) for n, example in enumerate(examples([question for question, *_ in rows]))]
+        return measure(Marked(), samples(*rows), asked, score)["precision"]
+
+    alone, shared = precision(lambda n: f"passage {n}"), precision(lambda n: f"passage {n // 10}")
+    assert alone == precision(lambda n: "")
+    assert shared["estimate"] == alone["estimate"] == 0.5 and shared["n"] == 60
+    assert shared["ci95"][1] - shared["ci95"][0] > 1.5 * (alone["ci95"][1] - alone["ci95"][0])
+
+
 @pytest.mark.parametrize("questions", [5, 20, 60])
 def test_the_interval_of_a_share_covers_it_where_samples_hang_together(questions):
     rng, held = random.Random(questions), 0

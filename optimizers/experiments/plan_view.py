@@ -73,7 +73,7 @@ def _power(config: RunConfig, grid: bool) -> str:
     sized = ", ".join(f"{name}: {count}" for name, count in sizes.items())
     return (
         f"Test questions: {sized}. To show a difference between two conditions takes about {power} (four times in five, where three "
-        "answers get better for each that gets worse)."
+        "answers get better for each that gets worse); more where questions share passages."
     )
 
 

@@ -107,7 +107,7 @@ _ASKED_ABOUT = 500
 _FEW_WORDS, _FEW_SIGNS = 3, 5
 _CHOICE = re.compile(r"(?:or|and|oder|und|ou|et|o|y)\b", re.IGNORECASE)
 _BRACKETS = re.compile(r"(?:```\w*\s*)?(?:\w+\s*=\s*)?\[\s*(?P<inner>[^\[\]]+?)\s*,?\s*\]")
-_NEXT_ASKED = re.compile(rf"(?<=[{_ENDS}])[\"'”’]?\s*,\s*(?=[\"'“‘]?[^\W\d_a-z]|\d{{1,2}}[.)])")
+_NEXT_ASKED = re.compile(rf"(?<=[{_ENDS}])[\"'”’]?\s*[,;；，、]\s*(?=[\"'“‘]?[^\W\d_a-z]|\d{{1,2}}[.)])")
 _OTHERS = re.compile(
     r"^[#*\s]*(?:(?:next|new|another|your) )?"
     r"(?:question|problem|context|passage|input|example(?: \d{1,2})?|user|human|task|instructions?)[*_ ]*(?:[:：]|$)",

@@ -130,6 +130,7 @@ LISTS = {
     "opt-out behind": "1. {}\n2. {}\n\nNo decomposition needed.",
     "opt-out restated": "1. {}\n2. {}\n3. No decomposition",
     "on one line, no marks": "{} {}",
+    "semicolons": "{}; {}",
     "on one line, with an offer": "{} {} Would you like me to go on?",
     "on one line in json": '["{} {}"]',
     "html": "<ol><li>{}</li><li>{}</li></ol>",

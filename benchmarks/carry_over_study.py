@@ -16,7 +16,7 @@ from carry_over_arms import Arm, check_arms
 from frame import say
 
 from optimizers.conditions import parse_condition
-from optimizers.distill import TooFewRowsError
+from optimizers.distilled import TooFewRowsError
 from optimizers.evaluation.answers import answers
 from optimizers.evaluation.evaluate import evaluate
 from optimizers.evaluation.leakage import find_leaks

@@ -17,7 +17,7 @@ from frame import Arguments, command, part_of, publish, say, table, working
 from over_seeds import Scores, difference_cells, scores_of
 
 from optimizers import Run, compile_prompts, load_config, run
-from optimizers.distill import TooFewRowsError
+from optimizers.distilled import TooFewRowsError
 from optimizers.experiments.distillation import LabellingStoppedError
 from optimizers.jobs.progress import Progress
 

@@ -134,7 +134,7 @@ def _run(
 
 def _with_table(job: Callable[[], T], folder: Path) -> T:
     """Do a run; of one that could not make a student, show what it found without."""
-    from optimizers.distill import TooFewRowsError
+    from optimizers.distilled import TooFewRowsError
     from optimizers.experiments.results import Run
 
     try:

@@ -11,7 +11,8 @@ from typing import Any
 import dspy
 
 from optimizers.conditions import FEEDBACK_STUDENTS
-from optimizers.distill import BootstrapDistill, Distilled, TooFewRowsError
+from optimizers.distill import BootstrapDistill
+from optimizers.distilled import Distilled, TooFewRowsError
 from optimizers.experiments.roles import decompose_demos, policy_name, slug
 from optimizers.experiments.setup import Setup
 from optimizers.experiments.students import RECIPES, StudentRecipe

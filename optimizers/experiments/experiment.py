@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dspy
 
-from optimizers.distill import TooFewRowsError
+from optimizers.distilled import TooFewRowsError
 from optimizers.evaluation.evaluate import Asking, ask_all
 from optimizers.experiments.answers import answering, check_students, students_in_memory
 from optimizers.experiments.cascades import asking_both, choose

@@ -9,7 +9,7 @@ from pathlib import Path
 import dspy
 
 from optimizers.conditions import Condition, parse_condition, students_of
-from optimizers.distill import TooFewRowsError
+from optimizers.distilled import TooFewRowsError
 from optimizers.evaluation.evaluate import Asking, ask_all
 from optimizers.experiments.answers import answering, check_students, refuse_untrained, students_in_memory
 from optimizers.experiments.cascades import asking_both, check_cascades, choice_on_file, choose, path_of

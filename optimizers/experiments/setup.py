@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import dspy
 
-from optimizers.distill import TooFewRowsError
+from optimizers.distilled import TooFewRowsError
 from optimizers.experiments.roles import Roles, roles_of
 from optimizers.finetune.bases import check_installed
 from optimizers.finetune.provider import check_lora_targets

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from scripted import scripted_lm, two_stage_rule
 
 from optimizers import BootstrapDistill
-from optimizers.distill import TooFewRowsError
+from optimizers.distilled import TooFewRowsError
 from programs import TwoStage
 from programs.program_copy import all_predictors
 from programs.tasks.base import Score

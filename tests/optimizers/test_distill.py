@@ -12,7 +12,7 @@ from filelock import FileLock
 from scripted import scripted_lm, two_stage_rule
 
 from optimizers import BootstrapDistill, TrainingSpec, TRLProvider
-from optimizers.distill import TooFewRowsError
+from optimizers.distilled import TooFewRowsError
 from optimizers.finetune.job_folder import read_progress
 from optimizers.finetune.train import TrainingError, train
 from programs import TerseLineAdapter, TwoStage

@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 from optimizers import Improvement, Run, StudyResult
-from optimizers.distill import Distilled
+from optimizers.distilled import Distilled
 from optimizers.jobs.jsonlines import read_json, write_json
 from optimizers.reports.frames import COMPARISON, PREDICTION, SCORE, SCREENING, TRAINING, frame
 from optimizers.reports.notebook import ROWS, FigureFile
@@ -181,6 +181,6 @@ def test_a_real_kernel_shows_them_without_a_warning(here):
 
 def test_a_distillation_is_named_in_a_line():
     """Not with every row, and no folder of whoever ran it."""
-    from optimizers.distill import Distilled
+    from optimizers.distilled import Distilled
 
     assert repr(Distilled(rows={"decompose": [{"id": "1"}]})) == "Distilled(models={}, rows={'decompose': 1}, kept 0 of 0 samples)"

@@ -7,7 +7,7 @@ import json
 import pytest
 from loopback import chat, is_decomposition, serving
 
-from optimizers.distill import TooFewRowsError
+from optimizers.distilled import TooFewRowsError
 from optimizers.experiments.results import Run
 from optimizers.experiments.run import run
 from optimizers.settings.load import load_config

@@ -1,4 +1,4 @@
-"""Whether decomposing helps the solver at all: what a student that decomposes is worth hangs on it."""
+"""Whether decomposing helps the solver at all, and training the student: what a student that decomposes is worth hangs on both."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from optimizers.reports.blocks import is_number, percent
 from optimizers.reports.read import REFERENCE, WITHOUT
-from optimizers.reports.verdicts import outcome
+from optimizers.reports.verdicts import difference_words, outcome
 
 PLAIN = {WITHOUT: "without subquestions", "single-stage": "asked directly", "single-stage-cot": "by chain of thought"}
 """Conditions in which the solver gets no subquestions (paper, Table 1), in words."""
@@ -36,6 +36,26 @@ def no_benefit(teacher: Mapping[str, Any] | None, rivals: Iterable[Rival]) -> st
     )
     how = "does better" if better else "scores no less"
     return f"The solver {how} without the teacher's subquestions: {told}; {percent(teacher['score'])} with them ({REFERENCE}). {verdict}"
+
+
+def no_gain(trained: str, entry: Mapping[str, Any], untrained: str, before: Mapping[str, Any], found: Mapping[str, Any] | None) -> str:
+    """That a student decomposes no better than the same model before its training; empty where it scores more, or nothing tells.
+
+    Args:
+        trained: Name of the trained student's condition.
+        entry: Its entry, with `score`.
+        untrained: Name of the condition with the same model, untrained.
+        before: Its entry.
+        found: The comparison of the two, trained less untrained; None if untested.
+    """
+    if not is_number(before.get("score")) or _lead((trained, entry, found), before) > 0:
+        return ""
+    scores = f"{trained} {percent(entry.get('score'))}, {percent(before['score'])} untrained ({untrained})"
+    size = f", {difference_words(found)}" if found is not None and is_number(found.get("delta")) else ""
+    if outcome(found) == "lower":
+        advice = "Use it as it was, or have it learn from a teacher that helps more."
+        return f"Training made the student worse as a decomposer: {scores}{size}. {advice}"
+    return f"Nothing shows that training made the student a better decomposer: {scores}{size}."
 
 
 def _lead(rival: Rival, teacher: Mapping[str, Any]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optimizers.reports import transfer as studies
-from optimizers.reports.benefit import PLAIN, no_benefit
+from optimizers.reports.benefit import PLAIN, no_benefit, no_gain
 from optimizers.reports.blocks import (
     Block,
     Bullets,
@@ -23,7 +23,22 @@ from optimizers.reports.blocks import (
     plain_value,
     signed_points,
 )
-from optimizers.reports.cells import Cell, best_student, cells_of, comparison, gap, label, named, points, score_of, tests_of
+from optimizers.reports.cells import (
+    Cell,
+    best_student,
+    cells_of,
+    comparison,
+    gap,
+    in_domain,
+    is_student,
+    label,
+    named,
+    points,
+    roles,
+    score_of,
+    tests_of,
+)
+from optimizers.reports.conditions import UNTRAINED
 from optimizers.reports.passages import passages_words
 from optimizers.reports.read import REFERENCE, WITHOUT, RunFiles
 from optimizers.reports.replies import Ending, cut_off_warning, endings_of, reply_warnings
@@ -43,7 +58,7 @@ def _headlines(run: RunFiles) -> list[Block]:
     blocks += overlap_blocks(run.metrics)
     trained = _trained(run)
     tasks = trained or tests_of(run)
-    blocks += [block for task in tasks for block in _harm(run, task)]
+    blocks += [block for task in tasks for block in (*_harm(run, task), *_no_gain(run, task))]
     blocks += cut_off_warning(endings_in(run))
     blocks += too_long_warnings((_student_named(student), student) for student in run.records("students"))
     odd = reply_warnings((place_of(run, cell), cell) for cell in cells_of(run))
@@ -116,6 +131,24 @@ def _harm(run: RunFiles, task: str) -> list[Block]:
     found = {name: named(run, task, name) for name in PLAIN}
     told = no_benefit(teacher, [(name, cell, comparison(run, cell, teacher)) for name, cell in found.items() if cell and teacher])
     return [Text(f"{task}: {told[0].lower()}{told[1:]}", "warning")] if told else []
+
+
+def _no_gain(run: RunFiles, task: str) -> list[Block]:
+    """Which students decompose no better than the same model untrained."""
+    cells = [cell for cell in in_domain(run, task) if score_of(cell) is not None]
+    pairs = (
+        (cell, before)
+        for cell in cells
+        for before in cells
+        if before.get("condition") == UNTRAINED and before.get("student") == cell.get("student") and _decomposes_for_teacher(cell)
+    )
+    told = [no_gain(label(run, a), a, label(run, b), b, comparison(run, a, b)) for a, b in pairs]
+    return [Text(f"{task}: {one[0].lower()}{one[1:]}", "warning") for one in told if one]
+
+
+def _decomposes_for_teacher(cell: Cell) -> bool:
+    decomposer, solver = roles(cell.get("condition"))
+    return is_student(decomposer) and solver == "teacher"
 
 
 def _possible_losses(run: RunFiles, teacher: Cell | None, found: Mapping[str, Cell | None]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from optimizers.conditions import TRAINED, stages_in
 from optimizers.evaluation.stages import answered_in, stages_of
-from optimizers.reports.benefit import PLAIN, Rival, no_benefit
+from optimizers.reports.benefit import PLAIN, Rival, no_benefit, no_gain
 from optimizers.reports.blocks import (
     CONTINUE,
     Block,
@@ -55,7 +55,7 @@ def _warnings(run: RunFiles) -> list[Block]:
     blocks += [Text(f"The student {name} could not be trained: {why}", "warning") for name, why in run.part("skipped").items()]
     blocks += too_long_warnings(run.part("students").items())
     told = no_benefit(run.conditions.get(REFERENCE), _rivals(run))
-    benefit: list[Block] = [Text(told, "warning")] if told else []
+    benefit: list[Block] = [Text(said, "warning") for said in (told, _no_gain(run)) if said]
     blocks += [Text(told, "warning") for told in (*_unanswered(run), *_no_better_than_one_answer(run))]
     return [*blocks, *overlap_blocks(run.metrics), *_teacher_abstaining(run), *benefit, *_abstaining(run), *cut]
 
@@ -114,6 +114,13 @@ def _undecomposed(run: RunFiles, name: str) -> tuple[int, int]:
     """How many questions a condition left undecomposed, of how many."""
     states = run.conditions.get(name, {}).get("states") or {}
     return states.get("none_needed", 0), sum(states.values())
+
+
+def _no_gain(run: RunFiles) -> str:
+    name, before = student_condition(run.conditions), run.conditions.get(UNTRAINED)
+    if name is None or before is None:
+        return ""
+    return no_gain(name, run.conditions[name], UNTRAINED, before, paired_comparison_of(run, name, UNTRAINED))
 
 
 def _rivals(run: RunFiles) -> list[Rival]:

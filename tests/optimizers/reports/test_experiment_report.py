@@ -451,6 +451,15 @@ def test_subquestions_that_mislead_the_solver_are_said_first(folder, ci, harm, l
     assert ("cost the solver more than they give" in text) == harm
 
 
+def test_students_that_were_no_worse_untrained_are_named(folder):
+    assert "raining made the student" not in report_of(folder).text
+    found = [{**one, "score": 0.95} if one["condition"] == "student0+teacher" else one for one in cells()]
+    text = report_of(folder, cells=found, comparisons=[compared("S_D-R+teacher", "student0+teacher", -0.2, -0.3, -0.1)]).text
+    assert "people: training made the student worse as a decomposer: S_D-R+teacher" in text
+    assert "95.0% untrained (student0+teacher), -20.0 points (95% interval -30.0 to -10.0; p = 0.0456 after Holm: lower)" in text
+    assert "books: nothing shows that training made the student a better decomposer: S_D-R+teacher" in text
+
+
 def test_costs_by_stage_in_all_and_paid_back(folder):
     page = report_of(folder)
     assert page.row("S_D-R+teacher", "people", "people", "decompose")[4:] == ["local", "1,000", "0", "203,000", "36,000", "923", "$0.0625"]

@@ -230,6 +230,31 @@ def test_a_teacher_below_its_own_solver_is_the_first_thing_told(run_dir):
     assert "undecomposed" not in text
 
 
+@pytest.mark.parametrize(
+    ("untrained", "ci", "said"),
+    [
+        (
+            0.95,
+            [-0.17, -0.02],
+            "Training made the student worse as a decomposer: S_D-R+teacher 87.2%, 95.0% untrained (student0+teacher), -7.8 points",
+        ),
+        (0.95, [-0.17, 0.02], "Nothing shows that training made the student a better decomposer: S_D-R+teacher 87.2%, 95.0% untrained"),
+        (
+            0.95,
+            None,
+            "Nothing shows that training made the student a better decomposer: S_D-R+teacher 87.2%, 95.0% untrained (student0+teacher).",
+        ),
+        (0.412, [0.3, 0.6], ""),
+    ],
+)
+def test_a_student_that_was_no_worse_untrained_is_told_of_first(run_dir, untrained, ci, said):
+    found = metrics()["conditions"] | {"student0+teacher": condition("student0+teacher", untrained)}
+    record = {"a": "S_D-R+teacher", "b": "student0+teacher", "n": 40, "delta": 0.872 - untrained, "ci95": ci, "p": 0.01, "p_holm": 0.03}
+    text = " ".join(report_of(run_dir, conditions=found, comparisons=[record] if ci else []).text.split())
+    assert said in text and ("raining made the student" in text) == bool(said)
+    assert not said or text.index(said) < text.index("The teacher in both stages")
+
+
 def test_a_teacher_that_abstains_is_the_first_thing_told(run_dir):
     found = declining(30)
     found["conditions"]["teacher+teacher"] |= {"states": {"ok": 10, "none_needed": 30}}

@@ -44,7 +44,8 @@ class CompilationRun:
         try:
             self._compile()
         except LimitReached as limit:
-            self.incomplete = str(limit)
+            less = self.budget.limits != self.limits
+            self.incomplete = f"{limit}{', as the rest is kept to score what was found' if less else ''}"
         except KeyboardInterrupt:
             self.incomplete = "interrupted"
             self.stop()

@@ -222,7 +222,7 @@ def as_score(given: Any, who: str = "the metric") -> Score:
     """What a metric of DSPy's gives, as a `Score`; None is no judgement.
 
     Args:
-        given: A bool, a number from 0 to 1 (of numpy or torch too), a `Score`, or a `dspy.Prediction` with a `score`, as
+        given: A bool, a number from 0 to 1 (of numpy or torch too, alone in an array), a `Score`, or a `dspy.Prediction` with a `score`, as
             GEPA's metrics give it, whose `feedback` becomes the detail.
         who: Gave it, for messages.
 
@@ -236,8 +236,10 @@ def as_score(given: Any, who: str = "the metric") -> Score:
     if isinstance(given, dspy.Example) and "score" in given:
         score = as_score(given["score"], who)
         return replace(score, detail=as_text(given.get("feedback"))) if given.get("feedback") else score
-    if isinstance(given, bool | int | float) or (hasattr(given, "item") and getattr(given, "shape", None) == ()):
+    if isinstance(given, bool | int | float):
         return Score(float(given))
+    if hasattr(given, "item") and math.prod(getattr(given, "shape", (0,))) == 1:
+        return Score(float(given.item()))
     raise ValueError(
         f"{who} returned {given!r}; expected a bool, a number from 0 to 1, a Score, or a dspy.Prediction with score= (and feedback=)"
     )

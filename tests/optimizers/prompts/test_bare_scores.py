@@ -4,7 +4,9 @@ import json
 import math
 
 import dspy
+import numpy as np
 import pytest
+import torch
 
 from optimizers.finetune.rewards import scored
 from optimizers.prompts.candidates import Candidate, Watch
@@ -30,7 +32,16 @@ class Bare(Task):
         return self.given
 
 
-BARE = [(True, 1.0), (0.5, 0.5), (dspy.Prediction(score=0.25, feedback="Name the unit."), 0.25)]
+BARE = [
+    (True, 1.0),
+    (0.5, 0.5),
+    (np.bool_(True), 1.0),
+    (np.float32(0.5), 0.5),
+    (np.array([0.5]), 0.5),
+    (torch.tensor(0.5), 0.5),
+    (torch.tensor([0.5]), 0.5),
+    (dspy.Prediction(score=0.25, feedback="Name the unit."), 0.25),
+]
 
 
 @pytest.mark.parametrize(("given", "value"), BARE)
@@ -54,3 +65,9 @@ def test_none_is_no_judgement():
     [example], answer = task.load("train"), dspy.Prediction(answer="18")
     assert scored(task, example, answer) is None and task.metric(example, answer) == 0.0
     assert math.isnan(score_of(task, example, answer).value)
+
+
+def test_several_numbers_are_no_score():
+    task = Bare(np.array([0.5, 1.0]))
+    with pytest.raises(ValueError, match=r"`score` of task 'bare' returned array\(\[0.5, 1. \]\); expected a bool, a number from 0 to 1"):
+        score_of(task, task.load("train")[0], dspy.Prediction(answer="18"))

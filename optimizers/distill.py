@@ -62,7 +62,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
     Args:
         metric: Needed by the policy `oracle`. `metric(example, prediction)`, with `trace` or GEPA's further arguments or without,
             gives a bool, a number from 0 to 1, a `Score`, or a `dspy.Prediction` with `score`. Where it gives None or raises, the
-            answer is unscored, which is counted.
+            answer is unscored, which is counted. Another scale than 0 to 1 raises `programs.tasks.base.ScaleError`; labels are kept.
         targets: Names of predictors to train (as in `named_predictors()`, and those of compiled submodules too); by default
             those of the decomposer.
         policy: `none` (S_D-T), `oracle` (S_D-R), `gain`; without reference answers `self_consistency`, `agreement` or `judge`; or a

@@ -14,15 +14,21 @@ from programs.decomposition import CUT_OFF
 from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, current_ledger, metered, recording
 from programs.parts import FIRST, SECOND, WAY
-from programs.tasks.base import Task
+from programs.tasks.base import ScaleError, Task
 
+OF_THE_SCORER = "score"
+"""How the `error` of a line begins whose answer came, and could not be scored."""
 _TRIES = 3
 """How often a question is asked whose reply has nothing in it: a server's hiccup is no wrong answer, a model that stays silent is one, and
 one that refuses is so at once."""
 
 
 def answer_one(program: dspy.Module, task: Task, example: dspy.Example) -> dict[str, Any]:
-    """One question's line; with what it cost also where a stage failed."""
+    """One question's line; with what it cost also where a stage failed.
+
+    Raises:
+        ScaleError: The task's scorer has another scale than 0 to 1.
+    """
     outer = current_ledger()
     ledger = Ledger(outer.prices)
     with recording(ledger, adopts=False):
@@ -54,8 +60,10 @@ def _asked(program: dspy.Module, task: Task, example: dspy.Example) -> tuple[dic
 def _judged(task: Task, example: dspy.Example, prediction: dspy.Prediction, started: float) -> dict[str, Any]:
     try:
         score = score_metered(task, example, prediction)
+    except ScaleError:
+        raise
     except Exception as error:
-        return _failed(example, f"score: {type(error).__name__}: {error}"[:500], None, started)
+        return _failed(example, f"{OF_THE_SCORER}: {type(error).__name__}: {error}"[:500], None, started)
     return {
         **question_of(example),
         "subquestions": prediction.get("subquestions"),

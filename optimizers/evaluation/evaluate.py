@@ -11,7 +11,7 @@ from typing import Any
 
 import dspy
 
-from optimizers.evaluation.answering import answer_one
+from optimizers.evaluation.answering import OF_THE_SCORER, answer_one
 from optimizers.evaluation.answers import answers, is_to_retry, key_of, question_of
 from optimizers.evaluation.program_hash import made_by, program_hash
 from optimizers.jobs.jsonlines import Lines
@@ -58,6 +58,9 @@ def evaluate(
         `unparsed`; where a program cannot go on without reading a reply, the line scores 0 and bears `error`. A call that
         failed has score None and is asked again next time; one that a server answered by nothing is asked again at once,
         three times in all.
+
+    Raises:
+        ScaleError: The task's scorer has another scale than 0 to 1.
     """
     ask_all([Asking(program, task, examples, out, progress)], threads)
     return answers(out, examples)
@@ -137,12 +140,12 @@ class Asking:
 
 
 class UnansweredError(RuntimeError):
-    """Nothing was answered, as the server of a model is not there or refuses."""
+    """Nothing was answered, as the server of a model is not there or refuses, or the scorer fails on all that was."""
 
 
 @dataclass
 class _Outage:
-    """Looks for a server that answers nothing: whoever pays or waits would see it at the end otherwise, as missing scores."""
+    """Looks for a server or a scorer that fails always: whoever pays or waits would see it at the end otherwise, as missing scores."""
 
     stops: bool
     _failed: int = 0
@@ -156,7 +159,7 @@ class _Outage:
             UnansweredError: So many failed, and none was answered.
         """
         for line in lines:
-            failed = line["score"] is None and str(line["error"]).split(":")[0] in _OF_A_SERVER
+            failed = line["score"] is None and str(line["error"]).split(":")[0] in (*_OF_A_SERVER, OF_THE_SCORER)
             self._answered |= not failed
             self._failed, self._said = self._failed + failed, str(line["error"])
         if self._failed >= _ENOUGH:
@@ -166,8 +169,8 @@ class _Outage:
         """Raise where all failed."""
         if self.stops and self._failed and not self._answered:
             raise UnansweredError(
-                f"None of the {self._failed} questions that were asked was answered: {self._said.rstrip('.')}. Once this is mended, the "
-                "same command asks what is missing; what was answered before is kept."
+                f"None of the {self._failed} questions that were asked has an answer with a score: {self._said.rstrip('.')}. Once this is "
+                "mended, the same command asks what is missing; what was answered before is kept."
             )
 
 

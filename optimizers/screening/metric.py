@@ -11,7 +11,7 @@ import dspy
 
 from optimizers.jobs.scorer_costs import SCORER
 from programs.lms.ledger import metered
-from programs.tasks.base import NO_JUDGEMENT, Score
+from programs.tasks.base import NO_JUDGEMENT, ScaleError, Score
 from programs.tasks.metrics import score_by
 
 _log = logging.getLogger(__name__)
@@ -34,12 +34,18 @@ class MetricScorer:
         self.first: dict[str, str] = {}
 
     def __call__(self, example: dspy.Example, prediction: Any, key: str = "") -> Score:
-        """The score; `key` names the example in messages."""
+        """The score; `key` names the example in messages.
+
+        Raises:
+            ScaleError: The metric has another scale.
+        """
         if self._metric is None:
             return Score.unscored("no metric")
         try:
             with metered(SCORER):
                 score = score_by(self._metric, example, prediction)
+        except ScaleError:
+            raise
         except Exception as error:
             return self._failed(key, f"the metric raised {type(error).__name__}", " ".join(str(error).split()))
         return self._failed(key, score.detail, "") if score.detail == f"the metric {NO_JUDGEMENT}" else score

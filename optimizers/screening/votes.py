@@ -11,6 +11,7 @@ from optimizers.jobs.scorer_costs import SCORER
 from optimizers.labelling.samples import Sample
 from programs.lms.ledger import metered
 from programs.tasks import Score, equal_answers
+from programs.tasks.base import ScaleError
 from programs.votes import Votes
 
 Scorer = Callable[[dspy.Example, Any], Score]
@@ -53,6 +54,8 @@ def _against(score: Scorer | None, example: dspy.Example, gold: str, answer: str
     try:
         with metered(SCORER):
             return score(asked, dspy.Prediction(answer=answer))
+    except ScaleError:
+        raise
     except Exception as error:
         # A scorer of somebody else's may want fields that only a reference has.
         return Score.unscored(f"{type(error).__name__}: {error}")

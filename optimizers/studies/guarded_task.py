@@ -1,4 +1,4 @@
-"""A task whose metric never raises: one bad answer must not end a trial."""
+"""A task whose metric raises on no answer: one bad one must not end a trial. A wrong scale, which spoils all, does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import dspy
 
 from optimizers.jobs.scorer_costs import score_metered
-from programs.tasks.base import Score, Task
+from programs.tasks.base import ScaleError, Score, Task
 
 T = TypeVar("T")
 METRIC_RAISED = "the metric raised"
@@ -46,6 +46,8 @@ class GuardedTask(Task):
     def _guarded(self, example: dspy.Example, judge: Callable[[], T], failed: Callable[[str], T]) -> T:
         try:
             return judge()
+        except ScaleError:
+            raise
         except Exception as error:
             why = f"{METRIC_RAISED} {type(error).__name__}: {error}"[:300]
             self._errors[str(example.id)] = why

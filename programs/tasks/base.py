@@ -29,6 +29,10 @@ EMPTY_REFERENCE = "the reference answer is empty"
 """`Score.detail` of an example that has no reference to compare with."""
 
 
+class ScaleError(ValueError):
+    """A score outside of 0 to 1: those of the same metric that lie within it mean something else too, and none can be trusted."""
+
+
 @dataclass(frozen=True)
 class Score:
     """How good one answer is.
@@ -44,10 +48,14 @@ class Score:
     measures: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        number = isinstance(self.value, int | float)
-        if not number or not (math.isnan(self.value) or -_ROUNDING <= self.value <= 1 + _ROUNDING):
+        if not isinstance(self.value, int | float):
             raise ValueError(
                 f"A score is a number from 0 to 1, not {self.value!r}; an answer that cannot be judged is Score.unscored(why)."
+            )
+        if not (math.isnan(self.value) or -_ROUNDING <= self.value <= 1 + _ROUNDING):
+            raise ScaleError(
+                f"A score is a number from 0 to 1, where 1 is right, not {self.value!r}. Bring the metric's scale there: (score - 1) / 4 "
+                "for one of 1 to 5, score / 100 for percent. Answers are kept: the same command scores them again."
             )
 
     @classmethod
@@ -222,27 +230,35 @@ def as_score(given: Any, who: str = "the metric") -> Score:
     """What a metric of DSPy's gives, as a `Score`; None is no judgement.
 
     Args:
-        given: A bool, a number from 0 to 1 (of numpy or torch too, alone in an array), a `Score`, or a `dspy.Prediction` with a `score`, as
-            GEPA's metrics give it, whose `feedback` becomes the detail.
+        given: A bool, a number from 0 to 1 (of numpy or torch too, alone in an array), a `Score`, or a `dspy.Prediction` or dict with
+            a `score`, as GEPA's metrics give it, whose `feedback` becomes the detail.
         who: Gave it, for messages.
 
     Raises:
+        ScaleError: A number outside of 0 to 1.
         ValueError: Anything else.
     """
     if isinstance(given, Score):
         return given
     if given is None:
         return Score.unscored(f"{who} {NO_JUDGEMENT}")
-    if isinstance(given, dspy.Example) and "score" in given:
+    if isinstance(given, dspy.Example | Mapping) and "score" in given:
         score = as_score(given["score"], who)
         return replace(score, detail=as_text(given.get("feedback"))) if given.get("feedback") else score
-    if isinstance(given, bool | int | float):
-        return Score(float(given))
     if hasattr(given, "item") and math.prod(getattr(given, "shape", (0,))) == 1:
-        return Score(float(given.item()))
+        given = given.item()
+    if isinstance(given, bool | int | float):
+        return Score.unscored(f"{who} returned nan") if math.isnan(given) else _scaled(given, who)
     raise ValueError(
         f"{who} returned {given!r}; expected a bool, a number from 0 to 1, a Score, or a dspy.Prediction with score= (and feedback=)"
     )
+
+
+def _scaled(given: float, who: str) -> Score:
+    try:
+        return Score(float(given))
+    except ScaleError as error:
+        raise ScaleError(f"{who} returned {given!r}. {error}") from None
 
 
 def scorer_of(metric: Any) -> Callable[[dspy.Example, Any], Score] | None:

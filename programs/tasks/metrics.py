@@ -17,8 +17,10 @@ def check_metric(metric: Any, who: str = "") -> None:
     """Refuse what is no metric before anything is paid; `who` names it in place of `metric=` and its name.
 
     Raises:
-        ValueError: It cannot be called with an example and a prediction, or is asynchronous.
+        ValueError: It cannot be called with an example and a prediction, is a class, or is asynchronous.
     """
+    if inspect.isclass(metric):
+        raise ValueError(f"{who or f'metric={metric.__name__}'} is a class; make one of its objects first, and pass that.")
     if not callable(metric):
         raise ValueError(f"{who or f'metric={metric!r}'} cannot be called; pass a function metric(example, prediction).")
     who = who or f"metric={getattr(metric, '__name__', type(metric).__name__)}"

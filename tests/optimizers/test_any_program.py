@@ -20,7 +20,7 @@ from optimizers import BootstrapDistill
 from optimizers.distilled import TooFewRowsError
 from programs import TwoStage
 from programs.program_copy import all_predictors
-from programs.tasks.base import Score
+from programs.tasks.base import ScaleError, Score
 
 
 class Kind(enum.Enum):
@@ -348,7 +348,6 @@ METRICS = [
     (lambda *args: len(args) == 2, 2, "2 rows"),
     (lambda e, p: None, 0, "2 times the metric returned None, the first at example 'e0'"),
     (lambda e, p: e.missing, 0, "2 times the metric raised AttributeError, the first at example 'e0': .*missing"),
-    (lambda e, p: 87, 0, "2 times the metric raised ValueError, the first at example 'e0': A score is a number from 0 to 1, not 87"),
     (lambda e, p: "good", 0, "the metric returned 'good'; expected a bool"),
     (lambda e, p: None if e.id == "e0" else True, 1, "1 times the metric returned None"),
 ]
@@ -362,6 +361,23 @@ def test_metrics_of_every_kind(tmp_path, metric, rows, said):
     assert [decision.reason for decision in distilled.decisions].count("unscored") == 2 - rows
     with pytest.raises(TooFewRowsError, match=said):
         BootstrapDistill(folder=tmp_path, min_rows=3, **optimizer).check_rows(distilled)
+
+
+@pytest.mark.parametrize("given", [87, -1, dspy.Prediction(score=5, feedback="good")])
+def test_a_metric_of_another_scale_ends_the_job_and_the_labels_stay(tmp_path, given):
+    # Of a scale from 1 to 5 the worst answers alone would be right.
+    metric = lambda e, p: given if e.id == "e1" else 1  # noqa: E731
+    with pytest.raises(
+        ScaleError,
+        match=r"the metric returned (87|-1|5)\. A score is a number from 0 to 1, .* Bring the metric's scale there",
+    ):
+        prepared(tmp_path, dspy.Predict("question -> answer"), targets=["self"], metric=metric, policy="oracle")
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_class_is_no_metric(tmp_path):
+    with pytest.raises(ValueError, match="metric=dict is a class; make one of its objects first"):
+        prepared(tmp_path, dspy.Predict("question -> answer"), targets=["self"], metric=dict, policy="oracle")
 
 
 async def later(example, prediction):

@@ -1,11 +1,12 @@
 """A reused line bears the score of today's rule, and costs no call."""
 
 import dspy
+import pytest
 from scripted import scripted_lm
 
-from optimizers.evaluation.evaluate import evaluate
+from optimizers.evaluation.evaluate import Asking, UnansweredError, ask_all, evaluate
 from programs import SingleStage
-from programs.tasks.base import Score, Task
+from programs.tasks.base import ScaleError, Score, Task
 
 
 class Ruled(Task):
@@ -59,3 +60,22 @@ def test_a_rule_that_raises_today_is_a_failed_line_and_ends_nothing(tmp_path):
     scored(tmp_path / "a.jsonl", lambda answer: Score(1.0), asked)
     after = scored(tmp_path / "a.jsonl", broken, asked)
     assert [line["score"] for line in after] == [None] * 3 and all("gone" in line["error"] for line in after)
+
+
+def test_a_scale_of_its_own_ends_the_job(tmp_path):
+    """Of a judge's scale from 1 to 5 the worst answers alone would be right, and all others missing."""
+    with pytest.raises(ScaleError, match=r"`score` of task 'ruled' returned 5. A score is a number from 0 to 1, where 1 is right, not 5"):
+        scored(tmp_path / "a.jsonl", lambda answer: 5, [])
+
+
+def test_a_scorer_that_fails_on_every_answer_ends_the_job_and_the_next_call_scores_them(tmp_path):
+    def broken(answer):
+        raise KeyError("gone")
+
+    task = Ruled(broken)
+    made = program([])
+    with pytest.raises(UnansweredError, match=r"None of the 3 questions that were asked has .*: score: KeyError: 'gone'"):
+        ask_all([Asking(made, task, task.load("test"), tmp_path / "a.jsonl")], 1, stops=True)
+    task.rule = lambda answer: 1.0
+    ask_all([Asking(made, task, task.load("test"), tmp_path / "a.jsonl")], 1, stops=True)
+    assert [line["score"] for line in evaluate(made, task, task.load("test"), out=tmp_path / "a.jsonl")] == [1, 1, 1]

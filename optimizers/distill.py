@@ -314,7 +314,7 @@ class BootstrapDistill(ShowsProgress, FinetuneTeleprompter):
             rows = maker.chosen(rows, collected)
         if maker.left_out:
             _log.warning("%s", left_out_words(maker.left_out))
-        return Distilled({}, rows, decisions, collected, policy, maker.left_out, scorer.summary(), maker.repeated)
+        return Distilled({}, rows, decisions, collected, policy, maker.left_out, scorer.summary(), maker.repeated, scorer.usage)
 
     def _targets(self, student: dspy.Module, teacher: dspy.Module) -> dict[str, dspy.Predict]:
         named = dict(all_predictors(student))

@@ -16,6 +16,7 @@ from optimizers.reports.notebook import fragment
 from optimizers.screening.policy import Decision, Policy
 from optimizers.screening.screen import count_drops
 from programs.lms.artifacts import Artifact
+from programs.lms.ledger import Usage
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,6 +40,7 @@ class Distilled:
         left_out: Kept calls that no row could be made of, with the reason.
         unscored: What went wrong in the metric, in words; empty if nothing did.
         repeated: Further rows that were not made since they repeat a question of `reported`.
+        judging: What the metric has asked of LMs this time, which is no part of `collected.usage`.
     """
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class Distilled:
     left_out: list[LeftOut] = field(default_factory=list)
     unscored: str = ""
     repeated: list[dict[str, Any]] = field(default_factory=list)
+    judging: Usage = field(default_factory=Usage)
 
     def __repr__(self) -> str:
         models = {name: str(artifact.model_string) for name, artifact in self.artifacts.items()}

@@ -28,6 +28,7 @@ from programs.lms.backends.base import GenerateResult
 from programs.lms.catalog import lm
 from programs.registry import Registry
 from programs.tasks import TASKS, load_task
+from programs.tasks.base import ScaleError
 
 EXTENSIONS = Path(__file__).parent / "extensions"
 
@@ -176,9 +177,12 @@ def test_what_a_policy_of_theirs_says_is_checked():
 def test_what_a_task_of_theirs_says_is_checked():
     question = dspy.Example(id="a", question="Where?", answer="Rome").with_inputs("question")
     program = lambda **_: dspy.Prediction(answer="Rome")  # noqa: E731 - a program in a line
-    for given, score, error in ((0.5, 0.5, None), (True, 1.0, None), (2.0, None, "score: ValueError"), ("right", None, "score: TypeError")):
+    for given, score, error in ((0.5, 0.5, None), (True, 1.0, None), ("right", None, "score: ValueError")):
         line = answer_one(program, SimpleNamespace(name="mine", score=lambda *_, given=given: given), question)
         assert line["score"] == score and (line["error"] or "").startswith(error or "")
+        assert line["answer"] == "Rome"
+    with pytest.raises(ScaleError, match="Question 'a': `score` of task 'mine' returned 2"):
+        answer_one(program, SimpleNamespace(name="mine", score=lambda *_: 2.0), question)
     lost = SimpleNamespace(name="mine", load=lambda split, count: [question])
     with pytest.raises(ValueError, match="Task 'mine' gave 1 questions of test, and 2 were asked for"):
         loaded(lost, "test", 2)

@@ -14,7 +14,7 @@ from programs.decomposition import CUT_OFF
 from programs.lms.api_models import said_by
 from programs.lms.ledger import Ledger, current_ledger, metered, recording
 from programs.parts import FIRST, SECOND, WAY
-from programs.tasks.base import ScaleError, Task
+from programs.tasks.base import ScaleError, Score, Task
 
 OF_THE_SCORER = "score"
 """How the `error` of a line begins whose answer came, and could not be scored."""
@@ -58,12 +58,14 @@ def _asked(program: dspy.Module, task: Task, example: dspy.Example) -> tuple[dic
 
 
 def _judged(task: Task, example: dspy.Example, prediction: dspy.Prediction, started: float) -> dict[str, Any]:
+    error = None
     try:
         score = score_metered(task, example, prediction)
-    except ScaleError:
-        raise
-    except Exception as error:
-        return _failed(example, f"{OF_THE_SCORER}: {type(error).__name__}: {error}"[:500], None, started)
+    except ScaleError as wrong:
+        raise ScaleError(f"Question {example.id!r}: {wrong}") from wrong
+    except Exception as failure:
+        error = f"{OF_THE_SCORER}: {type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
+        score = Score.unscored("")
     return {
         **question_of(example),
         "subquestions": prediction.get("subquestions"),
@@ -77,7 +79,7 @@ def _judged(task: Task, example: dspy.Example, prediction: dspy.Prediction, star
         "measures": dict(score.measures),
         "unparsed": bool(prediction.get("unparsed")),
         "cut_off": bool(prediction.get("cut_off")),
-        "error": None,
+        "error": error,
         **_way(prediction),
         "usage": prediction.get("usage") or {},
         "seconds": round(time.monotonic() - started, 4),

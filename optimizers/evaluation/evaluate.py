@@ -169,7 +169,7 @@ class _Outage:
         """Raise where all failed."""
         if self.stops and self._failed and not self._answered:
             raise UnansweredError(
-                f"None of the {self._failed} questions that were asked has an answer with a score: {self._said.rstrip('.')}. Once this is "
+                f"None of the {self._failed} questions that were asked has an answer with a score: {self._said.rstrip('. ')}. Once this is "
                 "mended, the same command asks what is missing; what was answered before is kept."
             )
 
@@ -215,9 +215,13 @@ def ask_all(askings: Iterable[Asking], threads: int, *, stops: bool = False) -> 
 def _take(under_way: dict[Future[dict[str, Any]], Asking], opened: list[Asking], outage: _Outage) -> None:
     """Write the answers that have come, or else wait for the next one."""
     finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
-    lines = [(under_way.pop(future), future.result()) for future in finished]
+    asked = [(under_way.pop(future), future) for future in finished]
+    lines = [(asking, future.result()) for asking, future in asked if not future.exception()]
     for asking, line in lines:
         asking.take(line)
+    for _, future in asked:
+        # What else has come is written first.
+        future.result()
     outage.see(line for _, line in lines)
     _close_done(opened)
 
@@ -231,14 +235,16 @@ def _close_done(opened: list[Asking]) -> None:
 
 
 def _rescored(task: Task, example: dspy.Example, line: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A reused line with today's score of its saved answer; the line itself where nothing changed, None if the scorer raises."""
+    """A reused line with today's score of its saved answer; the line itself where nothing changed, or a model that judges is away; None if
+    the scorer raises."""
     if line is None or line["error"] is not None:
         return line
     try:
         score = score_metered(task, example, dspy.Prediction(**line))
-    except Exception:
-        # Asked again, from the calls on file, so that its line says what the scorer raised.
-        return None
+    except Exception as error:
+        # A judge that is away says nothing of the answer. Else it is asked again, from the calls on file, so that its line says what the
+        # scorer raised.
+        return line if type(error).__name__ in _OF_A_SERVER else None
     value = None if score.is_unscored else score.value
     today = {"score": value, "detail": score.detail, "measures": dict(score.measures)}
     return line if all(line.get(name) == found for name, found in today.items()) else {**line, **today}

@@ -127,23 +127,27 @@ class Watch:
 
     def metric(self, example: dspy.Example, prediction: Any, trace: Any = None) -> float:
         """The task's metric, which never raises: an answer that it fails on counts 0 and is noted."""
+        return self._scored(example, prediction)[0]
+
+    def _scored(self, example: dspy.Example, prediction: Any) -> tuple[float, str]:
+        """The score, and what the scorer says of it."""
         candidate, usage = getattr(prediction, "_watched", (None, None))
         try:
             score = score_metered(self._task, example, prediction)
-            value, failure = (None if score.is_unscored else float(score.value)), None
+            value, failure, said = (None if score.is_unscored else float(score.value)), None, score.detail
         except Exception as error:
-            value, failure = 0.0, f"metric: {type(error).__name__}: {error}"[:300]
+            value, said, failure = 0.0, "", f"metric: {type(error).__name__}: {error}"[:300]
         if candidate is not None:
             self._note(candidate, _place(example), value, failure, usage)
-        return value or 0.0
+        return value or 0.0, said
 
     def feedback(self, gold: dspy.Example, pred: Any, trace: Any = None, pred_name: str | None = None, pred_trace: Any = None) -> Any:
         """`metric` for GEPA, with words on the stage that it looks at."""
-        score = self.metric(gold, pred)
+        score, said = self._scored(gold, pred)
         if pred_name is None:
             return dspy.Prediction(score=score, feedback=None)
         rescued = self.rescue(gold, pred) if self.rescue and score < 1 else None
-        return dspy.Prediction(score=score, feedback=feedback(gold, pred, pred_name.split(".")[0], score, rescued))
+        return dspy.Prediction(score=score, feedback=feedback(gold, pred, pred_name.split(".")[0], score, rescued, said))
 
     def failed(self, candidate: Candidate, question: str, context: str, error: Exception) -> None:
         """Note a question that the program raised on; DSPy counts it 0."""

@@ -15,7 +15,7 @@ _RESCUE = {
 }
 
 
-def feedback(example: dspy.Example, prediction: Any, stage: str, score: float, rescued: bool | None = None) -> str:
+def feedback(example: dspy.Example, prediction: Any, stage: str, score: float, rescued: bool | None = None, said: str = "") -> str:
     """Words on one stage's part in an answer.
 
     Args:
@@ -24,16 +24,20 @@ def feedback(example: dspy.Example, prediction: Any, stage: str, score: float, r
         stage: `decompose` or `solve`; anything else gets both.
         score: Of the answer, in [0, 1].
         rescued: Whether the solver gets it right with the reference subquestions; None if that was not tried.
+        said: What the task's scorer says of the answer.
     """
     if prediction is None or prediction.get("answer") is None:
         return "The program gave no answer: a call failed. This says nothing about the instructions."
-    verdict = [_verdict(example, prediction, score), *([] if rescued is None else [_RESCUE[rescued]])]
+    verdict = [_verdict(example, prediction, score, said), *([] if rescued is None else [_RESCUE[rescued]])]
     parts = {"decompose": _on_decomposition, "solve": _on_solution}
     chosen = [parts[stage]] if stage in parts else list(parts.values())
     return " ".join([*verdict, *(sentence for part in chosen for sentence in part(example, prediction, score))])
 
 
-def _verdict(example: dspy.Example, prediction: Any, score: float) -> str:
+def _verdict(example: dspy.Example, prediction: Any, score: float, said: str) -> str:
+    if said:
+        known = f"The final answer {_short(prediction.answer)} has a score of {score:.2f}; the reference answer is "
+        return f"{known}{_short(example.answer)}. The scorer says: {said}"
     if score >= 1:
         return f"The final answer {_short(prediction.answer)} is right."
     wrong = "is only partly right" if score > 0 else "is wrong"

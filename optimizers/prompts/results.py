@@ -8,6 +8,7 @@ from typing import Any
 import dspy
 
 from optimizers.jobs.jsonlines import write_json
+from optimizers.jobs.scorer_costs import read_scorer_costs
 from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION, Candidate, Compiled
 from optimizers.prompts.dspy_optimizers import optimizer_by_name
 from optimizers.reports.compilation import write_report
@@ -31,7 +32,8 @@ def write_results(
     write_json(
         compiled.folder / "program.json", program_state(compiled.program, {**about, "questions": sorted(map(question_digest, questions))})
     )
-    write_json(compiled.folder / "compiled.json", {"schema": 1, **about, **_figures(compiled)})
+    found = {"schema": 1, **about, **_figures(compiled), "scorer": read_scorer_costs(compiled.folder)}
+    write_json(compiled.folder / "compiled.json", found)
     write_report(compiled.folder)
 
 

@@ -12,6 +12,7 @@ import dspy
 
 from optimizers.evaluation.passages import passages_of
 from optimizers.evaluation.statistics import Comparison, paired_comparison
+from optimizers.jobs.scorer_costs import keep_scorer_costs
 from optimizers.labelling.journal import Budget, Journal, LimitReached, Limits
 from optimizers.labelling.journaled_lm import journaled
 from optimizers.prompts.candidates import DEV, TRAIN, VALIDATION, Candidate, Compiled, Watch
@@ -183,6 +184,7 @@ class CompilationRun:
             paid=self.journal.paid,
         )
         seen = [*self.job.splits[TRAIN], *self.job.splits[VALIDATION]]
+        keep_scorer_costs(self.job.folder, self.job.ledger)
         write_results(compiled, self.job.config, self.job.settings, self.job.stages, seen)
         return compiled
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from optimizers.reports.blocks import is_number, percent
+from optimizers.reports.blocks import count_text, is_number, percent, signed_points
 from optimizers.reports.read import REFERENCE, WITHOUT
 from optimizers.reports.verdicts import difference_words, outcome
 
 PLAIN = {WITHOUT: "without subquestions", "single-stage": "asked directly", "single-stage-cot": "by chain of thought"}
 """Conditions in which the solver gets no subquestions (paper, Table 1), in words."""
+
+_SHOWN = 0.001
+"""The smallest difference that percent with one decimal show."""
 
 Rival = tuple[str, Mapping[str, Any], Mapping[str, Any] | None]
 
@@ -28,7 +31,7 @@ def no_benefit(teacher: Mapping[str, Any] | None, rivals: Iterable[Rival]) -> st
     better = [rival for rival in level if outcome(rival[2]) == "higher"]
     if not level:
         return ""
-    told = ", ".join(f"{percent(entry['score'])} {PLAIN[name]} ({name})" for name, entry, _ in better or level)
+    told = ", ".join(f"{percent(rival[1]['score'])} {PLAIN[rival[0]]} ({rival[0]}{_paired(rival, teacher)})" for rival in better or level)
     verdict = (
         "A student that equals this teacher as a decomposer is of no use to this solver."
         if better
@@ -36,6 +39,14 @@ def no_benefit(teacher: Mapping[str, Any] | None, rivals: Iterable[Rival]) -> st
     )
     how = "does better" if better else "scores no less"
     return f"The solver {how} without the teacher's subquestions: {told}; {percent(teacher['score'])} with them ({REFERENCE}). {verdict}"
+
+
+def _paired(rival: Rival, teacher: Mapping[str, Any]) -> str:
+    """The difference on the questions scored in both, where the two scores are of others and show another one."""
+    _, entry, found = rival
+    if found is None or not is_number(found.get("delta")) or abs(entry["score"] - teacher["score"] - found["delta"]) < _SHOWN:
+        return ""
+    return f"; {signed_points(100 * found['delta'])} points on the {count_text(found.get('n'))} questions scored in both"
 
 
 def no_gain(trained: str, entry: Mapping[str, Any], untrained: str, before: Mapping[str, Any], found: Mapping[str, Any] | None) -> str:

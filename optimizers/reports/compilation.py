@@ -20,6 +20,7 @@ from optimizers.reports.blocks import (
     percent_interval,
     usd_text,
 )
+from optimizers.reports.cost_tables import scorer_text
 from optimizers.reports.tokens import input_text, kind_of
 from optimizers.reports.verdicts import difference_words
 from optimizers.reports.write import write_sections
@@ -50,9 +51,8 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
 def in_short(found: Mapping[str, Any]) -> Section:
     """Whether it came to an end, what the best program is worth, and what was paid."""
     blocks: list[Block] = [Text(f"Incomplete: {found['incomplete']}.", "warning")] if found["incomplete"] else []
-    return Section(
-        "In short", [*blocks, Bullets([*_dev_lines(found), *_writers_line(found), _paid_line(found["paid"], found.get("teacher"))])]
-    )
+    lines = [*_dev_lines(found), *_writers_line(found), _paid_line(found["paid"], found.get("teacher"))]
+    return Section("In short", [*blocks, Bullets(lines), *scorer_text(found.get("scorer") or {})])
 
 
 def candidates(found: Mapping[str, Any]) -> Section:

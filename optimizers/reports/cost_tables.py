@@ -12,13 +12,14 @@ from optimizers.reports.read import REFERENCE, RunFiles, part
 from optimizers.reports.tokens import LOCAL, PAID, UNKNOWN, kind_of
 
 
-def scorer_text(run: RunFiles) -> list[Text]:
-    """What the scorer has asked of LMs; nothing where it asks none."""
+def scorer_text(costs: Mapping[str, Mapping[str, Any]]) -> list[Text]:
+    """What the scorer has asked of LMs, by model; nothing where it asks none."""
     asked = [
         f"{model} {count_text(usage.get('calls'))} times, of which a cache answered {count_text(usage.get('cache_hits'))} "
+        f"and {count_text(usage.get('failed'))} failed "
         f"({count_text(usage.get('input_tokens'))} tokens read, {count_text(usage.get('output_tokens'))} written, "
         f"{usd_text(usage.get('usd'))})"
-        for model, usage in run.part("scorer").items()
+        for model, usage in costs.items()
     ]
     return [Text(f"To judge answers the scorer asked {' and '.join(asked)} in all; this is in no condition's cost.")] if asked else []
 

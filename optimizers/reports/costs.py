@@ -20,7 +20,7 @@ _DOLLARS, _TOKENS, _SECONDS = "US dollars", "tokens of the teacher's model", "se
 
 def costs(run: RunFiles) -> list[Block]:
     """All of it, per 1,000 questions."""
-    blocks = [*_totals(run), *_by_stage(run), *scorer_text(run)]
+    blocks = [*_totals(run), *_by_stage(run), *scorer_text(run.part("scorer"))]
     return [*_figures(run), *blocks] if blocks else [missing_text("No usage was recorded in this experiment.")]
 
 

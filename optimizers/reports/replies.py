@@ -116,12 +116,17 @@ def cut_off_warning(endings: Iterable[Ending]) -> list[Text]:
 
 
 def reply_warnings(conditions: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Text]:
-    """A line each on conditions of which more than one in twenty questions failed, was not read or cut off, or was judged too strictly."""
+    """A line each on conditions with over one in twenty questions that failed, have no score, are unread or cut off, or judged strictly."""
     entries = list(conditions)
     failed = "; ".join(told for name, entry in entries if (told := _failed(name, entry)))
     failed = failed and (
         f"Questions whose call failed: {failed}. They are left out of these scores and of all comparisons with them, and may be the harder "
         "ones, as those are that are too long for a model. The same command asks them again."
+    )
+    unscored = "; ".join(told for name, entry in entries if (told := _unscored(name, entry)))
+    unscored = unscored and (
+        f"Answers without a score: {unscored}. These scores are of the others alone: where it is wrong answers that a scorer cannot "
+        "judge, or fails on, they are too high. Why stands with each question."
     )
     unread = "; ".join(told for name, entry in entries if (told := _unread(name, entry)))
     strict = "; ".join(told for name, entry in entries if (told := _named_more_often(name, entry)))
@@ -130,7 +135,7 @@ def reply_warnings(conditions: Iterable[tuple[str, Mapping[str, Any]]]) -> list[
         f"Answers that are judged wrong and have the reference in them: {strict}. Read them in the viewer: where they are right, the score "
         "is too low, and further accepted answers in the file, as a list, mend that for all conditions."
     )
-    return [Text(text, "warning") for text in (failed, unread, strict) if text]
+    return [Text(text, "warning") for text in (failed, unscored, unread, strict) if text]
 
 
 def _failed(name: str, entry: Mapping[str, Any]) -> str:
@@ -139,6 +144,12 @@ def _failed(name: str, entry: Mapping[str, Any]) -> str:
     if not entry.get("scored") or n - left <= MANY * n:
         return ""
     return f"{name} {_with_share(n - left, n)} of {count_text(n)} ({reasons_text(entry['failures'])})"
+
+
+def _unscored(name: str, entry: Mapping[str, Any]) -> str:
+    """Of those that were answered."""
+    n, missing = number(entry.get("n")), answered_in(entry) - number(entry.get("scored"))
+    return f"{name} {_with_share(missing, n)} of {count_text(n)}" if is_number(entry.get("scored")) and missing > MANY * n else ""
 
 
 def _unread(name: str, entry: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ def _usage(run: RunFiles) -> list[Block]:
     alt = "Tokens a test question by condition, paid ones apart from local ones; dollars below where prices are known."
     figure = token_figure(run.conditions, teacher)
     picture = picture_or_text("tokens.png", figure, alt, "No tokens of a condition were counted, so there is no figure.")
-    return [Text(text), Table(columns, lines, frozenset({0, 1, 2})), picture, *scorer_text(run), *_paying_back(run)]
+    return [Text(text), Table(columns, lines, frozenset({0, 1, 2})), picture, *scorer_text(run.part("scorer")), *_paying_back(run)]
 
 
 def _stage_lines(name: str, condition: Mapping[str, Any], teacher: Any) -> list[list[str]]:

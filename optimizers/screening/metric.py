@@ -10,7 +10,7 @@ from typing import Any
 import dspy
 
 from optimizers.jobs.scorer_costs import SCORER
-from programs.lms.ledger import metered
+from programs.lms.ledger import Usage, metered
 from programs.tasks.base import NO_JUDGEMENT, ScaleError, Score
 from programs.tasks.metrics import score_by
 
@@ -26,12 +26,14 @@ class MetricScorer:
     Attributes:
         failures: What went wrong -> how often.
         first: What went wrong -> the first time: the example, and what was said.
+        usage: What the metric has asked of LMs.
     """
 
     def __init__(self, metric: Callable[..., Any] | None) -> None:
         self._metric = metric
         self.failures: Counter[str] = Counter()
         self.first: dict[str, str] = {}
+        self.usage = Usage()
 
     def __call__(self, example: dspy.Example, prediction: Any, key: str = "") -> Score:
         """The score; `key` names the example in messages.
@@ -41,9 +43,14 @@ class MetricScorer:
         """
         if self._metric is None:
             return Score.unscored("no metric")
+        with metered(SCORER) as meter:
+            score = self._judged(self._metric, example, prediction, key)
+        self.usage += meter.total
+        return score
+
+    def _judged(self, metric: Callable[..., Any], example: dspy.Example, prediction: Any, key: str) -> Score:
         try:
-            with metered(SCORER):
-                score = score_by(self._metric, example, prediction)
+            score = score_by(metric, example, prediction)
         except ScaleError:
             raise
         except Exception as error:

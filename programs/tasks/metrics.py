@@ -48,6 +48,8 @@ def score_by(metric: Callable[..., Any], example: dspy.Example, prediction: Any,
 
 
 def _parameters(metric: Any) -> list[inspect.Parameter]:
+    # `dspy.Module` takes whatever its `forward` does.
+    metric = metric.forward if isinstance(metric, dspy.Module) and hasattr(metric, "forward") else metric
     try:
         return list(inspect.signature(metric).parameters.values())
     except (TypeError, ValueError):

@@ -1,5 +1,7 @@
 """A reused line bears the score of today's rule, and costs no call."""
 
+import json
+
 import dspy
 import pytest
 from scripted import scripted_lm
@@ -79,3 +81,32 @@ def test_a_scorer_that_fails_on_every_answer_ends_the_job_and_the_next_call_scor
     task.rule = lambda answer: 1.0
     ask_all([Asking(made, task, task.load("test"), tmp_path / "a.jsonl")], 1, stops=True)
     assert [line["score"] for line in evaluate(made, task, task.load("test"), out=tmp_path / "a.jsonl")] == [1, 1, 1]
+
+
+class LMServerError(Exception):
+    """As DSPy's of a server that is away."""
+
+
+def test_a_judge_that_is_away_takes_no_score_back(tmp_path):
+    def away(answer):
+        raise LMServerError("503")
+
+    before = scored(tmp_path / "a.jsonl", lambda answer: 1.0, [])
+    assert scored(tmp_path / "a.jsonl", away, []) == before
+
+
+def test_an_answer_that_cannot_be_scored_stays_in_its_line(tmp_path):
+    def broken(answer):
+        raise KeyError("gone")
+
+    lines = scored(tmp_path / "a.jsonl", broken, [])
+    assert [(line["answer"], line["score"], line["state"]) for line in lines] == [("1.8", None, "ok")] * 3
+    assert all(line["error"] == "score: KeyError: 'gone'" and line["usage"] for line in lines)
+
+
+def test_what_was_scored_before_a_wrong_scale_is_kept(tmp_path):
+    given = iter([1.0, 0.5, 5])
+    with pytest.raises(ScaleError, match="Question '2': `score` of task 'ruled' returned 5"):
+        scored(tmp_path / "a.jsonl", lambda answer: next(given), [])
+    kept = [line["score"] for line in map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())]
+    assert kept == [1.0, 0.5]

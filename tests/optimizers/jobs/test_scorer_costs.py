@@ -8,7 +8,6 @@ from optimizers.evaluation.evaluate import evaluate
 from optimizers.jobs.scorer_costs import read_scorer_costs
 from optimizers.jobs.work import do_stages
 from optimizers.reports.cost_tables import scorer_text
-from optimizers.reports.read import RunFiles
 from optimizers.screening.metric import MetricScorer
 from programs import SingleStage
 from programs.lms.ledger import Ledger, Prices
@@ -88,8 +87,7 @@ def test_a_scorer_that_asks_nobody_leaves_no_file(tmp_path, judged):
 
 
 def test_the_report_says_what_the_scorer_asked():
-    usage = {"calls": 1200, "cache_hits": 3, "input_tokens": 5000, "output_tokens": 10, "usd": 0.5}
-    run = RunFiles({"scorer": {"openai/judge": usage}}, "", {}, [], {})
-    [text] = scorer_text(run)
-    assert "openai/judge 1,200 times, of which a cache answered 3 (5,000 tokens read, 10 written, $0.5000)" in text.text
-    assert scorer_text(RunFiles({}, "", {}, [], {})) == []
+    usage = {"calls": 1200, "cache_hits": 3, "failed": 2, "input_tokens": 5000, "output_tokens": 10, "usd": 0.5}
+    [text] = scorer_text({"openai/judge": usage})
+    assert "openai/judge 1,200 times, of which a cache answered 3 and 2 failed (5,000 tokens read, 10 written, $0.5000)" in text.text
+    assert scorer_text({}) == []

@@ -14,6 +14,7 @@ from optimizers.studies.guarded_task import GuardedTask
 from programs.lms.ledger import Ledger
 from programs.tasks import mixture
 from programs.tasks.base import Task, score_of, scorer_of
+from programs.tasks.metrics import check_metric, score_by
 
 
 class Bare(Task):
@@ -58,6 +59,30 @@ def test_a_score_that_is_none_counts_everywhere(given, value, tmp_path, monkeypa
     watch.close()
     [line] = map(json.loads, (tmp_path / "evaluations.jsonl").read_text().splitlines())
     assert (line["score"], line["failure"]) == (value, None)
+
+
+def test_gepa_is_told_what_the_scorer_says(tmp_path):
+    task = Bare(dspy.Prediction(score=0.25, feedback="Name the unit."))
+    [example], answer = task.load("train"), dspy.Prediction(answer="18", subquestions=[], state="ok")
+    watch = Watch(task, {"validation": [example]}, ["decompose"], Ledger(), tmp_path / "evaluations.jsonl")
+    told = watch.feedback(example, answer, pred_name="solve.predict").feedback
+    watch.close()
+    assert told.startswith("The final answer '18' has a score of 0.25; the reference answer is '18'. The scorer says: Name the unit.")
+
+
+def test_a_module_is_a_metric_by_what_its_forward_takes():
+    class Judge(dspy.Module):
+        def forward(self, gold, pred, trace, pred_name, pred_trace):
+            return dspy.Prediction(score=0.5)
+
+    class Short(dspy.Module):
+        def forward(self, example):
+            return True
+
+    check_metric(Judge())
+    assert score_by(Judge(), dspy.Example(), dspy.Prediction()).value == 0.5
+    with pytest.raises(ValueError, match="takes 1 arguments"):
+        check_metric(Short())
 
 
 def test_none_is_no_judgement():

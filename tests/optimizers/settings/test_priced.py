@@ -73,3 +73,8 @@ def test_models_of_another_package_s_task_are_not_known(monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, "divide_or_conquer"):
         for_job(priced("openai/judge", task="theirs"))
     assert "'openai/judge', and no model of this job is called so" in caplog.text
+
+
+def test_a_scorer_of_ones_own_may_ask_any_model():
+    settings = {"task": "jsonl", "task.scorer": "mine:judge", "teacher": "openai/a"}
+    assert set(for_job(priced("openai/a", "openai/judge", **settings)).cost.prices) == {"openai/a", "openai/judge"}

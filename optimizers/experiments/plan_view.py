@@ -10,6 +10,7 @@ from optimizers.experiments.roles import roles_of
 from optimizers.finetune.seconds import API_SECONDS_A_CALL
 from optimizers.reports.plans import PlanView, minutes_text, short_count
 from optimizers.reports.tokens import PAID, kind_of
+from optimizers.settings.priced import has_own_scorer
 from optimizers.settings.run import RunConfig, configured_for
 
 _SUMMED = ("calls", "input_tokens", "output_tokens", "minutes")
@@ -30,7 +31,16 @@ def plan(config: RunConfig, grid: bool = False, steps: list[Step] | None = None,
     steps = steps or (_grouped(grid_steps(config)) if grid else plan_steps(config))
     rows = [(step.name, step.model, _cells(step)) for step in steps]
     written = ["", config.to_toml(experiment=grid)] if settings else []
-    notes = ["", *told_of_traces(config), *_served(steps), *_batched(config), *_paced(config), _power(config, grid), *written]
+    notes = [
+        "",
+        *told_of_traces(config),
+        *_served(steps),
+        *_batched(config),
+        *_paced(config),
+        *_scored(config),
+        _power(config, grid),
+        *written,
+    ]
     return PlanView(_total(steps), ("calls", "in", "out", "dollars", "minutes"), rows, notes)
 
 
@@ -75,6 +85,11 @@ def _power(config: RunConfig, grid: bool) -> str:
         f"Test questions: {sized}. To show a difference between two conditions takes about {power} (four times in five, where three "
         "answers get better for each that gets worse); more where questions share passages."
     )
+
+
+def _scored(config: RunConfig) -> list[str]:
+    own = has_own_scorer(config.model_dump())
+    return ["The scorer is a function of yours: what it asks of an LM is in none of these figures, and no limit counts it."] if own else []
 
 
 def _paced(config: RunConfig) -> list[str]:

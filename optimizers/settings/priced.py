@@ -48,11 +48,15 @@ def check_prices(settings: Mapping[str, Any]) -> None:
     _log.warning("%s", told)
 
 
+def has_own_scorer(settings: Mapping[str, Any]) -> bool:
+    """Whether a task is scored by a function of the user's, which may ask any model, and no setting names it."""
+    return any(where.rpartition(".")[2] == "scorer" and ":" in text for where, text in texts(settings))
+
+
 def _unused(settings: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Names whose price counts nothing, as they stand nowhere else in the settings, each with the one that may have been meant."""
     prices = settings["cost"]["prices"]
-    # A scorer of somebody's own may ask any model, and no setting names it.
-    if any(where.rpartition(".")[2] == "scorer" and ":" in text for where, text in texts(settings)):
+    if has_own_scorer(settings):
         return
     # What settings a task or a policy of another package has is not known: whatever stands in them may be asked.
     asked = {text for _, text in texts(settings)} if prices else set()
